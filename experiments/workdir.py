@@ -1,0 +1,169 @@
+"""A run's folder: made, recognised, refused."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from unroll.data.vocabulary import Vocabulary
+from unroll.types import BadInput
+
+FLAGS = flags.FLAGS
+
+CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
+# All that a run writes: what --overwrite may delete, and nothing else.
+OURS = (CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt")
+EVENTS = "events.out.tfevents.*"
+
+
+def prepare(
+  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
+) -> Path:
+  """Makes the folder of a new run, or opens that of the same run.
+
+  Args:
+    experiment: its name.
+    settings: the flags that make the run what it is.
+    vocabulary: saved beside the configuration.
+    data: sha256 of the corpus.
+
+  Returns:
+    The folder.
+
+  Raises:
+    BadInput: if the folder holds another run, or something that is no run.
+    OSError: if it cannot be written.
+  """
+  stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+  path = Path(FLAGS.workdir or Path("runs", experiment, stamp))
+  path.mkdir(parents=True, exist_ok=True)
+  if FLAGS.overwrite:
+    _clear(path)
+  wanted = {
+    "experiment": experiment,
+    # As JSON reads it back: tuples are lists there.
+    "flags": json.loads(json.dumps(settings)),
+    "data": data,
+    "vocabulary": vocabulary.digest(),
+  }
+  if (path / CONFIG).exists():
+    _same_run(path, read_config(path), wanted)
+    return path
+  strangers = sorted(
+    entry.name
+    for entry in path.iterdir()
+    if entry.name not in OURS and not entry.match(EVENTS)
+  )
+  if strangers:
+    raise BadInput(
+      f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
+    )
+  versions = {
+    name: importlib.metadata.version(name)
+    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+  }
+  versions["python"] = platform.python_version()
+  _write(path / VOCABULARY, vocabulary.to_json())
+  # Last: a folder with a configuration is a whole run.
+  _write(path / CONFIG, json.dumps({**wanted, "versions": versions}, indent=2) + "\n")
+  return path
+
+
+def existing(experiment: str) -> tuple[Path, Vocabulary]:
+  """Opens the run of --workdir and takes over its flags.
+
+  Returns:
+    The folder and the run's vocabulary.
+
+  Raises:
+    BadInput: if there is no such run, or a flag given contradicts it.
+  """
+  if not FLAGS.workdir:
+    runs = sorted(Path("runs", experiment).glob(f"*/{CONFIG}"), key=os.path.getmtime)
+    latest = f", such as --workdir={runs[-1].parent}" if runs else ""
+    raise BadInput(f"--mode={FLAGS.mode} needs the run to read{latest}")
+  path = Path(FLAGS.workdir)
+  if not (path / CONFIG).exists():
+    raise BadInput(f"--workdir={path} holds no {CONFIG}: train there first")
+  saved = read_config(path)
+  if saved["experiment"] != experiment:
+    raise BadInput(
+      f"--workdir={path} is a run of experiments.{saved['experiment']}: use that"
+    )
+  for name, value in saved["flags"].items():
+    if name not in FLAGS:
+      raise BadInput(f"{path / CONFIG} has a flag --{name} that does not exist here")
+    if FLAGS[name].present and _plain(FLAGS[name].value) != value:
+      raise BadInput(
+        f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has {value}: "
+        "drop the flag"
+      )
+    FLAGS[name].value = value
+  try:
+    text = (path / VOCABULARY).read_text("utf-8")
+  except FileNotFoundError:
+    raise BadInput(f"{path / VOCABULARY} is missing: restore it") from None
+  except UnicodeDecodeError:
+    raise BadInput(f"{path / VOCABULARY} is not UTF-8 text: restore it") from None
+  vocabulary = Vocabulary.from_json(text, str(path / VOCABULARY))
+  if vocabulary.digest() != saved["vocabulary"]:
+    raise BadInput(
+      f"{path / VOCABULARY} is not the vocabulary that the run was trained with: "
+      "restore it"
+    )
+  return path, vocabulary
+
+
+def read_config(path: Path) -> dict[str, Any]:
+  """The configuration of a run; BadInput if it is not one."""
+  try:
+    saved = json.loads((path / CONFIG).read_text("utf-8"))
+  except ValueError as error:
+    raise BadInput(f"{path / CONFIG} is not JSON ({error}): restore it") from None
+  match saved:
+    case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
+      return saved
+  raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+
+
+def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+  before, now = saved["flags"], wanted["flags"]
+  differing = [
+    f"--{name} (there {before.get(name)}, here {now.get(name)})"
+    for name in sorted(before.keys() | now.keys())
+    if before.get(name) != now.get(name)
+  ]
+  if saved["experiment"] != wanted["experiment"]:
+    differing.insert(0, f"the experiment (there {saved['experiment']})")
+  if not differing and saved["data"] != wanted["data"]:
+    differing.append("the text of --corpus, which has changed")
+  if not differing and saved["vocabulary"] != wanted["vocabulary"]:
+    differing.append(f"its {VOCABULARY}")
+  if differing:
+    raise BadInput(
+      f"--workdir={path} holds another run: it differs in {', '.join(differing)}; give "
+      "another --workdir, or --overwrite to start afresh"
+    )
+
+
+def _plain(value: Any) -> Any:
+  return json.loads(json.dumps(value))
+
+
+def _clear(path: Path) -> None:
+  for entry in path.iterdir():
+    if entry.name in OURS or entry.match(EVENTS):
+      shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+  partial = path.with_suffix(".partial")
+  partial.write_text(text, "utf-8")
+  partial.replace(path)

@@ -1,0 +1,132 @@
+"""Gated recurrent units, in the two forms that are both called GRU."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.linear import Init, affine, bias_gates, chrono_bias, gates, squash
+from unroll.types import Array, Cell, Key
+
+
+class GRUParams(NamedTuple):
+  """`w_x [D, 3H]`, `w_h [H, 3H]`, `b [3H]` in the order r, z, n; `b_n [H]`."""
+
+  w_x: Array
+  w_h: Array
+  b: Array
+  b_n: Array
+
+
+class GRUResetBeforeParams(NamedTuple):
+  """`w_x [D, 3H]`, `b [3H]` in the order r, z, n; `w_rz [H, 2H]`, `w_n [H, H]`."""
+
+  w_x: Array
+  w_rz: Array
+  w_n: Array
+  b: Array
+
+
+class GRUCarry(NamedTuple):
+  """`h [B, H]`."""
+
+  h: Array
+
+
+def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
+  """The GRU that resets after the matrix product: cuDNN's and torch's form.
+
+      r, z = σ(x W + h U + b)                 reset and update gate
+      n    = tanh(x W + b + r ⊙ (h U + b_n))  candidate
+      h_t  = (1 - z) ⊙ n + z ⊙ h_{t-1}
+
+  Args:
+    input_size: D.
+    hidden_size: H.
+    init: how parameters start; orthogonal recurrent blocks by default.
+
+  Returns:
+    The cell; its output y_t is h_t.
+  """
+  init = init or Init()
+
+  def new(key: Key) -> GRUParams:
+    key_x, key_h, key_b, key_n, key_c = jax.random.split(key, 5)
+    return GRUParams(
+      w_x=gates(init.kernel, key_x, input_size, hidden_size, 3),
+      w_h=gates(init.recurrent, key_h, hidden_size, hidden_size, 3),
+      b=_bias(init, key_b, key_c, hidden_size),
+      b_n=bias_gates(init.bias, key_n, hidden_size, 1),
+    )
+
+  def project(params: GRUParams, xs: Array) -> Array:
+    return affine(xs, params.w_x, params.b)
+
+  def step(params: GRUParams, carry: GRUCarry, z_x: Array):
+    z_h = carry.h @ params.w_h
+    rz = squash((z_x + z_h)[..., : 2 * hidden_size], hidden_size, "ss")
+    r, z = jnp.split(rz, 2, axis=-1)
+    x_n, h_n = z_x[..., 2 * hidden_size :], z_h[..., 2 * hidden_size :]
+    n = jnp.tanh(x_n + r * (h_n + jnp.broadcast_to(params.b_n, h_n.shape)))
+    h = (1 - z) * n + z * carry.h
+    return GRUCarry(h), h
+
+  return Cell(new, _zero_carry(hidden_size), project, step)
+
+
+def gru_reset_before(
+  input_size: int, hidden_size: int, *, init: Init | None = None
+) -> Cell:
+  """The GRU that resets before the matrix product (Cho et al. 2014).
+
+      r, z = σ(x W + h U + b)
+      n    = tanh(x W + (r ⊙ h) U_n + b)
+      h_t  = (1 - z) ⊙ n + z ⊙ h_{t-1}
+
+  Args:
+    input_size: D.
+    hidden_size: H.
+    init: how parameters start; orthogonal recurrent blocks by default.
+
+  Returns:
+    The cell; its output y_t is h_t.
+  """
+  init = init or Init()
+
+  def new(key: Key) -> GRUResetBeforeParams:
+    key_x, key_rz, key_n, key_b, key_c = jax.random.split(key, 5)
+    return GRUResetBeforeParams(
+      w_x=gates(init.kernel, key_x, input_size, hidden_size, 3),
+      w_rz=gates(init.recurrent, key_rz, hidden_size, hidden_size, 2),
+      w_n=gates(init.recurrent, key_n, hidden_size, hidden_size, 1),
+      b=_bias(init, key_b, key_c, hidden_size),
+    )
+
+  def project(params: GRUResetBeforeParams, xs: Array) -> Array:
+    return affine(xs, params.w_x, params.b)
+
+  def step(params: GRUResetBeforeParams, carry: GRUCarry, z_x: Array):
+    x_rz, x_n = z_x[..., : 2 * hidden_size], z_x[..., 2 * hidden_size :]
+    rz = squash(x_rz + carry.h @ params.w_rz, hidden_size, "ss")
+    r, z = jnp.split(rz, 2, axis=-1)
+    n = jnp.tanh(x_n + (r * carry.h) @ params.w_n)
+    h = (1 - z) * n + z * carry.h
+    return GRUCarry(h), h
+
+  return Cell(new, _zero_carry(hidden_size), project, step)
+
+
+def _bias(init: Init, key_b: Key, key_c: Key, hidden_size: int) -> Array:
+  """The biases of r, z, n; chrono sets the update gate, which keeps h where it is 1."""
+  b = bias_gates(init.bias, key_b, hidden_size, 3)
+  if init.chrono is None:
+    return b
+  memory = chrono_bias(key_c, hidden_size, init.chrono)
+  return b.at[hidden_size : 2 * hidden_size].set(memory)
+
+
+def _zero_carry(hidden_size: int):
+  def carry(params, batch: int) -> GRUCarry:
+    return GRUCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
+
+  return carry

@@ -1,0 +1,85 @@
+"""The vanilla (Elman) recurrent cell, with tanh or ReLU, and the IRNN."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.linear import Init, affine, bias_gates, gates, identity
+from unroll.types import Array, BadInput, Cell, Key
+
+
+class VanillaParams(NamedTuple):
+  """`w_x [D, H]`, `w_h [H, H]`, `b [H]`."""
+
+  w_x: Array
+  w_h: Array
+  b: Array
+
+
+class VanillaCarry(NamedTuple):
+  """`h [B, H]`."""
+
+  h: Array
+
+
+def vanilla(
+  input_size: int,
+  hidden_size: int,
+  *,
+  activation: Callable[[Array], Array] = jnp.tanh,
+  init: Init | None = None,
+) -> Cell:
+  """h_t = φ(x_t W_x + h_{t-1} W_h + b) (Elman 1990).
+
+  Args:
+    input_size: D.
+    hidden_size: H.
+    activation: φ, elementwise.
+    init: how parameters start; orthogonal `w_h` and Glorot `w_x` by default.
+
+  Returns:
+    The cell; its output y_t is h_t.
+
+  Raises:
+    BadInput: if `init` asks for chrono initialisation: there is no gate to set.
+  """
+  init = init or Init()
+  if init.chrono is not None:
+    raise BadInput("--init=chrono needs a gated cell: choose --cell=gru or --cell=lstm")
+
+  def new(key: Key) -> VanillaParams:
+    key_x, key_h, key_b = jax.random.split(key, 3)
+    return VanillaParams(
+      w_x=gates(init.kernel, key_x, input_size, hidden_size, 1),
+      w_h=gates(init.recurrent, key_h, hidden_size, hidden_size, 1),
+      b=bias_gates(init.bias, key_b, hidden_size, 1),
+    )
+
+  def carry(params: VanillaParams, batch: int) -> VanillaCarry:
+    return VanillaCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
+
+  def project(params: VanillaParams, xs: Array) -> Array:
+    return affine(xs, params.w_x, params.b)
+
+  def step(params: VanillaParams, carry: VanillaCarry, z: Array):
+    h = activation(z + carry.h @ params.w_h)
+    return VanillaCarry(h), h
+
+  return Cell(new, carry, project, step)
+
+
+def relu_rnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
+  """The vanilla cell with φ = max(0, ·)."""
+  return vanilla(input_size, hidden_size, activation=jax.nn.relu, init=init)
+
+
+def irnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
+  """The ReLU cell whose `w_h` starts as the identity (Le, Jaitly & Hinton 2015).
+
+  Input weights are Gaussian with standard deviation 0.001, as in the paper;
+  `init` may change those and the bias, not the identity.
+  """
+  init = init or Init(kernel=jax.nn.initializers.normal(0.001))
+  return relu_rnn(input_size, hidden_size, init=init._replace(recurrent=identity))

@@ -1,0 +1,350 @@
+"""Checkpoints: one pytree a step, written behind the run, digested leaf by leaf.
+
+A step is the orbax checkpoint `<directory>/<step>/`, a flat dict of host arrays named
+by their path in the state, which any orbax reads. Its metadata holds the caller's
+`meta` and a digest of every leaf, because orbax loads a flipped bit without a word,
+casts dtypes without a word, and never falls back to an older step. What is not (or no
+longer) a checkpoint lives in `<directory>/.partial/`: a step appears by one rename.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from orbax.checkpoint import v1 as ocp
+
+from unroll.types import BadInput
+
+# Orbax logs the traceback of every error that it also raises, from each of its threads.
+logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
+
+
+class Restored(NamedTuple):
+  """A checkpoint read back: its step, the state, and the `meta` saved with it."""
+
+  step: int
+  state: Any
+  meta: dict[str, Any]
+
+
+class Checkpoints:
+  """Writes the checkpoints of one run, each in the background.
+
+  A context manager: leaving it waits for the last write. With several processes every
+  one of them calls `save`, and the first writes. Errors of a write (disk full, no
+  permission) surface as OSError at the next `save`, `wait` or `close`; the older
+  checkpoints are still there.
+
+  Args:
+    directory: where the steps live; made if missing, remains of a killed write removed.
+    keep: how many of the newest steps stay on disk, beside the best one.
+
+  Raises:
+    BadInput: if `keep` is less than one.
+    OSError: if the directory cannot be made.
+  """
+
+  def __init__(self, directory: str | os.PathLike[str], keep: int = 3):
+    if keep < 1:
+      raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
+    self._directory = Path(directory).absolute()
+    self._partial = self._directory / ".partial"
+    self._keep = keep
+    self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+    self._pending: Future[None] | None = None
+    if jax.process_index() == 0:
+      self._directory.mkdir(parents=True, exist_ok=True)
+      shutil.rmtree(self._partial, ignore_errors=True)
+
+  def save(
+    self, step: int, state: Any, meta: dict[str, Any], *, best: bool = False
+  ) -> None:
+    """Copies the state to the host, then writes it in the background.
+
+    The caller may donate or overwrite its buffers as soon as this returns. The step
+    replaces one of the same number; later steps belong to a future that a resumed run
+    has left, and go. One write is under way at a time: this waits for the last one.
+
+    Args:
+      step: training steps taken.
+      state: any pytree of arrays, PRNG keys and Python numbers.
+      meta: a JSON dict, given back by `restore`.
+      best: whether this is the best state so far; the newest such step is kept.
+
+    Raises:
+      OSError: if the last write failed.
+      TypeError: if a leaf of the state or `meta` cannot be saved.
+    """
+    self.wait()
+    specs = _specs(state)
+    leaves = jax.tree.leaves(state)
+    for leaf in leaves:
+      if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+        leaf.copy_to_host_async()  # all transfers under way before the first is awaited
+    arrays = dict(zip(specs, map(_copy_to_host, leaves)))
+    content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
+    if jax.process_index() == 0:
+      self._pending = self._writer.submit(self._write, step, arrays, content, best)
+
+  def wait(self) -> None:
+    """Waits until the last save is on disk; raises OSError if it failed."""
+    pending, self._pending = self._pending, None
+    if pending is not None:
+      pending.result()
+
+  def close(self) -> None:
+    """Waits for the last save, then ends the background thread."""
+    try:
+      self.wait()
+    finally:
+      self._writer.shutdown()
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    self.close()
+
+  def _write(
+    self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any], best: bool
+  ) -> None:
+    path, fresh = self._directory / str(step), self._partial / str(step)
+    content["digests"] = {name: _digest(array) for name, array in arrays.items()}
+    try:
+      self._partial.mkdir()
+      with _one_process():
+        ocp.save(
+          fresh,
+          # Orbax refuses arrays of size zero; their shape says all there is to know.
+          {name: array for name, array in arrays.items() if array.size},
+          custom_metadata={**content, "seal": _seal(content)},
+        )
+      if best:
+        _best_mark(fresh).touch()
+      self._discard(step)
+      fresh.rename(path)
+      self._prune(step)
+    except Exception as error:  # orbax raises ValueError for a full disk
+      raise OSError(
+        f"checkpoint {path} could not be written: {_reason(error)}; the older ones "
+        "are intact; make room, then resume with the same command"
+      ) from None
+    finally:
+      shutil.rmtree(self._partial, ignore_errors=True)
+
+  def _prune(self, newest: int) -> None:
+    """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
+    past = [step for step in steps(self._directory) if step <= newest]
+    best = [step for step in past if _best_mark(self._directory / str(step)).exists()]
+    kept = {*past[-self._keep :], *best[-1:]}
+    for step in steps(self._directory):
+      if step not in kept:
+        self._discard(step)
+
+  def _discard(self, step: int) -> None:
+    """Takes a step away in one rename, so that none is ever seen half deleted."""
+    path = self._directory / str(step)
+    if path.exists():
+      path.rename(self._partial / f"{step}.old")
+
+
+def steps(directory: str | os.PathLike[str]) -> list[int]:
+  """The steps that have a checkpoint in `directory`, oldest first; damaged ones too."""
+  path = Path(directory)
+  names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+  return sorted(int(name) for name in names if name.isdecimal())
+
+
+def restore(
+  directory: str | os.PathLike[str],
+  like: Any,
+  *,
+  which: Literal["newest", "best"] | int = "newest",
+  warn: Callable[[str], Any] = warnings.warn,
+) -> Restored | None:
+  """Reads the newest intact checkpoint, every leaf checked against its digest.
+
+  Args:
+    directory: where `Checkpoints` wrote.
+    like: the state to restore into, concrete or abstract (`jax.eval_shape`): its
+      structure, shapes and dtypes must be those saved, and are those returned, as is
+      where committed arrays live.
+    which: `"newest"`, `"best"` (the newest one saved with `best=True`), or a step.
+    warn: called with one sentence for each damaged step that is passed over.
+
+  Returns:
+    The step, state and meta; None if the directory has no checkpoint at all.
+
+  Raises:
+    BadInput: if there are checkpoints but none is intact or has the step or mark
+      asked for; if the checkpoint is of another model than `like`.
+  """
+  directory = Path(directory).absolute()
+  found = steps(directory)
+  if not found:
+    return None
+  if which == "newest":
+    asked = found
+  elif which == "best":
+    asked = [step for step in found if _best_mark(directory / str(step)).exists()]
+  else:
+    asked = [step for step in found if step == which]
+  if not asked:
+    raise BadInput(f"{directory} has no {which} checkpoint: its steps are {found}")
+  wanted = _specs(like)
+  for step in reversed(asked):
+    path = directory / str(step)
+    try:
+      content = _content(path)
+      _check_same_model(path, content["specs"], wanted)
+      arrays = _arrays(path, content)
+    except _Damaged as error:
+      warn(f"checkpoint {path} is damaged and passed over: {error}")
+      continue
+    leaves = map(_place, [arrays[name] for name in wanted], jax.tree.leaves(like))
+    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return Restored(step, state, content["meta"])
+  raise BadInput(
+    f"{directory} has no intact checkpoint to restore, steps {asked} are damaged; "
+    "take them from a copy, or start afresh in another directory"
+  )
+
+
+def _best_mark(path: Path) -> Path:
+  """The empty file that marks a step as the best when it was saved."""
+  return path / "best"
+
+
+class _Damaged(Exception):
+  """A checkpoint that is not what was written."""
+
+
+def _content(path: Path) -> dict[str, Any]:
+  """What `save` wrote beside the arrays, if it is whole."""
+  try:
+    with _one_process():
+      content = ocp.metadata(path).custom_metadata
+    seal = content.pop("seal")
+  except Exception as error:
+    raise _Damaged(f"its metadata cannot be read ({_reason(error)})") from error
+  if seal != _seal(content):
+    raise _Damaged("its metadata has changed since it was written")
+  return content
+
+
+def _arrays(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
+  """The saved leaves by path, each one as it was written."""
+  try:
+    with _one_process():
+      arrays = ocp.load(path)
+  except Exception as error:
+    raise _Damaged(f"its arrays cannot be read ({_reason(error)})") from error
+  for name, (dtype, shape) in content["specs"].items():
+    if 0 in shape:
+      arrays[name] = np.empty(shape, dtype)
+    if name not in arrays or _digest(arrays[name]) != content["digests"][name]:
+      raise _Damaged(f"state{name} has changed since it was written")
+  return arrays
+
+
+def _check_same_model(
+  path: Path, saved: dict[str, list], like: dict[str, list]
+) -> None:
+  for name in [*like, *saved]:
+    there, here = (_named(specs.get(name)) for specs in (saved, like))
+    if there != here:
+      raise BadInput(
+        f"checkpoint {path} is of another model: state{name} is {there} there and "
+        f"{here} here; give the options it was trained with, or another directory"
+      )
+
+
+def _named(spec: list | None) -> str:
+  return "missing" if spec is None else f"{spec[0]}{spec[1]}"
+
+
+def _specs(state: Any) -> dict[str, list]:
+  """[dtype, shape] of each leaf by its path: all that `like` must share."""
+  specs = {}
+  for path, leaf in jax.tree.leaves_with_path(state):
+    name = jax.tree_util.keystr(path)
+    if hasattr(leaf, "dtype"):
+      specs[name] = [str(leaf.dtype), list(leaf.shape)]
+    elif isinstance(leaf, (bool, int, float, complex)):
+      specs[name] = [type(leaf).__name__, []]
+    else:
+      raise TypeError(f"state{name} is a {type(leaf).__name__}, not an array or number")
+  return specs
+
+
+def _is_key(leaf: Any) -> bool:
+  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _copy_to_host(leaf: Any) -> np.ndarray:
+  if isinstance(leaf, jax.Array):
+    if _is_key(leaf):
+      leaf = jax.random.key_data(leaf)
+    if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
+      leaf = multihost_utils.process_allgather(leaf, tiled=True)
+  return np.array(leaf)  # a copy: on the CPU, np.asarray shares the device's buffer
+
+
+def _place(array: np.ndarray, like: Any) -> Any:
+  """A leaf of the same kind as `like`, where `like` lives."""
+  if isinstance(like, np.ndarray):
+    return array
+  if isinstance(like, (bool, int, float, complex, np.generic)):
+    return type(like)(array.item())
+  # An uncommitted array stays so: committing it would compile the step a second time.
+  placed = getattr(like, "committed", True)
+  leaf = jax.device_put(array, like.sharding if placed else None)
+  return jax.random.wrap_key_data(leaf, impl=like.dtype) if _is_key(like) else leaf
+
+
+def _digest(array: np.ndarray) -> str:
+  digest = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
+  digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+  return digest.hexdigest()
+
+
+def _seal(content: dict[str, Any]) -> str:
+  text = json.dumps(content, sort_keys=True)
+  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _one_process() -> ocp.Context:
+  """Orbax without its barriers: one process writes, and each reads all it needs."""
+  me = jax.process_index()
+  return ocp.Context(
+    multiprocessing_options=ocp.options.MultiprocessingOptions(
+      primary_host=me, active_processes={me}
+    )
+  )
+
+
+def _reason(error: Exception) -> str:
+  """The cause in words, out of an orbax error of many lines."""
+  code = re.search(r"os_error_code='(\d+)'", str(error))
+  if code:
+    return os.strerror(int(code[1]))
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  return f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]

@@ -1,0 +1,1 @@
+"""From a text to batches: text, vocabulary, corpora, splits, batches, prefetch."""

@@ -1,0 +1,133 @@
+"""Text into tokens and back: reading, normalising, tokenising.
+
+`char` and `byte` give a string of one-character tokens, which `Vocabulary` encodes
+with a table; `word` and `whitespace` give a list. A byte is written as the character
+of the same number, so bytes are text over the alphabet `chr(0) ... chr(255)`.
+"""
+
+import pathlib
+import re
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+from unroll.types import BadInput
+
+EOS = "<eos>"  # what a line break becomes among words
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+
+Value = TypeVar("Value")
+
+
+class Tokenizer(NamedTuple):
+  """Text into tokens and back."""
+
+  split: Callable[[str], Sequence[str]]
+  join: Callable[[Iterable[str]], str]
+
+
+def _letters(text: str) -> str:
+  return re.sub("[^A-Za-z]+", " ", text).lower()
+
+
+def _split_bytes(text: str) -> str:
+  return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _join_bytes(tokens: Iterable[str]) -> str:
+  return "".join(tokens).encode("latin-1").decode("utf-8", "replace")
+
+
+def _split_words(text: str) -> list[str]:
+  # \w knows no combining marks, and without them Hindi falls apart inside its words.
+  marks = "".join(c for c in set(text) if unicodedata.category(c).startswith("M"))
+  word = rf"<[^<>\s]+>|[\w{re.escape(marks)}]+|\r\n?|\n|[^\w\s]"
+  return [EOS if t[0] in "\r\n" else t for t in re.findall(word, text)]
+
+
+def _split_whitespace(text: str) -> list[str]:
+  return _LINE_BREAK.sub(f" {EOS} ", text).split()
+
+
+def _join_words(tokens: Iterable[str]) -> str:
+  return re.sub(f" ?{EOS} ?", "\n", " ".join(tokens))
+
+
+NORMALIZERS: dict[str, Callable[[str], str]] = {"none": str, "letters": _letters}
+TOKENIZERS: dict[str, Tokenizer] = {
+  "char": Tokenizer(str, "".join),
+  "byte": Tokenizer(_split_bytes, _join_bytes),
+  "word": Tokenizer(_split_words, _join_words),
+  "whitespace": Tokenizer(_split_whitespace, _join_words),
+}
+
+
+def normalize(text: str, how: str) -> str:
+  """Normalises a text: "none", or "letters" for lower-case a to z and single spaces.
+
+  "letters" is the preprocessing of Zhang et al., Dive into Deep Learning, 9.2.
+
+  Raises:
+    BadInput: there is no such normalisation.
+  """
+  return _choose(NORMALIZERS, how, "normalize")(text)
+
+
+def tokenizer(name: str) -> Tokenizer:
+  """The tokenizer of that name.
+
+  - "char": Unicode code points, as they are: no composition, no change of line ends.
+  - "byte": the UTF-8 bytes, whatever the text.
+  - "word": words, single punctuation marks, `<eos>` for a line break; tokens in angle
+    brackets such as `<unk>` stay whole.
+  - "whitespace": what stands between white space, `<eos>` for a line break; for text
+    that is tokenised already.
+
+  Raises:
+    BadInput: there is no such tokenizer.
+  """
+  return _choose(TOKENIZERS, name, "tokenizer")
+
+
+def read_text(path: pathlib.Path, tokenizer: str = "char") -> str:
+  """Reads a text file as it is, line ends and all.
+
+  Args:
+    path: a regular file.
+    tokenizer: "byte" takes any bytes, every other one takes UTF-8 only.
+
+  Returns:
+    The text; bytes that are not UTF-8 are there as surrogate escapes.
+
+  Raises:
+    BadInput: missing, unreadable, not a regular file, empty, or not UTF-8.
+  """
+  try:
+    if not stat.S_ISREG(path.stat().st_mode):
+      raise BadInput(f"{path} is not a regular file; --corpus takes a text file")
+    data = path.read_bytes()
+  except OSError as error:
+    raise BadInput(
+      f"{path} cannot be read ({error.strerror}); --corpus takes a readable text file"
+    ) from error
+  if not data:
+    raise BadInput(f"{path} is empty (0 bytes); --corpus takes a file that holds text")
+  return decode_text(data, str(path), tokenizer)
+
+
+def decode_text(data: bytes, where: str, tokenizer: str = "char") -> str:
+  """Decodes the bytes of a text file; `where` names the file in `BadInput`."""
+  try:
+    return data.decode("utf-8", "surrogateescape" if tokenizer == "byte" else "strict")
+  except UnicodeDecodeError as error:
+    raise BadInput(
+      f"{where} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}; "
+      "convert the file to UTF-8, or take its bytes as they are with --tokenizer=byte"
+    ) from error
+
+
+def _choose(table: Mapping[str, Value], name: str, flag: str) -> Value:
+  if name not in table:
+    raise BadInput(f"--{flag}={name} is not one of {', '.join(table)}")
+  return table[name]

@@ -1,0 +1,17 @@
+"""Full backpropagation through time."""
+
+import jax
+
+from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme
+
+
+def full() -> Scheme:
+  """The gradient through every step of the sequence (Werbos 1990)."""
+
+  def estimator(loss: ChunkLoss) -> Estimator:
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    return lambda params, carry, batch: value_and_grad(
+      params, jax.lax.stop_gradient(carry), batch
+    )
+
+  return Scheme(estimator)

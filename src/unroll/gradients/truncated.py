@@ -1,0 +1,95 @@
+"""Truncated backpropagation through time, BPTT(k2; k1) of Williams & Peng (1990)."""
+
+import jax
+import jax.numpy as jnp
+
+from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme, duration, steps
+from unroll.types import Sums
+
+
+def truncated(k1: int, k2: int | None = None) -> Scheme:
+  """A gradient every `k1` steps that reaches `k2` steps back.
+
+  With k2 = k1, the usual form, the sequence is cut into chunks of k1; the state
+  passes the cuts and the gradient does not. With k2 > k1 each window runs through
+  k2 - k1 steps that are already scored and k1 new ones. With k2 < k1 the state runs
+  through all k1 steps, and the gradient takes the last k2.
+
+  A sequence longer than one window gives the sum over its windows: one update.
+
+  Args:
+    k1: new steps a window, at least 1.
+    k2: steps that the gradient reaches back, at least 1; k1 by default.
+
+  Raises:
+    ValueError: if k1 or k2 is below 1.
+  """
+  k2 = k1 if k2 is None else k2
+  if k1 < 1 or k2 < 1:
+    raise ValueError(f"truncated(k1={k1}, k2={k2}): both must be at least 1")
+  overlap = max(k2 - k1, 0)
+
+  def estimator(loss: ChunkLoss) -> Estimator:
+    window = jax.grad(_window(loss, overlap, k2), has_aux=True)
+
+    def estimate(params, carry, batch):
+      whole, rest = divmod(duration(batch) - overlap, k1)
+
+      def at(state, start, size):
+        carry, sums, weight, grads = state
+        part = jax.tree.map(
+          lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, overlap + size), batch
+        )
+        new, (carry, part_sums, counted) = window(
+          params, jax.lax.stop_gradient(carry), part
+        )
+        grads = jax.tree.map(jnp.add, grads, new)
+        return carry, sums + part_sums, weight + counted, grads
+
+      zeros = jax.tree.map(jnp.zeros_like, params)
+      state = (carry, Sums.zero(), jnp.zeros((), jnp.float32), zeros)
+      if whole == 1:
+        state = at(state, 0, k1)
+      elif whole:
+        starts = k1 * jnp.arange(whole)
+        state, _ = jax.lax.scan(lambda s, t: (at(s, t, k1), None), state, starts)
+      if rest:
+        state = at(state, whole * k1, rest)
+      carry, sums, weight, grads = state
+      grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1).astype(g.dtype), grads)
+      return (sums.mean(), (carry, sums)), grads
+
+    return estimate
+
+  return Scheme(estimator, length=k1, overlap=overlap)
+
+
+def _window(loss: ChunkLoss, overlap: int, reach: int):
+  """The summed loss of one window: `overlap` steps already scored, then new ones."""
+
+  def summed(params, carry, batch):
+    length = duration(batch)
+    new = length - overlap
+    silent = max(new - reach, 0)  # new steps that the gradient does not reach
+    # The next window starts after as many steps as were new in this one.
+    cuts = sorted({0, new, overlap, silent, length})
+    total = weight = jnp.zeros((), jnp.float32)
+    sums, onward = Sums.zero(), carry
+    for start, stop in zip(cuts, cuts[1:]):
+      if stop <= silent:
+        _, (carry, part) = loss(
+          jax.lax.stop_gradient(params), carry, steps(batch, start, stop)
+        )
+        carry = jax.lax.stop_gradient(carry)
+      else:
+        mean, (carry, part) = loss(params, carry, steps(batch, start, stop))
+        if start >= overlap:
+          total += mean * part.count
+          weight += part.count
+      if start >= overlap:
+        sums += part
+      if stop == new:
+        onward = carry
+    return total, (onward, sums, weight)
+
+  return summed

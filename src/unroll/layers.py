@@ -1,0 +1,183 @@
+"""Sequence -> sequence: recurrent, stacked, bidirectional, and the Flax layer."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unroll import scan
+from unroll.compose import DeepCarry, Wiring, carry_all, init_all, mask, no_draw
+from unroll.types import Array, BadInput, Carry, Cell, Key, Params
+
+Merge = Literal["concat", "sum", "mul", "average"]
+MERGES: dict[str, Callable[[Array, Array], Array]] = {
+  "concat": lambda forward, backward: jnp.concatenate([forward, backward], axis=-1),
+  "sum": lambda forward, backward: forward + backward,
+  "mul": lambda forward, backward: forward * backward,
+  "average": lambda forward, backward: 0.5 * (forward + backward),
+}
+
+
+class Layer(NamedTuple):
+  """A map from sequence to sequence: what a Cell becomes when it is unrolled.
+
+  Attributes:
+    init: `key -> params`.
+    carry: `(params, batch size) -> carry`.
+    unroll: `(params, carry, xs [T, B, D], *, valid, reset, reverse, backward) ->
+      (carry, ys [T, B, H])`, with the meaning of `scan.unroll`.
+  """
+
+  init: Callable[[Key], Params]
+  carry: Callable[[Params, int], Carry]
+  unroll: Callable[..., tuple[Carry, Array]]
+
+
+def recurrent(cell: Cell) -> Layer:
+  """A cell, unrolled by `scan.unroll`."""
+
+  def unroll(params, carry, xs, **options):
+    return scan.unroll(cell, params, carry, xs, **options)
+
+  return Layer(cell.init, cell.carry, unroll)
+
+
+def as_layer(part: Cell | Layer) -> Layer:
+  """A layer as it is; a cell as the layer that unrolls it."""
+  return part if isinstance(part, Layer) else recurrent(part)
+
+
+def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
+  """Layers on top of each other: each layer over all of T, then the next.
+
+  Every layer's input projection is one matrix product; a bidirectional layer can
+  stand anywhere. Parameters and carry are those of `compose.deep`.
+
+  Args:
+    *parts: cells or layers, first to last.
+    wiring: residual and skip connections and dropout between them.
+  """
+  layers = [as_layer(part) for part in parts]
+  wiring = (wiring or Wiring()).check()
+
+  def unroll(params, carry: DeepCarry, xs, *, valid=None, reverse=False, **options):
+    if valid is not None:  # a residual connection would let such a step through
+      xs = scan.masked(xs, valid)
+    options |= {"valid": valid, "reverse": reverse}
+
+    def layer(layer, params, carry):
+      return lambda xs: layer.unroll(params, carry, xs, **options)
+
+    def drop(xs, rate, site):
+      if rate == 0 or carry.draw.key is None:
+        return xs
+
+      def at(t):
+        draw = carry.draw._replace(t=carry.draw.t + t)
+        return mask(draw, xs.shape[1:], rate, site, wiring.locked).astype(xs.dtype)
+
+      if wiring.locked:
+        return xs * jnp.broadcast_to(at(0), xs.shape)
+      steps = jnp.arange(len(xs), dtype=jnp.int32)
+      return xs * jax.vmap(at)(steps[::-1] if reverse else steps)
+
+    each = [layer(*both) for both in zip(layers, params, carry.layers, strict=True)]
+    carries, ys = wiring.connect(each, xs, drop)
+    return DeepCarry(carries, carry.draw._replace(t=carry.draw.t + len(xs))), ys
+
+  return Layer(
+    init=lambda key: init_all(layers, key),
+    carry=lambda params, batch: DeepCarry(carry_all(layers, params, batch), no_draw()),
+    unroll=unroll,
+  )
+
+
+class BidirectionalCarry(NamedTuple):
+  """The carries of both directions."""
+
+  forward: Carry
+  backward: Carry
+
+
+def bidirectional(
+  forward: Cell | Layer, backward: Cell | Layer, merge: Merge | None = "concat"
+) -> Layer:
+  """One layer from left to right, one from right to left (Schuster & Paliwal 1997).
+
+  Args:
+    forward: reads x_1 … x_t.
+    backward: reads x_T … x_t; its initial carry stands right of the last step.
+    merge: how both outputs of a step become one: concat, sum, mul, average. None
+      gives the pair of them.
+
+  Raises:
+    BadInput: for another merge.
+  """
+  if merge is not None and merge not in MERGES:
+    raise BadInput(f"--merge={merge}: choose one of {', '.join(MERGES)}")
+  layers = (as_layer(forward), as_layer(backward))
+
+  def unroll(params, carry, xs, *, reset=None, reverse=False, **options):
+    if reverse:
+      raise ValueError("a bidirectional layer already reads both ways: drop reverse")
+    # A sequence that starts before step t + 1 ends at step t: read from the right,
+    # that is where the sequence to its left starts afresh.
+    ends = None if reset is None else jnp.roll(reset, -1, axis=0).at[-1].set(False)
+    resets = (reset, ends)
+    (to_right, ys), (to_left, zs) = (
+      layer.unroll(p, c, xs, reset=r, reverse=leftward, **options)
+      for leftward, (layer, p, c, r) in enumerate(zip(layers, params, carry, resets))
+    )
+    ys = (ys, zs) if merge is None else MERGES[merge](ys, zs)
+    return BidirectionalCarry(to_right, to_left), ys
+
+  return Layer(
+    init=lambda key: init_all(layers, key),
+    carry=lambda params, batch: BidirectionalCarry(*carry_all(layers, params, batch)),
+    unroll=unroll,
+  )
+
+
+class Recurrent(nn.Module):
+  """A cell or layer as a Flax (Linen) layer.
+
+  Its parameters are the single variable `core`, the plain pytree of the cell. The
+  carry goes in and out, so that state can pass from chunk to chunk.
+
+  Attributes:
+    core: a Cell or a Layer.
+    dtype: what matrices are cast to for their products, e.g. `jnp.bfloat16`; sums,
+      carry and everything elementwise stay in the type of the parameters.
+  """
+
+  core: Cell | Layer
+  dtype: Any = None
+
+  def setup(self):
+    self.layer = as_layer(self.core)
+    self.params = self.param("core", self.layer.init)
+
+  def __call__(self, xs: Array, carry: Carry | None = None, **options):
+    """Unrolls: see `scan.unroll` for `valid`, `reset`, `reverse`, `backward`.
+
+    Args:
+      xs: `[T, B, D]`.
+      carry: None starts afresh.
+
+    Returns:
+      The carry and `ys [T, B, H]`.
+    """
+    if carry is None:
+      carry = self.initial_carry(xs.shape[1])
+    params = self.params if self.dtype is None else _cast(self.params, self.dtype)
+    return self.layer.unroll(params, carry, xs, **options)
+
+  def initial_carry(self, batch: int) -> Carry:
+    """The carry that a sequence starts with, `[B, …]`."""
+    return self.layer.carry(self.params, batch)
+
+
+def _cast(params: Params, dtype) -> Params:
+  return jax.tree.map(lambda p: p.astype(dtype) if p.ndim == 2 else p, params)

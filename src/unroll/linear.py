@@ -1,0 +1,130 @@
+"""Affine maps and their initialisers: all that a cell multiplies by."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.types import Array, BadInput, Key
+
+Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
+
+glorot: Initializer = jax.nn.initializers.glorot_uniform()
+orthogonal: Initializer = jax.nn.initializers.orthogonal()
+zeros: Initializer = jax.nn.initializers.zeros
+
+
+def identity(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
+  """The identity matrix `[H, H]` (Le, Jaitly & Hinton 2015)."""
+  del key
+  return jnp.eye(*shape, dtype=dtype)
+
+
+def uniform(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+  """Uniform on ±1/√H, H the last axis: what torch's recurrent layers start from."""
+  bound = shape[-1] ** -0.5
+  return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class Init(NamedTuple):
+  """How a cell's parameters start, gate by gate.
+
+  Attributes:
+    kernel: input-to-hidden `[D, H]`, one draw a gate.
+    recurrent: hidden-to-hidden `[H, H]`, one draw a gate.
+    bias: `[H]`, one draw a gate.
+    chrono: `T_max` of chrono initialisation, or None: gate biases are drawn so that
+      memories last for 1 to T_max steps (Tallec & Ollivier 2018, section 3).
+  """
+
+  kernel: Initializer = glorot
+  recurrent: Initializer = orthogonal
+  bias: Initializer = zeros
+  chrono: float | None = None
+
+
+INITS = {
+  "orthogonal": Init(),
+  "glorot": Init(recurrent=glorot),
+  "identity": Init(recurrent=identity),
+  "uniform": Init(uniform, uniform, uniform),
+}
+
+
+def named_init(spec: str) -> Init:
+  """Reads `orthogonal`, `glorot`, `identity`, `uniform` or `chrono:T_max`.
+
+  Raises:
+    BadInput: for another name, or a T_max below 3.
+  """
+  name, _, argument = spec.partition(":")
+  if name == "chrono":
+    try:
+      t_max = float(argument)
+    except ValueError:
+      t_max = 0.0
+    if t_max < 3:
+      raise BadInput(
+        f"--init={spec}: chrono needs the longest memory in steps, at least 3; "
+        "write for example --init=chrono:100"
+      )
+    return Init(chrono=t_max)
+  if spec not in INITS:
+    raise BadInput(f"--init={spec}: choose one of {', '.join(INITS)}, chrono:T_max")
+  return INITS[spec]
+
+
+def gates(init: Initializer, key: Key, rows: int, size: int, count: int) -> Array:
+  """Draws `count` independent `[rows, size]` blocks side by side: `[rows, count·size]`."""
+  keys = jax.random.split(key, count)
+  return jnp.concatenate([init(k, (rows, size), jnp.float32) for k in keys], axis=1)
+
+
+def bias_gates(init: Initializer, key: Key, size: int, count: int) -> Array:
+  """Draws `count` independent `[size]` biases end to end: `[count·size]`."""
+  keys = jax.random.split(key, count)
+  return jnp.concatenate([init(k, (size,), jnp.float32) for k in keys])
+
+
+def chrono_bias(key: Key, size: int, t_max: float) -> Array:
+  """log u with u uniform on [1, T_max - 1]: a gate that forgets after about u steps."""
+  return jnp.log(jax.random.uniform(key, (size,), jnp.float32, 1.0, t_max - 1.0))
+
+
+def product(x: Array, w: Array) -> Array:
+  """`x [..., N] @ w [N, M]`, in the precision of `w`, summed in that of `x`.
+
+  With bfloat16 weights and float32 activations the operands are bfloat16 and the
+  sums float32; with equal types it is a plain product.
+  """
+  if x.dtype == w.dtype or not isinstance(w, jax.Array):
+    return x @ w  # inside a scan `w` is a recorder, which comes back with the matrix
+  return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
+
+
+def affine(x: Array, w: Array, b: Array) -> Array:
+  """`x [..., N] @ w [N, M] + b [M]`, in the precision of `product`."""
+  y = product(x, w)
+  return y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
+
+
+def squash(x: Array, size: int, kinds: str) -> Array:
+  """Sigmoids and hyperbolic tangents of neighbouring blocks in one sweep.
+
+  `σ(x) = ½ tanh(x/2) + ½`, so one `tanh` over the whole width serves every gate;
+  XLA vectorises that, but not a sigmoid of each slice.
+
+  Args:
+    x: `[..., len(kinds)·size]`.
+    size: the width of a block.
+    kinds: a letter a block: `s` sigmoid, `t` tanh; LSTM's gates are "ssts".
+
+  Returns:
+    The activations, in the shape of `x`.
+  """
+  scale = jnp.repeat(
+    jnp.array([0.5 if kind == "s" else 1.0 for kind in kinds], x.dtype), size
+  )
+  scale = jnp.broadcast_to(scale, x.shape)
+  return scale * jnp.tanh(scale * x) + (1 - scale)

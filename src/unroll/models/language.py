@@ -1,0 +1,93 @@
+"""The recurrent language model: embedding, recurrent core, output layer."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unroll.gradients.scheme import ChunkLoss
+from unroll.layers import Layer, Recurrent
+from unroll.metrics import cross_entropy
+from unroll.types import Array, BadInput, Carry
+
+
+class LanguageModel(nn.Module):
+  """p(token t+1 | tokens up to t), for all t at once.
+
+  Attributes:
+    vocabulary: V.
+    embedding: E, the width of the embedding; 0 feeds one-hot vectors of width V.
+    core: a layer `[T, B, E or V] -> [T, B, width]`.
+    width: of the core's output.
+    tie: uses the embedding as the output matrix (Press & Wolf 2017; Inan et al.
+      2017); the width must then be E.
+    dtype: of matrix products; None is the parameters' own, float32.
+  """
+
+  vocabulary: int
+  embedding: int
+  core: Layer
+  width: int
+  tie: bool = False
+  dtype: Any = None
+
+  def setup(self):
+    if self.tie and self.embedding != self.width:
+      raise BadInput(
+        f"--tie_embeddings needs --embedding={self.embedding} to be the width of the "
+        f"last layer, {self.width}: make them equal"
+      )
+    if self.embedding:
+      self.embed = nn.Embed(
+        self.vocabulary,
+        self.embedding,
+        embedding_init=nn.initializers.normal(self.embedding**-0.5),
+        dtype=self.dtype,
+      )
+    self.recurrent = Recurrent(self.core, dtype=self.dtype)
+    if self.tie:
+      self.output_bias = self.param(
+        "output_bias", nn.initializers.zeros, (self.vocabulary,)
+      )
+    else:
+      self.output = nn.Dense(self.vocabulary, dtype=self.dtype)
+
+  def __call__(
+    self,
+    tokens: Array,
+    carry: Carry | None = None,
+    *,
+    valid: Array | None = None,
+    reset: Array | None = None,
+  ) -> tuple[Carry, Array]:
+    """Reads tokens `[T, B]`; returns the carry and logits `[T, B, V]`.
+
+    With T = 1 it is the step of generation.
+    """
+    if self.embedding:
+      xs = self.embed(tokens)
+    else:
+      xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype or jnp.float32)
+    carry, ys = self.recurrent(xs, carry, valid=valid, reset=reset)
+    if not self.tie:
+      return carry, self.output(ys)
+    logits = self.embed.attend(ys)
+    return carry, logits + jnp.broadcast_to(self.output_bias, logits.shape)
+
+  def initial_carry(self, batch: int) -> Carry:
+    """The carry that a text starts with."""
+    return self.recurrent.initial_carry(batch)
+
+
+def next_token_loss(model: LanguageModel) -> ChunkLoss:
+  """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss."""
+
+  def loss(params, carry, batch):
+    carry, logits = model.apply(
+      params, batch.inputs, carry, valid=batch.valid, reset=batch.reset
+    )
+    sums = cross_entropy(logits, batch.targets, batch.weight)
+    return sums.mean(), (carry, sums)
+
+  return loss

@@ -1,0 +1,258 @@
+"""Optimisers: clip, precondition, decay the weights, step. In that order, in sight.
+
+The preconditioners are optax's. The rest of the update is written out here, because
+what is studied with recurrent networks (Pascanu et al. 2013) is just this: what is
+clipped, by which norm, and that neither the clipping nor the preconditioner touches
+the weight decay.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from unroll.types import Array, BadInput, Params
+
+# Every form of the flag: what may follow the name, as defaults. A word is required.
+OPTIMIZERS: Mapping[str, tuple[float | str, ...]] = {
+  "sgd": (),
+  "momentum": (0.9,),
+  "rmsprop": (0.9,),
+  "adagrad": (),
+  "adam": (0.9, 0.999),
+  "adamw": (0.9, 0.999),
+}
+
+
+class OptState(NamedTuple):
+  """What an optimiser remembers.
+
+  Attributes:
+    updates: how many were made, int32 scalar.
+    precondition: the state of the optax preconditioner.
+    average: the debiased moving average of the parameters; None if not asked for.
+  """
+
+  updates: Array
+  precondition: Any
+  average: Params | None
+
+
+class Optimizer(NamedTuple):
+  """Three pure functions over plain pytrees.
+
+  Attributes:
+    init: `params -> state`.
+    update: `(grads, state, params, learning rate) -> (new params, state)`. The
+      learning rate is an argument, a scalar, because it depends on more than the
+      step: the horizon, a plateau, the length of the chunk.
+    averaged: `(state, params) -> params` to evaluate: their moving average if there
+      is one, else `params` as they are.
+  """
+
+  init: Callable[[Params], OptState]
+  update: Callable[[Params, OptState, Params, Array], tuple[Params, OptState]]
+  averaged: Callable[[OptState, Params], Params]
+
+
+def optimizer(
+  spec: str = "adam",
+  *,
+  clip_norm: float = 1.0,
+  clip_by: str = "global_norm",
+  weight_decay: float | None = None,
+  ema: float = 0.0,
+) -> Optimizer:
+  """Builds an optimiser from its flags.
+
+  All arithmetic and all state are in float32 (or wider, if the parameters are), so
+  that the small rates of a moving average survive parameters in bfloat16.
+
+  Args:
+    spec: `sgd`, `momentum[:0.9]`, `rmsprop[:0.9]`, `adagrad`, `adam[:b1,b2]` or
+      `adamw[:b1,b2]`.
+    clip_norm: the clipping threshold; 0 turns clipping off.
+    clip_by: what is held below the threshold. `global_norm`: the norm of all
+      gradients together (Pascanu et al. 2013); `value`: every element; `param_norm`:
+      the norm of each parameter's gradient; `agc`: the ratio of the norm of a unit's
+      gradient to that of its weights (Brock et al. 2021), where a unit is a column
+      of a matrix `[in, out]`, or a whole vector.
+    weight_decay: the decoupled decay (Loshchilov and Hutter 2019), as a multiple of
+      the learning rate; on parameters of two or more axes only, so never on biases
+      and gains. None is 0.01 for `adamw`, else 0.
+    ema: decay per update of the moving average of the parameters; 0 keeps none.
+
+  Returns:
+    The optimiser.
+
+  Raises:
+    BadInput: a flag has no such value.
+  """
+  name, numbers = parse("--optimizer", spec, OPTIMIZERS)
+  if not all(0 <= number < 1 for number in numbers):
+    raise BadInput(f"--optimizer={spec}: a decay rate must be in [0, 1)")
+  if clip_by not in CLIPS:
+    raise BadInput(f"--clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
+  if not 0 <= clip_norm < math.inf:
+    raise BadInput(f"--clip_norm={clip_norm} must be 0 (off) or a positive number")
+  if weight_decay is None:
+    weight_decay = 0.01 if name == "adamw" else 0.0
+  if not 0 <= weight_decay < math.inf:
+    raise BadInput(f"--weight_decay={weight_decay} must be 0 (off) or positive")
+  if not 0 <= ema < 1:
+    raise BadInput(f"--ema={ema} must be 0 (off) or a decay rate below 1")
+  preconditioner = _preconditioner(name, *numbers)
+
+  def init(params: Params) -> OptState:
+    # A copy, so that a step may donate parameters and average alike.
+    average = jax.tree.map(lambda p: jnp.array(_wide(p)), params) if ema else None
+    state = preconditioner.init(jax.tree.map(_wide, params))
+    return OptState(jnp.zeros((), jnp.int32), state, average)
+
+  def update(
+    grads: Params, state: OptState, params: Params, learning_rate: Array
+  ) -> tuple[Params, OptState]:
+    weights = jax.tree.map(_wide, params)
+    direction = jax.tree.map(_wide, grads)
+    if clip_norm:
+      direction = CLIPS[clip_by](direction, weights, clip_norm)
+    # Adam in optax raises its decay rates to an int32 power, which strict mode forbids.
+    with jax.numpy_dtype_promotion("standard"):
+      direction, precondition = preconditioner.update(direction, state.precondition)
+    if weight_decay:
+      direction = jax.tree.map(
+        lambda d, w: d + weight_decay * w if w.ndim >= 2 else d, direction, weights
+      )
+    weights = jax.tree.map(
+      lambda w, d: w - jnp.asarray(learning_rate, w.dtype) * d, weights, direction
+    )
+    updates, average = state.updates + 1, state.average
+    if ema:
+      # The debiased average itself, not a biased sum to be mended when it is read:
+      # the weight of the newest parameters falls from 1 to 1 - ema.
+      newest = (1 - ema) / -jnp.expm1(updates.astype(jnp.float32) * math.log(ema))
+      average = jax.tree.map(
+        lambda a, w: a + newest.astype(a.dtype) * (w - a), average, weights
+      )
+    return _cast_like(weights, params), OptState(updates, precondition, average)
+
+  def averaged(state: OptState, params: Params) -> Params:
+    return _cast_like(state.average, params) if ema else params
+
+  return Optimizer(init, update, averaged)
+
+
+def gradient_norm(grads: Params) -> Array:
+  """The l2 norm of all gradients together, a float32 scalar.
+
+  It neither overflows nor underflows before the gradients do: they explode and
+  vanish far beyond the square root of float32's range.
+
+  Args:
+    grads: any pytree of arrays, before clipping.
+
+  Returns:
+    The norm; not finite if any gradient is not.
+  """
+  norms = [_norm(_wide(g)).reshape(()) for g in jax.tree.leaves(grads)]
+  return _norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
+
+
+def parse(
+  flag: str, spec: str, forms: Mapping[str, tuple[float | str, ...]]
+) -> tuple[str, tuple[float, ...]]:
+  """Reads `name` or `name:number,number`.
+
+  Args:
+    flag: the flag it comes from, for the message.
+    spec: what the user gave.
+    forms: name -> its numbers' defaults; a word in place of a default names a
+      number that has none.
+
+  Returns:
+    The name and its numbers.
+
+  Raises:
+    BadInput: no such name, or not its numbers; names every form there is.
+  """
+  name, colon, text = spec.partition(":")
+  try:
+    given = text.split(",") if colon else forms[name]
+    numbers = tuple(float(number) for number in given)
+    if len(numbers) == len(forms[name]):
+      return name, numbers
+  except (KeyError, ValueError):
+    pass  # the same sentence serves every mistake
+  allowed = []
+  for form, defaults in forms.items():
+    tail = ":" + ",".join(map(str, defaults)) if defaults else ""
+    required = any(isinstance(default, str) for default in defaults)
+    allowed.append(form + tail if required or not tail else f"{form}[{tail}]")
+  raise BadInput(f"{flag}={spec} is not understood: use one of {', '.join(allowed)}")
+
+
+def _preconditioner(name: str, *decays: float) -> optax.GradientTransformation:
+  match name:
+    case "sgd":
+      return optax.identity()
+    case "momentum":
+      return optax.trace(*decays)
+    case "rmsprop":
+      return optax.scale_by_rms(*decays)
+    case "adagrad":
+      return optax.scale_by_rss()
+    case _:
+      return optax.scale_by_adam(*decays)
+
+
+def _by_global_norm(grads: Params, weights: Params, limit: float) -> Params:
+  norm = gradient_norm(grads)
+  return jax.tree.map(lambda g: _shrink(g, norm, limit), grads)
+
+
+def _by_value(grads: Params, weights: Params, limit: float) -> Params:
+  return jax.tree.map(lambda g: jnp.clip(g, -limit, limit), grads)
+
+
+def _by_param_norm(grads: Params, weights: Params, limit: float) -> Params:
+  return jax.tree.map(lambda g: _shrink(g, _norm(g), limit), grads)
+
+
+def _by_agc(grads: Params, weights: Params, ratio: float) -> Params:
+  def clip(g: Array, w: Array) -> Array:
+    axes = tuple(range(g.ndim - 1)) or None
+    # The floor is the paper's: weights that start at zero must be able to leave it.
+    limit = ratio * jnp.maximum(_norm(w, axes), 1e-3)
+    return _shrink(g, _norm(g, axes), limit)
+
+  return jax.tree.map(clip, grads, weights)
+
+
+CLIPS: Mapping[str, Callable[[Params, Params, float], Params]] = {
+  "global_norm": _by_global_norm,
+  "value": _by_value,
+  "param_norm": _by_param_norm,
+  "agc": _by_agc,
+}
+
+
+def _shrink(g: Array, norm: Array, limit: Array | float) -> Array:
+  return g * jnp.minimum(1.0, limit / norm).astype(g.dtype)
+
+
+def _norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
+  """The l2 norm over `axes` (None: all), which are kept for broadcasting."""
+  largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0.0)
+  scaled = x / jnp.where(largest > 0, largest, 1.0)
+  return largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=axes, keepdims=True))
+
+
+def _wide(x: Array) -> Array:
+  return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+def _cast_like(tree: Params, like: Params) -> Params:
+  return jax.tree.map(lambda x, y: x.astype(y.dtype), tree, like)

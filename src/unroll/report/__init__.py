@@ -1,0 +1,1 @@
+"""What a run looked like: pictures and pages made from the files it left behind."""

@@ -1,0 +1,216 @@
+"""The training curves of a run, drawn from its `metrics.jsonl`."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unroll import runlog
+
+if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
+  from matplotlib.axes import Axes
+  from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#22262b", "#6b737c", "#e4e7ea"
+BLUE, ORANGE, GREEN, RED = "#3b6fb6", "#d9622b", "#2f8f5b", "#c2273d"
+COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
+
+Records = list[dict[str, Any]]
+Series = tuple[np.ndarray, np.ndarray]  # steps, values; NaN where not finite
+
+
+def curves(workdir: str | Path, *, clip_norm: float | None = None) -> Path:
+  """Draws losses, gradient norm, learning rate and speed into `curves.png`.
+
+  Args:
+    workdir: the run; its `metrics.jsonl` is read.
+    clip_norm: clipping threshold, drawn across the gradient norms; None or 0 for none.
+
+  Returns:
+    The path of the picture, in `workdir`.
+
+  Raises:
+    BadInput: `metrics.jsonl` cannot be read.
+  """
+  workdir = Path(workdir)
+  records = runlog.read(workdir / "metrics.jsonl")
+  path = workdir / "curves.png"
+  draw(records, title=workdir.resolve().name, clip_norm=clip_norm).savefig(path)
+  return path
+
+
+def draw(records: Records, *, title: str, clip_norm: float | None = None) -> "Figure":
+  """The figure of `curves`, 1200 x 800 pixels, not yet written to a file.
+
+  Args:
+    records: the lines of `metrics.jsonl`, where None is a value that is not finite.
+    title: the name of the run.
+    clip_norm: as for `curves`.
+
+  Returns:
+    A matplotlib figure with four panels.
+  """
+  # Figure by hand, not by pyplot: no global state, no window.
+  from matplotlib.figure import Figure
+  from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+  layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02, hspace=0.02)
+  figure = Figure(figsize=(12, 8), dpi=100, facecolor="white", layout=layout)
+  figure.suptitle(title, color=INK, fontsize=14, fontweight="bold")
+  (losses, norms), (rates, speeds) = figure.subplots(2, 2, sharex=True)
+  _losses(losses, records)
+  _gradient_norms(norms, records, clip_norm)
+  for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):
+    _line(axes, _series(records, name))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("step", color=MUTED)
+  last = max((record["step"] for record in records), default=0) or 1
+  losses.set_xlim(-0.02 * last, 1.02 * last)
+  _dress(losses, "Loss", "nats")
+  _dress(norms, "Gradient norm before clipping", "l2 norm")
+  _dress(rates, "Learning rate", "")
+  _dress(speeds, "Speed", "tokens / s")
+  return figure
+
+
+def _losses(axes: "Axes", records: Records) -> None:
+  train = _series(records, "train/loss")
+  _noisy(axes, train, "training, ")
+  shown = [train[1]]
+  for kind, color in (("streamed", ORANGE), ("windowed", GREEN)):
+    steps, losses = _series(records, f"val/loss_{kind}")
+    if not np.isfinite(losses).any():
+      continue
+    i = np.nanargmin(losses)
+    label = f"validation, {kind}: best {losses[i]:.4g} at step {steps[i]:,}"
+    axes.plot(steps, losses, "o-", color=color, ms=3, lw=1.6, label=label)
+    axes.plot(steps[i], losses[i], "*", color=color, ms=12, mec="white", zorder=5)
+    shown.append(losses)
+  values = np.concatenate(shown)
+  _limits(axes, values[np.isfinite(values)])
+
+
+def _limits(axes: "Axes", losses: np.ndarray) -> None:
+  """Shows the start and 99% of the rest, cuts taller spikes off, adds the bits."""
+  if not losses.size:
+    return
+  low, high = losses.min(), max(losses[0], np.percentile(losses, 99))
+  if losses.max() > high + (high - low) / 2:
+    text = f"spikes up to {losses.max():.3g} are cut off"
+    axes.text(0.01, 0.02, text, color=MUTED, fontsize=9, transform=axes.transAxes)
+  else:
+    high = losses.max()
+  margin = 0.05 * (high - low) or 0.1
+  axes.set_ylim(low - margin, high + margin)
+  bit = math.log(2)  # in nats
+  right = axes.secondary_yaxis(
+    "right", functions=(lambda y: np.divide(y, bit), lambda y: np.multiply(y, bit))
+  )
+  right.set_ylabel("bits", color=MUTED)
+  right.yaxis.set_major_formatter(_number)
+  right.tick_params(colors=MUTED, length=0)
+  right.spines["right"].set_visible(False)
+
+
+def _gradient_norms(axes: "Axes", records: Records, clip_norm: float | None) -> None:
+  steps, norms = _series(records, "grad_norm")
+  axes.set_yscale("log")
+  _noisy(axes, (steps, norms), "")
+  if clip_norm and np.isfinite(norms).any():
+    label = f"threshold {clip_norm:g}: {np.mean(norms > clip_norm):.0%} of steps above"
+    axes.axhline(clip_norm, color=RED, lw=1.3, ls=(0, (5, 3)), label=label)
+  low, high = axes.get_ylim()
+  axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend over the spikes
+
+
+def _noisy(axes: "Axes", series: Series, label: str) -> None:
+  """A value of every step: as it is, faintly, and its moving median."""
+  steps, values = series
+  window = 1 + 2 * (len(steps) // 100)
+  if window > 1:
+    axes.plot(*_extremes(series), color=BLUE, lw=0.8, alpha=0.3)
+  unit = f"median of {window:,} steps" if window > 1 else "each step"
+  _line(axes, _median(series, window), label + unit)
+  broken = steps[np.isnan(values)]
+  if broken.size:
+    # Along the top edge, wherever the values are.
+    top = np.full(len(broken), 0.985)
+    label = f"not finite: {len(broken):,} of {len(steps):,} steps"
+    where = axes.get_xaxis_transform()
+    axes.plot(broken, top, "v", color=RED, ms=5, mew=0, transform=where, label=label)
+
+
+def _line(axes: "Axes", series: Series, label: str | None = None) -> None:
+  marker = "o" if len(series[0]) <= 30 else ""
+  steps, values = _extremes(series)
+  axes.plot(steps, values, color=BLUE, lw=1.8, marker=marker, ms=3.5, label=label)
+
+
+def _dress(axes: "Axes", title: str, unit: str) -> None:
+  from matplotlib.ticker import LogFormatter, MaxNLocator
+
+  axes.set_title(title, loc="left", color=INK, fontsize=12)
+  axes.set_ylabel(unit, color=MUTED)
+  axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+  axes.xaxis.set_major_formatter(_number)
+  axes.yaxis.set_major_formatter(_number)
+  if axes.get_yscale() == "log":  # less than a decade: label its parts too
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+  axes.grid(color=GRID, lw=0.8)
+  axes.set_axisbelow(True)
+  axes.tick_params(which="both", colors=MUTED, length=0)
+  axes.spines[["left", "top", "right"]].set_visible(False)
+  axes.spines["bottom"].set_color(GRID)
+  if axes.get_legend_handles_labels()[0]:
+    axes.legend(fontsize=9, labelcolor=INK, edgecolor="none")
+  if not np.isfinite(axes.dataLim.intervaly).all():
+    axes.yaxis.set_visible(False)
+    place = axes.transAxes
+    text = "nothing finite logged"
+    axes.text(0.5, 0.5, text, color=MUTED, ha="center", transform=place)
+
+
+def _number(value: float, position: float) -> str:
+  return f"{value:,.10g}"
+
+
+def _series(records: Records, name: str) -> Series:
+  # A run that was killed and resumed logged some steps twice: the last one counts.
+  values = {record["step"]: record[name] for record in records if name in record}
+  steps = sorted(values)
+  return np.array(steps, int), np.array([values[step] for step in steps], float)
+
+
+def _extremes(series: Series) -> Series:
+  """Thins a long series to the extremes of each column, so that no spike is lost."""
+  steps, values = series
+  if len(steps) <= 2 * COLUMNS:
+    return series
+  kept = []
+  for column in np.array_split(np.arange(len(steps)), COLUMNS):
+    finite = column[np.isfinite(values[column])]
+    if finite.size:
+      kept += [finite[values[finite].argmin()], finite[values[finite].argmax()]]
+    else:
+      kept.append(column[0])
+  order = np.unique(kept)
+  return steps[order], values[order]
+
+
+def _median(series: Series, window: int) -> Series:
+  """The moving median of the finite values, narrower towards the start.
+
+  A median because one exploding step would move a mean for a whole window.
+  """
+  steps, values = series
+  stride = max(1, len(steps) // COLUMNS)
+  medians = np.full(len(steps[::stride]), np.nan)
+  for i in range(len(medians)):
+    centre = i * stride
+    reach = min(window // 2, centre)
+    around = values[centre - reach : centre + reach + 1]
+    around = around[np.isfinite(around)]
+    if around.size:
+      medians[i] = np.median(around)
+  return steps[::stride], medians

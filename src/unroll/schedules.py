@@ -1,0 +1,134 @@
+"""Learning rate schedules: pure functions of the step, the horizon and the plateau."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from unroll.optim import parse
+from unroll.types import Array, BadInput
+
+SCHEDULES: Mapping[str, tuple[float | str, ...]] = {
+  "constant": (),
+  "linear": (0.0,),
+  "cosine": (0.0,),
+  "exponential": ("RATE",),
+  "step": ("EVERY", "FACTOR"),
+  "plateau": ("PATIENCE", "FACTOR"),
+}
+
+Schedule = Callable[[Array, Array, Array], Array]
+
+
+def schedule(spec: str, learning_rate: float, warmup_steps: int = 0) -> Schedule:
+  """Builds a schedule from its flags.
+
+  With p = step / horizon, held in [0, 1], the learning rate is multiplied by
+
+    constant                1
+    linear[:final]          1 - (1 - final) p
+    cosine[:final]          final + (1 - final) (1 + cos(pi p)) / 2
+    exponential:RATE        RATE^(step / 1000), so by RATE over every 1,000 steps
+    step:EVERY,FACTOR       FACTOR^floor(step / EVERY)
+    plateau:PATIENCE,FACTOR the scale of a `Plateau`
+
+  and, in the first `warmup_steps`, also by (step + 1) / warmup_steps.
+
+  Args:
+    spec: one of the forms above; `final` is a fraction in [0, 1], by default 0.
+    learning_rate: the rate at the top.
+    warmup_steps: length of the linear warm-up in steps; 0 for none.
+
+  Returns:
+    `(step, horizon, scale) -> learning rate`, all scalars: `step` int32 from 0,
+    `horizon` float32, the number of steps that the run is expected to take (it may
+    change between steps), `scale` float32 from a `Plateau`, else 1. The learning rate
+    is float32.
+
+  Raises:
+    BadInput: a flag has no such value.
+  """
+  name, numbers = _parse(spec)
+  if not 0 <= learning_rate < math.inf:
+    raise BadInput(f"--learning_rate={learning_rate} must be 0 or a positive number")
+  if warmup_steps < 0:
+    raise BadInput(f"--warmup_steps={warmup_steps} must be 0 (none) or positive")
+  decay = _decay(name, *numbers)
+
+  def rate(step: Array, horizon: Array, scale: Array) -> Array:
+    now = step.astype(jnp.float32)
+    progress = jnp.clip(now / jnp.maximum(horizon, 1.0), 0.0, 1.0)
+    warmup = jnp.minimum(1.0, (now + 1) / max(1, warmup_steps))
+    return learning_rate * warmup * decay(step, progress) * scale
+
+  return rate
+
+
+class Plateau(NamedTuple):
+  """How the validation loss has fared: when to lower the rate, when to stop.
+
+  It lives on the host, and `_asdict()` of it is JSON.
+
+  Attributes:
+    patience: evaluations in a row without a new best that lower the rate.
+    factor: by which they lower it.
+    best: the lowest finite loss so far; None before the first.
+    bad: evaluations since the best, whatever the rate has done: early stopping.
+    scale: what the learning rate is multiplied by.
+  """
+
+  patience: int
+  factor: float
+  best: float | None = None
+  bad: int = 0
+  scale: float = 1.0
+
+  def observe(self, value: float) -> "Plateau":
+    """Takes one evaluation's loss; one that is not finite is never a best."""
+    if math.isfinite(value) and (self.best is None or value < self.best):
+      return self._replace(best=float(value), bad=0)
+    bad = self.bad + 1
+    lower = self.factor if bad % self.patience == 0 else 1.0
+    return self._replace(bad=bad, scale=self.scale * lower)
+
+
+def plateau(spec: str) -> Plateau:
+  """The plateau of a schedule; its scale stays 1 for all but `plateau:…`.
+
+  Raises:
+    BadInput: `spec` is no schedule.
+  """
+  name, numbers = _parse(spec)
+  if name != "plateau":
+    return Plateau(patience=1, factor=1.0)
+  patience, factor = numbers
+  return Plateau(int(patience), factor)
+
+
+def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
+  name, numbers = parse("--schedule", spec, SCHEDULES)
+  match name, numbers:
+    case "step" | "plateau", (count, _) if count < 1 or count % 1:
+      what = SCHEDULES[name][0]
+      raise BadInput(f"--schedule={spec}: {what} must be a whole number from 1 up")
+  if not all(0 <= number <= 1 for number in numbers[-1:]):
+    raise BadInput(f"--schedule={spec}: the last number must be a fraction in [0, 1]")
+  return name, numbers
+
+
+def _decay(name: str, *numbers: float) -> Callable[[Array, Array], Array]:
+  """`(step, progress in [0, 1]) -> multiple of the learning rate`."""
+  match name, numbers:
+    case "linear", (final,):
+      return lambda step, progress: 1 - (1 - final) * progress
+    case "cosine", (final,):
+      return lambda step, progress: (
+        final + (1 - final) * (1 + jnp.cos(jnp.pi * progress)) / 2
+      )
+    case "exponential", (base,):
+      return lambda step, progress: base ** (step.astype(jnp.float32) / 1000)
+    case "step", (every, factor):
+      return lambda step, progress: factor ** (step // int(every)).astype(jnp.float32)
+    case _:
+      return lambda step, progress: jnp.ones_like(progress)

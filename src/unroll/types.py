@@ -1,0 +1,100 @@
+"""The words everybody shares: the shape legend, Cell, Sums, Draw, BadInput.
+
+Shapes: `T` time, `B` batch, `D` input features, `G` projected features (what
+`project` makes of the input, e.g. 4H for an LSTM), `H` hidden units, `V`
+vocabulary, `L` layers, `K` chunk length. Sequences are time-major `[T, B, D]`.
+`valid [T, B]` is 1 at a real step; `reset [T, B]` is 1 where a sequence starts
+afresh *before* that step. Losses are in nats.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
+Params = Any  # a plain pytree of named arrays
+Carry = Any  # the recurrent state: a NamedTuple of [B, H] arrays
+
+
+class BadInput(ValueError):
+  """Input that a user gave and can mend: one sentence naming what, found, allowed."""
+
+
+class Cell(NamedTuple):
+  """A recurrent cell: four pure functions over plain pytrees.
+
+  Attributes:
+    init: `key -> params`, a NamedTuple of named arrays.
+    carry: `(params, batch size) -> carry`, the initial recurrent state.
+    project: `(params, xs [T, B, D]) -> zs [T, B, G]`: all that does not depend on
+      the carry, for every step at once. A cell whose input meets the carry before
+      any matrix product returns its input.
+    step: `(params, carry, z [B, G]) -> (carry, y [B, H])`: one step in time.
+  """
+
+  init: Callable[[Key], Params]
+  carry: Callable[[Params, int], Carry]
+  project: Callable[[Params, Array], Array]
+  step: Callable[[Params, Carry, Array], tuple[Carry, Array]]
+
+
+class Sums(NamedTuple):
+  """A quantity summed over what counts, and how much counted: both float32 scalars.
+
+  Sums of parts add up to the sum of the whole, however it was cut.
+  """
+
+  total: Array
+  count: Array
+
+  def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
+    return Sums(self.total + other.total, self.count + other.count)
+
+  def mean(self) -> Array:
+    """total / count; 0 where nothing counted."""
+    return self.total / jnp.maximum(self.count, 1)
+
+  @classmethod
+  def zero(cls) -> "Sums":
+    """Nothing counted yet."""
+    return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
+class Draw(NamedTuple):
+  """The randomness of a cell that draws (dropout, zoneout), kept in its carry.
+
+  It belongs to the whole batch: resets and invalid steps leave it alone.
+
+  Attributes:
+    key: the PRNG key of this unroll; `None` makes the cell deterministic.
+    t: steps taken since the key was given, int32 scalar. Masks are a function of
+      `(key, t)`, so they are the same drawn step by step or for all T at once.
+  """
+
+  key: Key | None
+  t: Array
+
+
+def seed(carry: Carry, key: Key | None) -> Carry:
+  """Gives every `Draw` in a carry a key of its own; `None` takes the keys out.
+
+  Args:
+    carry: any carry.
+    key: a PRNG key, consumed; or None for a deterministic carry.
+
+  Returns:
+    The carry with its draws at `t = 0`; the same structure for every key.
+  """
+
+  def is_draw(node: Any) -> bool:
+    return isinstance(node, Draw)
+
+  leaves, treedef = jax.tree.flatten(carry, is_leaf=is_draw)
+  for i, leaf in enumerate(leaves):
+    if is_draw(leaf):
+      own = None if key is None else jax.random.fold_in(key, i)
+      leaves[i] = Draw(own, jnp.zeros((), jnp.int32))
+  return jax.tree.unflatten(treedef, leaves)

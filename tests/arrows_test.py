@@ -1,0 +1,197 @@
+"""The map is true: which room may import which, and what may stand in which file."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePath
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(
+  path.relative_to(ROOT)
+  for folder in ("src", "experiments", "launch")
+  for path in (ROOT / folder).rglob("*.py")
+)
+
+# From the bottom up: a room imports from the rooms of earlier lines and of its own.
+FLOORS = (
+  ("types",),
+  ("linear",),
+  ("cells",),
+  ("compose",),
+  ("scan",),
+  ("parallel",),
+  ("layers",),
+  ("gradients",),
+  ("diagnose",),
+  ("data", "metrics", "optim", "runlog", "schedules"),
+  ("checkpoint", "generate", "models", "score"),
+  ("convert", "report"),
+  ("train",),
+  ("experiments",),
+  ("launch",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def room_of(module: str) -> str:
+  """The room of a dotted name: `unroll.cells.lstm` -> `cells`."""
+  parts = module.split(".")
+  return parts[1] if parts[0] == "unroll" and len(parts) > 1 else parts[0]
+
+
+def module_of(path: PurePath) -> str:
+  """The dotted name of a file: `src/unroll/cells/lstm.py` -> `unroll.cells.lstm`."""
+  parts = [part for part in path.with_suffix("").parts if part != "src"]
+  return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: PurePath, source: str) -> Iterator[str]:
+  """The dotted name of everything that a file imports, at its top or later."""
+  package = (module_of(path) + ".x" * (path.stem == "__init__")).split(".")
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      above = package[: -node.level] if node.level else []
+      base = [*above, *([node.module] if node.module else [])]
+      yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def within(name: str, *modules: str) -> bool:
+  return any(f"{name}.".startswith(f"{module}.") for module in modules)
+
+
+def arrows_point_down(path: PurePath, source: str) -> Iterator[str]:
+  own = room_of(module_of(path))
+  if own == "unroll":  # the package's own face may show every room
+    return
+  if own not in FLOOR:
+    yield f"is in the room {own}, which has no floor yet"
+    return
+  for name in imports(path, source):
+    room = room_of(name)
+    if within(name, "unroll", "experiments", "launch"):
+      if FLOOR.get(room, len(FLOORS)) > FLOOR[own]:
+        yield f"imports {name}, which is above {own}"
+      if own == "launch" and room == "experiments":
+        yield f"imports {name}: launch reaches experiments by command line only"
+
+
+def a_file_is_one_idea(path: PurePath, source: str) -> Iterator[str]:
+  lines = source.count("\n")
+  if lines > 320:
+    yield f"has {lines} lines, more than 320"
+  if path.stem in ("utils", "helpers", "misc", "common_utils"):
+    yield "is named after nothing in particular"
+
+
+def libraries_keep_to_their_rooms(path: PurePath, source: str) -> Iterator[str]:
+  package, room = path.parts[0], room_of(module_of(path))
+  for name in imports(path, source):
+    if within(name, "absl.flags", "absl.app") and package == "src":
+      yield f"imports {name}: flags are for experiments/ and launch/"
+    if within(name, "orbax") and room != "checkpoint":
+      yield f"imports {name}: orbax is known to checkpoint alone"
+    if within(name, "unroll.cells") and room == "train":
+      yield f"imports {name}: train knows no cell by name"
+
+
+def time_is_scanned_in_its_room(path: PurePath, source: str) -> Iterator[str]:
+  rooms = ("scan", "parallel", "gradients", "diagnose", "train", "generate")
+  if path.parts[0] == "src" and room_of(module_of(path)) in rooms:
+    return
+  if any(within(name, "jax.lax.scan") for name in imports(path, source)):
+    yield "imports jax.lax.scan"
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Attribute) and ast.unparse(node).endswith("lax.scan"):
+      yield f"line {node.lineno} calls lax.scan: the scan over time is scan.unroll"
+
+
+def nothing_is_unpickled(path: PurePath, source: str) -> Iterator[str]:
+  for name in imports(path, source):
+    if within(name, "pickle", "cloudpickle", "dill", "shelve", "joblib"):
+      yield f"imports {name}: a pickle runs what its writer likes"
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+      yield f"line {node.value.lineno} names allow_pickle, which is off by itself"
+
+
+def what_is_public_is_documented(path: PurePath, source: str) -> Iterator[str]:
+  tree = ast.parse(source)
+  if source.strip() and not ast.get_docstring(tree):
+    yield "has no docstring"
+  for node in tree.body:
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+      continue
+    if not node.name.startswith("_") and not ast.get_docstring(node):
+      yield f"line {node.lineno}: {node.name} has no docstring"
+
+
+Law = Callable[[PurePath, str], Iterator[str]]
+
+# Each law, with files that break it.
+LAWS: dict[Law, tuple[tuple[str, str], ...]] = {
+  arrows_point_down: (
+    ("src/unroll/types.py", "from unroll.linear import affine"),
+    ("src/unroll/types.py", "def f():\n  from unroll import scan"),
+    ("src/unroll/cells/lstm.py", "from .. import compose"),
+    ("src/unroll/cells/__init__.py", "from ..layers import stacked"),
+    ("src/unroll/scan.py", "import unroll.train as t"),
+    ("src/unroll/train.py", "from experiments import charlm"),
+    ("src/unroll/train.py", "from unroll import BadInput"),
+    ("src/unroll/attic.py", "from unroll.types import Cell"),
+    ("launch/sweep.py", "import experiments.charlm"),
+  ),
+  a_file_is_one_idea: (
+    ("src/unroll/scan.py", "\n" * 321),
+    ("experiments/utils.py", ""),
+    ("src/unroll/cells/helpers.py", ""),
+  ),
+  libraries_keep_to_their_rooms: (
+    ("src/unroll/train.py", "from absl import flags"),
+    ("src/unroll/optim.py", "import absl.flags"),
+    ("src/unroll/train.py", "from orbax.checkpoint import v1 as ocp"),
+    ("experiments/charlm.py", "import orbax.checkpoint"),
+    ("src/unroll/train.py", "from unroll.cells import CELLS"),
+    ("src/unroll/train.py", "from .cells.lstm import lstm"),
+  ),
+  time_is_scanned_in_its_room: (
+    ("src/unroll/layers.py", "jax.lax.scan(f, carry, xs)"),
+    ("src/unroll/models/tagger.py", "lax.scan(f, carry, xs)"),
+    ("experiments/charlm.py", "from jax.lax import scan"),
+    ("experiments/train.py", "loop = jax.lax.scan"),
+  ),
+  nothing_is_unpickled: (
+    ("src/unroll/data/text.py", "import pickle"),
+    ("launch/sweep.py", "from cloudpickle import dumps"),
+    ("experiments/charlm.py", "np.load(file, allow_pickle=True)"),
+  ),
+  what_is_public_is_documented: (
+    ("src/unroll/scan.py", "import jax"),
+    ("src/unroll/scan.py", "'Scan.'\ndef unroll(): pass"),
+    ("launch/sweep.py", "'Sweep.'\nclass Grid: pass"),
+  ),
+}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+def test_every_file_keeps_the_law(law: Law) -> None:
+  complaints = [
+    f"{path} {complaint}"
+    for path in FILES
+    for complaint in law(path, (ROOT / path).read_text(encoding="utf-8"))
+  ]
+  assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize(
+  ("law", "path", "source"),
+  [(law, *offence) for law, offences in LAWS.items() for offence in offences],
+)
+def test_an_offence_is_seen(law: Law, path: str, source: str) -> None:
+  assert list(law(PurePath(path), source))
+
+
+def test_the_files_are_found() -> None:
+  assert PurePath("src/unroll/types.py") in FILES
