@@ -12,15 +12,15 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, session, workdir
+from experiments import common, dataset, session, workdir
 from unroll import generate, score
+from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
 from unroll.models.language import LanguageModel, next_token_loss
 from unroll.types import BadInput, Params
@@ -29,95 +29,57 @@ FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("mode", "train", ["train", "eval", "sample", "score"], "what to do")
 flags.DEFINE_bool("bidirectional", False, "refused: see experiments.cloze")
-flags.DEFINE_string("prompt", "", "what samples continue and scores are given; a line break")
+flags.DEFINE_string(
+  "prompt", "", "what samples continue and scores are given; a line break"
+)
 flags.DEFINE_integer("length", 400, "most tokens of a sample", lower_bound=1)
 flags.DEFINE_float("temperature", 1.0, "of samples; 0: greedy", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bound=0)
 flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass")
 flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
 flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
-flags.DEFINE_string("input", "-", "what --mode=score reads, a line a sentence; - is stdin")
+flags.DEFINE_string(
+  "input", "-", "what --mode=score reads, a line a sentence; - is stdin"
+)
 
 
 def main() -> None:
+  """Trains, evaluates, samples or scores, as --mode says."""
   if FLAGS.bidirectional:
     raise BadInput(
       "--bidirectional: a language model must not see the future that it predicts; "
       "experiments.cloze reads both ways"
     )
   if FLAGS.mode == "train":
-    _train()
+    session.train("charlm", (), _task, finish=_sample)
+  elif FLAGS.mode == "eval":
+    session.evaluate("charlm", _task)
   else:
     path, vocabulary = workdir.existing("charlm")
-    if FLAGS.mode == "eval":
-      _evaluate(path, common.load_text(vocabulary))
-    else:
-      task, model = _task(vocabulary)
-      params, _ = session.restore(task, path)
-      use = _sample if FLAGS.mode == "sample" else _score
-      use(model, params, vocabulary)
+    task = _task(vocabulary)
+    params, _ = session.restore(task, path)
+    use = _sample if FLAGS.mode == "sample" else _score
+    use(task.model, params, vocabulary, path)
 
 
-def _task(vocabulary, text: common.Text | None = None, split: str = "val"):
-  """The language model of the flags; without text, a task that cannot be measured."""
-  sizes = common.hidden_sizes()
+def _task(
+  vocabulary: Vocabulary, data: dataset.Dataset | None = None, split: str = "val"
+) -> session.Task:
   wiring = common.wiring()
-  cells = common.cells(FLAGS.embedding or len(vocabulary))
   model = LanguageModel(
     vocabulary=len(vocabulary),
     embedding=FLAGS.embedding,
-    core=stacked(*cells, wiring=wiring),
-    width=wiring.output_size(sizes),
+    core=stacked(*common.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring),
+    width=wiring.output_size(common.hidden_sizes()),
     tie=FLAGS.tie_embeddings,
     dtype=common.dtype(),
   )
-  evaluations = {} if text is None else {
-    "streamed": common.streamed(text.tokens[split]),
-    "windowed": common.windowed(text.tokens[split]),
-  }
-  task = session.Task(
-    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
-    carry=lambda params, batch: model.apply(params, batch, method="initial_carry"),
-    loss=next_token_loss(model),
-    tokens_per_char=text.tokens_per_char if text else 1.0,
-    evaluations=evaluations,
-    objective="streamed" if FLAGS.partition == "sequential" else "windowed",
-  )
-  return task, model
-
-
-def _train() -> None:
-  text = common.load_text()
-  task, model = _task(text.vocabulary, text)
-  source = common.source(text.tokens["train"])
-  path = workdir.prepare("charlm", common.config(), text.vocabulary, text.digest)
-  params, summary, finished = session.fit(task, source, path)
-  if finished:
-    if "val/loss" in summary:
-      print(
-        f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
-        f"perplexity {summary['val/perplexity']:.2f}"
-      )
-    drawn = _sample(model, params, text.vocabulary)
-    (path / "sample.txt").write_text(drawn, "utf-8")
-  else:
-    common.say(f"interrupted; the same command with --workdir={path} goes on")
-  if FLAGS.json:
-    print(json.dumps(summary))
-
-
-def _evaluate(path: Path, text: common.Text) -> None:
-  results: dict[str, Any] = {}
-  for split in ("val", "test"):
-    if split not in text.tokens:
-      continue
-    task, _ = _task(text.vocabulary, text, split)
-    params, step = session.restore(task, path)
-    results |= session.evaluator(task, split)(params)
-  for name, value in results.items():
-    print(f"{name:24} {value:.4f}")
-  if FLAGS.json:
-    print(json.dumps({**results, "step": step, "workdir": str(path)}))
+  evaluations = {}
+  if data is not None:
+    evaluations["streamed"] = dataset.streamed(data.tokens[split])
+    evaluations["windowed"] = dataset.windowed(data.tokens[split])
+  objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
+  return session.Task(model, next_token_loss(model), evaluations, objective)
 
 
 def _apply(model: LanguageModel):
@@ -127,18 +89,19 @@ def _apply(model: LanguageModel):
   return apply
 
 
-def _prompt(vocabulary) -> np.ndarray:
+def _prompt(vocabulary: Vocabulary) -> np.ndarray:
   return vocabulary.encode(FLAGS.prompt or "\n")
 
 
-def _sample(model: LanguageModel, params: Params, vocabulary) -> str:
-  prompt = np.tile(_prompt(vocabulary)[:, None], (1, FLAGS.samples))
-  unknown = vocabulary.unknown
+def _sample(
+  model: LanguageModel, params: Params, vocabulary: Vocabulary, path: Path
+) -> None:
+  prompt, unknown = _prompt(vocabulary), vocabulary.unknown
   drawn = generate.sample(
     _apply(model),
     params,
     model.apply(params, FLAGS.samples, method="initial_carry"),
-    jnp.asarray(prompt),
+    jnp.tile(prompt[:, None], (1, FLAGS.samples)),
     jax.random.key(FLAGS.seed),
     length=FLAGS.length,
     temperature=FLAGS.temperature,
@@ -148,18 +111,22 @@ def _sample(model: LanguageModel, params: Params, vocabulary) -> str:
     forbid=() if unknown is None else (unknown,),
   )
   tokens, counts = np.asarray(drawn.tokens), np.asarray(drawn.count)
-  texts = [
-    vocabulary.decode(np.concatenate([_prompt(vocabulary), tokens[:n, b]]))
-    for b, n in enumerate(counts)
+  samples = [
+    vocabulary.decode(np.concatenate([prompt, tokens[:count, stream]]))
+    for stream, count in enumerate(counts)
   ]
-  shown = "\n---\n".join(text.strip("\n") for text in texts) + "\n"
+  shown = "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
   print(shown, end="")
-  if FLAGS.mode == "sample" and FLAGS.json:
-    print(json.dumps({"samples": texts}))
-  return shown
+  if FLAGS.mode == "train":
+    (path / "sample.txt").write_text(shown, "utf-8")
+  elif FLAGS.json:
+    print(json.dumps({"samples": samples}))
 
 
-def _score(model: LanguageModel, params: Params, vocabulary) -> None:
+def _score(
+  model: LanguageModel, params: Params, vocabulary: Vocabulary, path: Path
+) -> None:
+  del path
   if FLAGS.input == "-":
     lines = sys.stdin.read().splitlines()
   else:
@@ -177,7 +144,12 @@ def _score(model: LanguageModel, params: Params, vocabulary) -> None:
     batch_size=rows,
   )
   results = [
-    {"text": text, "log_prob": float(p), "tokens": int(n), "perplexity": math.exp(-p / n)}
+    {
+      "text": text,
+      "log_prob": float(p),
+      "tokens": int(n),
+      "perplexity": math.exp(-p / n),
+    }
     for text, p, n in zip(sentences, scores.log_prob, scores.count)
   ]
   print("log_prob\ttokens\tperplexity\ttext")

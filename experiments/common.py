@@ -4,18 +4,16 @@ A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """
 
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import jax.numpy as jnp
-import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from unroll import gradients, linear, optim, schedules
 from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
-from unroll.data import batches, corpora, splits, text
-from unroll.data.vocabulary import Vocabulary
+from unroll.data import text
 from unroll.types import BadInput, Cell
 
 FLAGS = flags.FLAGS
@@ -24,7 +22,10 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
 flags.DEFINE_enum("tokenizer", "char", sorted(text.TOKENIZERS), "what a token is")
 flags.DEFINE_enum(
-  "normalize", "none", sorted(text.NORMALIZERS), "letters: lower case, a-z and space only"
+  "normalize",
+  "none",
+  sorted(text.NORMALIZERS),
+  "letters: lower case, a-z and space only",
 )
 flags.DEFINE_integer("min_count", 1, "rarer tokens become <unk>", lower_bound=1)
 flags.DEFINE_string(
@@ -35,10 +36,16 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "the recurrent cell")
 flags.DEFINE_integer("layers", 2, "recurrent layers", lower_bound=1)
-flags.DEFINE_list("hidden", ["256"], "hidden units: of every layer, or one number a layer")
-flags.DEFINE_integer("embedding", 64, "width of the embedding; 0: one-hot", lower_bound=0)
+flags.DEFINE_list(
+  "hidden", ["256"], "hidden units: of every layer, or one number a layer"
+)
+flags.DEFINE_integer(
+  "embedding", 64, "width of the embedding; 0: one-hot", lower_bound=0
+)
 flags.DEFINE_bool("residual", False, "adds a layer's input to its output")
-flags.DEFINE_bool("skip", False, "feeds the input to, and reads the output of, every layer")
+flags.DEFINE_bool(
+  "skip", False, "feeds the input to, and reads the output of, every layer"
+)
 flags.DEFINE_float("dropout", 0.0, "rate on the input, between layers, on the output")
 flags.DEFINE_enum(
   "dropout_mask", "step", ["step", "sequence"], "a mask each step, or one for all steps"
@@ -53,7 +60,9 @@ flags.DEFINE_enum(
 
 # How it is trained.
 flags.DEFINE_string(
-  "truncation", "tbptt:64", "full, tbptt:K, tbptt:K1,K2 or random:K: reach of the gradient"
+  "truncation",
+  "tbptt:64",
+  "full, tbptt:K, tbptt:K1,K2 or random:K: reach of the gradient",
 )
 flags.DEFINE_enum(
   "partition",
@@ -69,9 +78,13 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("batch", 32, "sequences side by side", lower_bound=1)
 flags.DEFINE_float("clip_norm", 1.0, "clipping threshold; 0: off", lower_bound=0)
-flags.DEFINE_enum("clip_by", "global_norm", sorted(optim.CLIPS), "what is held below it")
+flags.DEFINE_enum(
+  "clip_by", "global_norm", sorted(optim.CLIPS), "what is held below it"
+)
 flags.DEFINE_string(
-  "optimizer", "adam", "sgd, momentum[:M], rmsprop[:R], adagrad, adam[:B1,B2], adamw[:…]"
+  "optimizer",
+  "adam",
+  "sgd, momentum[:M], rmsprop[:R], adagrad, adam[:B1,B2], adamw[:…]",
 )
 flags.DEFINE_float("learning_rate", 2e-3, "the highest learning rate", lower_bound=0)
 flags.DEFINE_string(
@@ -82,23 +95,36 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("warmup_steps", 0, "of linear warm-up", lower_bound=0)
 flags.DEFINE_float(
-  "weight_decay", None, "decoupled; 0 unless the optimizer is adamw (0.01)", lower_bound=0
+  "weight_decay",
+  None,
+  "decoupled; 0 unless the optimizer is adamw (0.01)",
+  lower_bound=0,
 )
 flags.DEFINE_float("ema", 0.0, "decay of the parameters' moving average; 0: none")
 flags.DEFINE_integer("steps", None, "updates to train for", lower_bound=0)
 flags.DEFINE_float("epochs", None, "passes over the data to train for", lower_bound=0)
 flags.DEFINE_float("minutes", None, "wall clock to train for, start-up included")
 flags.DEFINE_integer(
-  "patience", 0, "evaluations without a new best before stopping; 0: never", lower_bound=0
+  "patience",
+  0,
+  "evaluations without a new best before stopping; 0: never",
+  lower_bound=0,
 )
 flags.DEFINE_integer("seed", 0, "of parameters, dropout and the order of data")
 flags.DEFINE_integer("eval_every", 500, "steps between evaluations", lower_bound=1)
 flags.DEFINE_integer("eval_window", 256, "steps of a validation window", lower_bound=1)
 flags.DEFINE_integer(
-  "eval_stride", 0, "from one validation window to the next; 0: the window", lower_bound=0
+  "eval_stride",
+  0,
+  "from one validation window to the next; 0: the window",
+  lower_bound=0,
 )
-flags.DEFINE_integer("checkpoint_every", 500, "steps between checkpoints", lower_bound=1)
-flags.DEFINE_integer("keep", 3, "newest checkpoints kept, beside the best", lower_bound=1)
+flags.DEFINE_integer(
+  "checkpoint_every", 500, "steps between checkpoints", lower_bound=1
+)
+flags.DEFINE_integer(
+  "keep", 3, "newest checkpoints kept, beside the best", lower_bound=1
+)
 flags.DEFINE_integer("dispatch", 10, "steps taken a call to the device", lower_bound=1)
 
 # What may differ from one call on a run to the next.
@@ -111,24 +137,8 @@ flags.DEFINE_enum(
 NOT_OF_THE_RUN = {"workdir", "overwrite", "json", "checkpoint", "keep", "dispatch"}
 
 
-class Text(NamedTuple):
-  """A corpus in numbers.
-
-  Attributes:
-    vocabulary: built from the training text.
-    tokens: int32 ids of each split.
-    tokens_per_char: of the validation text, to turn nats a token into bits a char.
-    digest: sha256 of the corpus.
-  """
-
-  vocabulary: Vocabulary
-  tokens: Mapping[str, np.ndarray]
-  tokens_per_char: float
-  digest: str
-
-
 def run_main(main: Callable[[], None]) -> NoReturn:
-  """Parses the flags and runs `main`; bad input ends in one sentence and exit code 2."""
+  """Runs `main` on the flags; bad input ends in one sentence and exit code 2."""
 
   def parse(argv: list[str]) -> list[str]:
     try:
@@ -147,6 +157,7 @@ def run_main(main: Callable[[], None]) -> NoReturn:
       where = f" ({error.filename})" if error.filename else ""
       fail(f"{error.strerror or error}{where}")
 
+  logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run does not return")
 
@@ -173,32 +184,6 @@ def config(*own: str) -> dict[str, Any]:
   return {name: FLAGS[name].value for name in names}
 
 
-def load_text(known: Vocabulary | None = None) -> Text:
-  """Loads, normalises, splits and numbers the corpus of the flags.
-
-  Args:
-    known: the vocabulary of an existing run; None builds it from the training text.
-  """
-  tokenizer = FLAGS.tokenizer
-  corpus = corpora.load(FLAGS.corpus, tokenizer)
-  if corpus.pretokenized and tokenizer == "word":
-    tokenizer = "whitespace"
-  parts = splits.split(corpus, FLAGS.split, FLAGS.normalize)
-  vocab = known or Vocabulary.build(
-    parts["train"], tokenizer, FLAGS.normalize, min_count=FLAGS.min_count
-  )
-  tokens = {name: vocab.encode(part) for name, part in parts.items()}
-  for name, ids in tokens.items():
-    if ids.size < 2:
-      raise BadInput(
-        f"--corpus={FLAGS.corpus}: its {name} split has {ids.size} tokens and needs 2 or "
-        "more: give a longer text or another --split"
-      )
-  return Text(
-    vocab, tokens, tokens["val"].size / max(len(parts["val"]), 1), corpus.digest
-  )
-
-
 def hidden_sizes() -> list[int]:
   """The width of each layer, from --hidden and --layers."""
   try:
@@ -207,8 +192,8 @@ def hidden_sizes() -> list[int]:
     sizes = []
   if not sizes or min(sizes) < 1:
     raise BadInput(
-      f"--hidden={','.join(FLAGS.hidden)}: give whole numbers from 1 up, such as 256 or "
-      "256,128"
+      f"--hidden={','.join(FLAGS.hidden)}: give whole numbers from 1 up, such as 256 "
+      "or 256,128"
     )
   if len(sizes) == 1:
     return sizes * FLAGS.layers
@@ -239,8 +224,8 @@ def cells(input_size: int) -> list[Cell]:
   if FLAGS.init:
     if FLAGS.init.startswith("chrono") and constructor in (vanilla, relu_rnn, irnn):
       raise BadInput(
-        f"--init={FLAGS.init} sets gates and --cell={FLAGS.cell} has none: choose a gru "
-        "or lstm cell, or another --init"
+        f"--init={FLAGS.init} sets gates and --cell={FLAGS.cell} has none: choose a "
+        "gru or lstm cell, or another --init"
       )
     options["init"] = linear.named_init(FLAGS.init)
   if constructor is lstm:
@@ -263,52 +248,6 @@ def dtype() -> Any:
 def scheme() -> gradients.Scheme:
   """The truncation scheme."""
   return gradients.named_scheme(FLAGS.truncation)
-
-
-def source(tokens: np.ndarray) -> batches.Source:
-  """The training batches, as scheme and partition ask for them."""
-  how = scheme()
-  if FLAGS.partition == "random":
-    if how.overlap or how.lengths:
-      raise BadInput(
-        f"--truncation={FLAGS.truncation} needs a state that passes from chunk to chunk: "
-        "use --partition=sequential, or tbptt:K or full with random windows"
-      )
-    length = FLAGS.window or how.length
-    if length is None:
-      raise BadInput("--truncation=full with random windows needs their --window=STEPS")
-    return batches.Windows(
-      tokens, FLAGS.batch, length, stride=FLAGS.stride, seed=FLAGS.seed
-    )
-  if FLAGS.stride:
-    raise BadInput("--stride is for --partition=random; lanes are read step by step")
-  if how.lengths is None:
-    whole_lane = -(-(tokens.size - 1) // FLAGS.batch)
-    length = FLAGS.window or how.length or whole_lane
-    return batches.Lanes(tokens, FLAGS.batch, length, overlap=how.overlap)
-  if FLAGS.window:
-    raise BadInput(f"--truncation={FLAGS.truncation} draws its own lengths: drop --window")
-  draw, total = how.lengths, -(-(tokens.size - 1) // FLAGS.batch)
-
-  def lengths(epoch: int) -> np.ndarray:
-    return draw(np.random.default_rng((FLAGS.seed, epoch)), total)
-
-  return batches.Lanes(tokens, FLAGS.batch, how.length, lengths=lengths)
-
-
-def windowed(tokens: np.ndarray) -> batches.Source:
-  """Evaluation in windows: a fresh carry for each."""
-  rows = min(max(16384 // FLAGS.eval_window, 1), max(tokens.size // FLAGS.eval_window, 1))
-  length = min(FLAGS.eval_window, tokens.size - 1)
-  return batches.Windows(
-    tokens, rows, length, stride=FLAGS.eval_stride, shuffle=False
-  )
-
-
-def streamed(tokens: np.ndarray) -> batches.Source:
-  """Evaluation in order: the carry passes through lanes of at least 4,096 tokens."""
-  lanes = min(max(tokens.size // 4096, 1), 64)
-  return batches.Lanes(tokens, lanes, min(FLAGS.eval_window, tokens.size - 1))
 
 
 def optimizer() -> optim.Optimizer:

@@ -1,6 +1,7 @@
 """What every experiment does with a task: train it, restore it, evaluate it."""
 
 import contextlib
+import json
 import signal
 import statistics
 import sys
@@ -9,22 +10,31 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from tqdm import tqdm
+from unroll.runlog import RunLog, read
 
-from experiments import STARTED, common, workdir
-from unroll import checkpoint, train
+from experiments import STARTED, common, dataset, workdir
+from unroll import checkpoint, loop
 from unroll.data.batches import Source
 from unroll.data.prefetch import dispatches
+from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
-from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
-from unroll.types import BadInput, Carry, Key, Params, Sums
+from unroll.train import (
+  TrainState,
+  initial_state,
+  make_dispatch,
+  make_evaluate,
+  make_step,
+)
+from unroll.types import BadInput, Carry, Params, Sums
 
 FLAGS = flags.FLAGS
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
@@ -34,24 +44,78 @@ class Task(NamedTuple):
   """What is trained, and how it is measured.
 
   Attributes:
-    init: `key -> params`.
-    carry: `(params, batch size) -> carry`.
-    loss: the chunk loss.
-    tokens_per_char: of the validation text.
-    evaluations: name -> source of the validation batches.
+    model: a Linen module that reads tokens `[T, B]` and has an `initial_carry`.
+    loss: its chunk loss.
+    evaluations: name -> source of the evaluation batches.
     objective: the evaluation that chooses the best checkpoint.
   """
 
-  init: Callable[[Key], Params]
-  carry: Callable[[Params, int], Carry]
+  model: nn.Module
   loss: ChunkLoss
-  tokens_per_char: float
   evaluations: Mapping[str, Source]
   objective: str
 
+  def carry(self, params: Params, batch: int) -> Carry:
+    """The initial carry of so many sequences."""
+    return self.model.apply(params, batch, method="initial_carry")
 
-def fit(task: Task, source: Source, path: Path) -> tuple[Params, dict[str, Any], bool]:
-  """Trains a task in its folder, from its newest checkpoint if there is one.
+
+# (vocabulary, dataset, split to evaluate) -> task; without data nothing to evaluate.
+Build = Callable[..., Task]
+# (model, parameters, vocabulary, run folder), called once a run is finished.
+Finish = Callable[[Any, Params, Vocabulary, Path], None]
+
+
+def train(
+  experiment: str, own: tuple[str, ...], build: Build, finish: Finish | None = None
+) -> None:
+  """--mode=train: from flags to a finished run, or as far as it is let.
+
+  Args:
+    experiment: its name.
+    own: the flags of the experiment itself that make the run what it is.
+    build: makes the task.
+    finish: what is still to be shown of a finished run.
+  """
+  data = dataset.load()
+  task = build(data.vocabulary, data)
+  source = dataset.source(data.tokens["train"])
+  settings = common.config(*own)
+  path = workdir.prepare(experiment, settings, data.vocabulary, data.digest)
+  params, summary, finished = _fit(task, source, data.tokens_per_char["val"], path)
+  if finished:
+    print(
+      f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
+      f"perplexity {summary['val/perplexity']:.2f}"
+    )
+    if finish:
+      finish(task.model, params, data.vocabulary, path)
+  else:
+    common.say(f"interrupted; the same command with --workdir={path} goes on")
+  if FLAGS.json:
+    print(json.dumps(summary))
+
+
+def evaluate(experiment: str, build: Build) -> None:
+  """--mode=eval: the validation split, and the test split where there is one."""
+  path, vocabulary = workdir.existing(experiment)
+  data = dataset.load(vocabulary)
+  results: dict[str, Any] = {}
+  for split in ("val", "test"):
+    if split in data.tokens:
+      task = build(vocabulary, data, split)
+      params, step = restore(task, path)
+      results |= _evaluator(task, split, data.tokens_per_char[split])(params)
+  for name, value in results.items():
+    print(f"{name:24} {value:.4f}")
+  if FLAGS.json:
+    print(json.dumps({**results, "step": step, "workdir": str(path)}))
+
+
+def _fit(
+  task: Task, source: Source, tokens_per_char: float, path: Path
+) -> tuple[Params, dict[str, Any], bool]:
+  """Trains in a folder, from its newest checkpoint if there is one.
 
   Returns:
     The parameters to use, the summary of the run, and whether it is finished.
@@ -60,21 +124,21 @@ def fit(task: Task, source: Source, path: Path) -> tuple[Params, dict[str, Any],
   state = _fresh_state(task)
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
-  progress = train.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
+  progress = loop.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
   if restored:
-    state, progress = restored.state, train.Progress.from_json(restored.meta)
+    state, progress = restored.state, loop.Progress.from_json(restored.meta)
     common.say(f"resumed {path} at step {progress.step}")
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
   )
-  step = train.make_step(
+  step = make_step(
     task.loss,
     common.scheme(),
     optimizer,
     common.schedule(),
     jax.random.key(FLAGS.seed + 1),
   )
-  evaluate = evaluator(task)
+  evaluate = _evaluator(task, "val", tokens_per_char)
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
   with (
     RunLog(path, progress.step) as log,
@@ -82,7 +146,7 @@ def fit(task: Task, source: Source, path: Path) -> tuple[Params, dict[str, Any],
     _interrupts() as interrupted,
     _Display(budget, progress) as display,
   ):
-    hooks = train.Hooks(
+    hooks = loop.Hooks(
       evaluate=lambda state: evaluate(
         optimizer.averaged(state.opt_state, state.params)
       ),
@@ -94,8 +158,8 @@ def fit(task: Task, source: Source, path: Path) -> tuple[Params, dict[str, Any],
       show=display.show,
       stop=interrupted,
     )
-    state, progress, finished = train.fit(
-      train.make_dispatch(step),
+    state, progress, finished = loop.fit(
+      make_dispatch(step),
       state,
       progress,
       dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods),
@@ -133,27 +197,25 @@ def restore(task: Task, path: Path) -> tuple[Params, int]:
   """
   optimizer, like = common.optimizer(), jax.eval_shape(lambda: _fresh_state(task))
   folder = path / workdir.CHECKPOINTS
-  restored = checkpoint.restore(
-    folder, like, which=FLAGS.checkpoint, warn=common.say
-  )
+  restored = checkpoint.restore(folder, like, which=FLAGS.checkpoint, warn=common.say)
   if restored is None:
     raise BadInput(f"{folder} holds no checkpoint: train the run first")
   state = restored.state
   return optimizer.averaged(state.opt_state, state.params), restored.step
 
 
-def evaluator(task: Task, split: str = "val") -> Callable[[Params], dict[str, float]]:
+def _evaluator(
+  task: Task, split: str, tokens_per_char: float
+) -> Callable[[Params], dict[str, float]]:
   """Compiles `params -> {"val/loss_streamed": …}`: nats, bits and perplexity."""
-  measures = {}
-  for name, source in task.evaluations.items():
+
+  def compiled(source: Source) -> Callable[[Params], Sums]:
     batches = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *source)
-    run = train.make_evaluate(task.loss, batches)
+    run = make_evaluate(task.loss, batches)
     rows = batches.inputs.shape[-1]
+    return lambda params: run(params, task.carry(params, rows))
 
-    def measure(params: Params, run=run, rows=rows) -> Sums:
-      return run(params, task.carry(params, rows))
-
-    measures[name] = measure
+  measures = {name: compiled(source) for name, source in task.evaluations.items()}
 
   def evaluate(params: Params) -> dict[str, float]:
     sums = {name: measure(params) for name, measure in measures.items()}
@@ -162,20 +224,21 @@ def evaluator(task: Task, split: str = "val") -> Callable[[Params], dict[str, fl
     return {
       **{f"{split}/loss_{name}": value for name, value in losses.items()},
       f"{split}/loss": loss,
-      f"{split}/bits_per_char": bits_per_char(loss, task.tokens_per_char),
+      f"{split}/bits_per_char": bits_per_char(loss, tokens_per_char),
       f"{split}/perplexity": perplexity(loss),
     }
 
   return evaluate
 
 
-def _fresh_state(task: Task) -> train.TrainState:
-  params = jax.jit(task.init)(jax.random.key(FLAGS.seed))
+def _fresh_state(task: Task) -> TrainState:
+  tokens = jnp.zeros((1, 1), jnp.int32)
+  params = jax.jit(task.model.init)(jax.random.key(FLAGS.seed), tokens)
   carry = task.carry(params, FLAGS.batch)
-  return train.initial_state(params, common.optimizer(), carry)
+  return initial_state(params, common.optimizer(), carry)
 
 
-def _budget(source: Source) -> train.Budget:
+def _budget(source: Source) -> loop.Budget:
   if FLAGS.minutes is not None and FLAGS.minutes <= 0:
     raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
   steps, epochs = FLAGS.steps, FLAGS.epochs
@@ -185,7 +248,7 @@ def _budget(source: Source) -> train.Budget:
   if epochs is not None:
     limits.append(round(epochs * len(source)))
   seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
-  return train.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
+  return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
 
 
 def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:
@@ -214,7 +277,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 class _Display:
   """A progress bar on a terminal, a line now and then elsewhere."""
 
-  def __init__(self, budget: train.Budget, progress: train.Progress):
+  def __init__(self, budget: loop.Budget, progress: loop.Progress):
     self._timed = budget.steps is None
     total = budget.seconds if self._timed else budget.steps
     self._bar = tqdm(
@@ -232,7 +295,7 @@ class _Display:
   def __exit__(self, *error: Any) -> None:
     self._bar.close()
 
-  def show(self, progress: train.Progress, loss: float, speed: float) -> None:
+  def show(self, progress: loop.Progress, loss: float, speed: float) -> None:
     """Shows where training is."""
     text = f"step {progress.step:,} loss {loss:.3f}"
     if progress.last:

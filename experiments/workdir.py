@@ -102,8 +102,8 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
       raise BadInput(f"{path / CONFIG} has a flag --{name} that does not exist here")
     if FLAGS[name].present and _plain(FLAGS[name].value) != value:
       raise BadInput(
-        f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has {value}: "
-        "drop the flag"
+        f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has "
+        f"{value}: drop the flag"
       )
     FLAGS[name].value = value
   try:

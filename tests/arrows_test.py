@@ -28,6 +28,7 @@ FLOORS = (
   ("checkpoint", "generate", "models", "score"),
   ("convert", "report"),
   ("train",),
+  ("loop",),
   ("experiments",),
   ("launch",),
 )
@@ -93,8 +94,8 @@ def libraries_keep_to_their_rooms(path: PurePath, source: str) -> Iterator[str]:
       yield f"imports {name}: flags are for experiments/ and launch/"
     if within(name, "orbax") and room != "checkpoint":
       yield f"imports {name}: orbax is known to checkpoint alone"
-    if within(name, "unroll.cells") and room == "train":
-      yield f"imports {name}: train knows no cell by name"
+    if within(name, "unroll.cells") and room in ("train", "loop"):
+      yield f"imports {name}: {room} knows no cell by name"
 
 
 def time_is_scanned_in_its_room(path: PurePath, source: str) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Recurrent networks in JAX: pure-function cells, one scan, exact and truncated BPTT."""
+"""Recurrent networks in JAX: pure-function cells, one scan, full and truncated BPTT."""

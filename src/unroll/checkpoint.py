@@ -22,7 +22,6 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from unroll.types import BadInput
@@ -42,31 +41,35 @@ class Restored(NamedTuple):
 class Checkpoints:
   """Writes the checkpoints of one run, each in the background.
 
-  A context manager: leaving it waits for the last write. With several processes every
-  one of them calls `save`, and the first writes. Errors of a write (disk full, no
-  permission) surface as OSError at the next `save`, `wait` or `close`; the older
-  checkpoints are still there.
+  A context manager: leaving it waits for the last write. Errors of a write (disk full,
+  no permission) surface as OSError at the next `save`, `wait` or `close`; the older
+  checkpoints are still there. One process writes, for any number of its devices.
 
   Args:
     directory: where the steps live; made if missing, remains of a killed write removed.
     keep: how many of the newest steps stay on disk, beside the best one.
 
   Raises:
-    BadInput: if `keep` is less than one.
+    BadInput: if `keep` is less than one, or there are several processes.
     OSError: if the directory cannot be made.
   """
 
   def __init__(self, directory: str | os.PathLike[str], keep: int = 3):
     if keep < 1:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
+    if jax.process_count() > 1:
+      # A save of orbax is a collective, which may not run beside those of the step.
+      raise BadInput(
+        f"checkpoints are written by one process, and this is one of "
+        f"{jax.process_count()}: run without jax.distributed"
+      )
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._keep = keep
     self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
     self._pending: Future[None] | None = None
-    if jax.process_index() == 0:
-      self._directory.mkdir(parents=True, exist_ok=True)
-      shutil.rmtree(self._partial, ignore_errors=True)
+    self._directory.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(self._partial, ignore_errors=True)
 
   def save(
     self, step: int, state: Any, meta: dict[str, Any], *, best: bool = False
@@ -91,12 +94,11 @@ class Checkpoints:
     specs = _specs(state)
     leaves = jax.tree.leaves(state)
     for leaf in leaves:
-      if isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
+      if isinstance(leaf, jax.Array):
         leaf.copy_to_host_async()  # all transfers under way before the first is awaited
     arrays = dict(zip(specs, map(_copy_to_host, leaves)))
     content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
-    if jax.process_index() == 0:
-      self._pending = self._writer.submit(self._write, step, arrays, content, best)
+    self._pending = self._writer.submit(self._write, step, arrays, content, best)
 
   def wait(self) -> None:
     """Waits until the last save is on disk; raises OSError if it failed."""
@@ -129,13 +131,12 @@ class Checkpoints:
     content["digests"] = {name: _digest(array) for name, array in arrays.items()}
     try:
       self._partial.mkdir()
-      with _one_process():
-        ocp.save(
-          fresh,
-          # Orbax refuses arrays of size zero; their shape says all there is to know.
-          {name: array for name, array in arrays.items() if array.size},
-          custom_metadata={**content, "seal": _seal(content)},
-        )
+      ocp.save(
+        fresh,
+        # Orbax refuses arrays of size zero; their shape says all there is to know.
+        {name: array for name, array in arrays.items() if array.size},
+        custom_metadata={**content, "seal": _seal(content)},
+      )
       if best:
         _best_mark(fresh).touch()
       self._discard(step)
@@ -239,8 +240,7 @@ class _Damaged(Exception):
 def _content(path: Path) -> dict[str, Any]:
   """What `save` wrote beside the arrays, if it is whole."""
   try:
-    with _one_process():
-      content = ocp.metadata(path).custom_metadata
+    content = ocp.metadata(path).custom_metadata
     seal = content.pop("seal")
   except Exception as error:
     raise _Damaged(f"its metadata cannot be read ({_reason(error)})") from error
@@ -252,8 +252,7 @@ def _content(path: Path) -> dict[str, Any]:
 def _arrays(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
   """The saved leaves by path, each one as it was written."""
   try:
-    with _one_process():
-      arrays = ocp.load(path)
+    arrays = ocp.load(path)
   except Exception as error:
     raise _Damaged(f"its arrays cannot be read ({_reason(error)})") from error
   for name, (dtype, shape) in content["specs"].items():
@@ -299,11 +298,8 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _copy_to_host(leaf: Any) -> np.ndarray:
-  if isinstance(leaf, jax.Array):
-    if _is_key(leaf):
-      leaf = jax.random.key_data(leaf)
-    if not leaf.is_fully_addressable and not leaf.is_fully_replicated:
-      leaf = multihost_utils.process_allgather(leaf, tiled=True)
+  if isinstance(leaf, jax.Array) and _is_key(leaf):
+    leaf = jax.random.key_data(leaf)
   return np.array(leaf)  # a copy: on the CPU, np.asarray shares the device's buffer
 
 
@@ -328,16 +324,6 @@ def _digest(array: np.ndarray) -> str:
 def _seal(content: dict[str, Any]) -> str:
   text = json.dumps(content, sort_keys=True)
   return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _one_process() -> ocp.Context:
-  """Orbax without its barriers: one process writes, and each reads all it needs."""
-  me = jax.process_index()
-  return ocp.Context(
-    multiprocessing_options=ocp.options.MultiprocessingOptions(
-      primary_host=me, active_processes={me}
-    )
-  )
 
 
 def _reason(error: Exception) -> str:

@@ -76,7 +76,7 @@ def named_init(spec: str) -> Init:
 
 
 def gates(init: Initializer, key: Key, rows: int, size: int, count: int) -> Array:
-  """Draws `count` independent `[rows, size]` blocks side by side: `[rows, count·size]`."""
+  """Draws `count` blocks `[rows, size]` side by side: `[rows, count·size]`."""
   keys = jax.random.split(key, count)
   return jnp.concatenate([init(k, (rows, size), jnp.float32) for k in keys], axis=1)
 

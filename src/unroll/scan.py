@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from unroll.linear import product
-from unroll.types import Array, Carry, Cell, Draw, Params
+from unroll.types import Array, Carry, Cell, Params, is_draw
 
 Backward = Literal["fast", "autodiff"]
 
@@ -124,10 +124,10 @@ def _where(mask: Array, new: Array, old: Array) -> Array:
 def _select(mask: Array, new: Carry, old: Carry) -> Carry:
   """`new` where the mask `[B]` is true, else `old`; a Draw has no rows: the new one."""
   return jax.tree.map(
-    lambda n, o: n if isinstance(n, Draw) else _where(mask, n, o),
+    lambda n, o: n if is_draw(n) else _where(mask, n, o),
     new,
     old,
-    is_leaf=lambda node: isinstance(node, Draw),
+    is_leaf=is_draw,
   )
 
 

@@ -48,7 +48,7 @@ class Sums(NamedTuple):
   """
 
   total: Array
-  count: Array
+  count: Array  # type: ignore[assignment]
 
   def __add__(self, other: "Sums") -> "Sums":  # type: ignore[override]
     return Sums(self.total + other.total, self.count + other.count)
@@ -78,6 +78,11 @@ class Draw(NamedTuple):
   t: Array
 
 
+def is_draw(node: Any) -> bool:
+  """Whether a node of a carry is a Draw: the `is_leaf` of maps that treat it apart."""
+  return isinstance(node, Draw)
+
+
 def seed(carry: Carry, key: Key | None) -> Carry:
   """Gives every `Draw` in a carry a key of its own; `None` takes the keys out.
 
@@ -88,13 +93,16 @@ def seed(carry: Carry, key: Key | None) -> Carry:
   Returns:
     The carry with its draws at `t = 0`; the same structure for every key.
   """
-
-  def is_draw(node: Any) -> bool:
-    return isinstance(node, Draw)
-
   leaves, treedef = jax.tree.flatten(carry, is_leaf=is_draw)
   for i, leaf in enumerate(leaves):
     if is_draw(leaf):
       own = None if key is None else jax.random.fold_in(key, i)
       leaves[i] = Draw(own, jnp.zeros((), jnp.int32))
   return jax.tree.unflatten(treedef, leaves)
+
+
+def afresh(initial: Carry, carry: Carry) -> Carry:
+  """The initial carry, with the draws of another."""
+  return jax.tree.map(
+    lambda i, c: c if is_draw(i) else i, initial, carry, is_leaf=is_draw
+  )

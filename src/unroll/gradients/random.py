@@ -1,4 +1,4 @@
-"""Random chunk lengths, as AWD-LSTM trains (Merity, Keskar & Socher 2018, section 5)."""
+"""Random chunk lengths, as AWD-LSTM trains (Merity, Keskar & Socher 2018)."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Truncated backpropagation through time, BPTT(k2; k1) of Williams & Peng (1990)."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
@@ -75,7 +77,7 @@ def _window(loss: ChunkLoss, overlap: int, reach: int):
     cuts = sorted({0, new, overlap, silent, length})
     total = weight = jnp.zeros((), jnp.float32)
     sums, onward = Sums.zero(), carry
-    for start, stop in zip(cuts, cuts[1:]):
+    for start, stop in itertools.pairwise(cuts):
       if stop <= silent:
         _, (carry, part) = loss(
           jax.lax.stop_gradient(params), carry, steps(batch, start, stop)

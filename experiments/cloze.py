@@ -1,0 +1,102 @@
+"""The missing character, from its context on both sides.
+
+  python -m experiments.cloze --corpus=tinyshakespeare --hidden=176 --minutes=3
+  python -m experiments.cloze --mode=fill --workdir=RUN --text="to be or n_t to be"
+
+Bidirectional against one-way models of as many parameters: `docs/results.md`.
+"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import common, dataset, session, workdir
+from unroll.data.vocabulary import Vocabulary
+from unroll.layers import Layer, stacked
+from unroll.models.cloze import ClozeModel, cloze_loss
+from unroll.types import BadInput
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("mode", "train", ["train", "eval", "fill"], "what to do")
+flags.DEFINE_bool("bidirectional", True, "reads from both sides")
+flags.DEFINE_enum(
+  "direction", "forward", ["forward", "backward"], "which side with --nobidirectional"
+)
+flags.DEFINE_enum(
+  "merge", "concat", ["concat", "sum", "mul", "average"], "how both sides become one"
+)
+flags.DEFINE_string(
+  "text", "", "what --mode=fill completes: _ stands for one character"
+)
+flags.FLAGS.set_default("partition", "random")
+OWN = ("bidirectional", "direction", "merge")
+
+
+def main() -> None:
+  """Trains, evaluates or fills, as --mode says."""
+  if FLAGS.mode == "train":
+    session.train("cloze", OWN, _task)
+  elif FLAGS.mode == "eval":
+    session.evaluate("cloze", _task)
+  else:
+    _fill()
+
+
+def _task(
+  vocabulary: Vocabulary, data: dataset.Dataset | None = None, split: str = "val"
+) -> session.Task:
+  if FLAGS.partition != "random":
+    raise BadInput(
+      "--partition=sequential: what comes next is not known yet where a chunk ends; "
+      "cloze trains on --partition=random windows"
+    )
+  if FLAGS.tie_embeddings:
+    raise BadInput("--tie_embeddings is for language models: drop it")
+
+  def core() -> Layer:
+    inputs = FLAGS.embedding or len(vocabulary)
+    return stacked(*common.cells(inputs), wiring=common.wiring())
+
+  model = ClozeModel(
+    vocabulary=len(vocabulary),
+    embedding=FLAGS.embedding,
+    forward=core() if FLAGS.bidirectional or FLAGS.direction == "forward" else None,
+    backward=core() if FLAGS.bidirectional or FLAGS.direction == "backward" else None,
+    merge=FLAGS.merge,
+    dtype=common.dtype(),
+  )
+  evaluations = {}
+  if data is not None:
+    evaluations["windowed"] = dataset.windowed(data.tokens[split])
+  return session.Task(model, cloze_loss(model), evaluations, "windowed")
+
+
+def _fill() -> None:
+  path, vocabulary = workdir.existing("cloze")
+  if "_" not in FLAGS.text:
+    raise BadInput('--mode=fill needs a --text with a gap, such as --text="n_t to be"')
+  task = _task(vocabulary)
+  params, _ = session.restore(task, path)
+  text = FLAGS.text
+  # From left to right, because a gap is context of the next one.
+  while "_" in text:
+    gap = text.index("_")
+    tokens = np.asarray(vocabulary.encode(text))[:, None]
+    logits = task.model.apply(params, jnp.asarray(tokens))[gap, 0]
+    chances = np.array(jax.nn.softmax(logits))
+    if vocabulary.unknown is not None:
+      chances[vocabulary.unknown] = 0
+    best = np.argsort(-chances)[:5]
+    print(", ".join(f"{vocabulary.tokens[i]!r} {chances[i]:.3f}" for i in best))
+    text = text[:gap] + vocabulary.decode(best[:1]) + text[gap + 1 :]
+  print(text)
+  if FLAGS.json:
+    print(json.dumps({"text": text}))
+
+
+if __name__ == "__main__":
+  common.run_main(main)

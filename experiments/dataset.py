@@ -1,0 +1,102 @@
+"""The text of the flags, in numbers and in batches."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+from unroll.data import corpora, splits
+from unroll.data.batches import Lanes, Source, Windows
+from unroll.data.vocabulary import Vocabulary
+from unroll.types import BadInput
+
+FLAGS = flags.FLAGS
+
+
+class Dataset(NamedTuple):
+  """A corpus in numbers.
+
+  Attributes:
+    vocabulary: built from the training text.
+    tokens: int32 ids of each split.
+    tokens_per_char: of each split, to turn nats a token into bits a character.
+    digest: sha256 of the corpus.
+  """
+
+  vocabulary: Vocabulary
+  tokens: Mapping[str, np.ndarray]
+  tokens_per_char: Mapping[str, float]
+  digest: str
+
+
+def load(known: Vocabulary | None = None) -> Dataset:
+  """Loads, normalises, splits and numbers the corpus of the flags.
+
+  Args:
+    known: the vocabulary of an existing run; None builds it from the training text.
+  """
+  tokenizer = FLAGS.tokenizer
+  corpus = corpora.load(FLAGS.corpus, tokenizer)
+  if corpus.pretokenized and tokenizer == "word":
+    tokenizer = "whitespace"
+  parts = splits.split(corpus, FLAGS.split, FLAGS.normalize)
+  vocab = known or Vocabulary.build(
+    parts["train"], tokenizer, FLAGS.normalize, min_count=FLAGS.min_count
+  )
+  tokens = {name: vocab.encode(part) for name, part in parts.items()}
+  for name, ids in tokens.items():
+    if ids.size < 2:
+      raise BadInput(
+        f"--corpus={FLAGS.corpus}: its {name} split has {ids.size} tokens and needs 2 "
+        "or more: give a longer text or another --split"
+      )
+  density = {name: tokens[name].size / len(part) for name, part in parts.items()}
+  return Dataset(vocab, tokens, density, corpus.digest)
+
+
+def source(tokens: np.ndarray) -> Source:
+  """The training batches, as scheme and partition ask for them."""
+  how = common.scheme()
+  if FLAGS.partition == "random":
+    if how.overlap or how.lengths:
+      raise BadInput(
+        f"--truncation={FLAGS.truncation} needs a state that passes from chunk to "
+        "chunk: use --partition=sequential, or tbptt:K or full with random windows"
+      )
+    length = FLAGS.window or how.length
+    if length is None:
+      raise BadInput("--truncation=full with random windows needs their --window=STEPS")
+    return Windows(tokens, FLAGS.batch, length, stride=FLAGS.stride, seed=FLAGS.seed)
+  if FLAGS.stride:
+    raise BadInput("--stride is for --partition=random; lanes are read step by step")
+  if how.lengths is None:
+    whole_lane = -(-(tokens.size - 1) // FLAGS.batch)
+    length = FLAGS.window or how.length or whole_lane
+    return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap)
+  if FLAGS.window:
+    raise BadInput(
+      f"--truncation={FLAGS.truncation} draws its own lengths: drop --window"
+    )
+  draw, total = how.lengths, -(-(tokens.size - 1) // FLAGS.batch)
+
+  def lengths(epoch: int) -> np.ndarray:
+    return draw(np.random.default_rng((FLAGS.seed, epoch)), total)
+
+  return Lanes(tokens, FLAGS.batch, how.length, lengths=lengths)
+
+
+def windowed(tokens: np.ndarray) -> Source:
+  """Evaluation in windows: a fresh carry for each."""
+  rows = min(
+    max(16384 // FLAGS.eval_window, 1), max(tokens.size // FLAGS.eval_window, 1)
+  )
+  length = min(FLAGS.eval_window, tokens.size - 1)
+  return Windows(tokens, rows, length, stride=FLAGS.eval_stride, shuffle=False)
+
+
+def streamed(tokens: np.ndarray) -> Source:
+  """Evaluation in order: the carry passes through lanes of at least 4,096 tokens."""
+  lanes = min(max(tokens.size // 4096, 1), 64)
+  return Lanes(tokens, lanes, min(FLAGS.eval_window, tokens.size - 1))

@@ -1,0 +1,92 @@
+"""The missing character: each token from its context on one side or both."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unroll.gradients import ChunkLoss
+from unroll.layers import MERGES, Layer, Recurrent, bidirectional
+from unroll.metrics import cross_entropy
+from unroll.types import Array, BadInput, Carry, afresh
+
+
+class ClozeModel(nn.Module):
+  """p(token t | the tokens of the sequence before t, after t, or both).
+
+  One stack of layers reads from the left and one from the right, apart up to the
+  top; where they meet at step t, neither has read token t.
+
+  Attributes:
+    vocabulary: V.
+    embedding: E, the width of the embedding; 0 feeds one-hot vectors of width V.
+    forward: layer `[T, B, E or V] -> [T, B, H]` read from the left; None: not used.
+    backward: the same, read from the right.
+    merge: how both become one: concat, sum, mul or average.
+    dtype: of matrix products; None is the parameters' own, float32.
+  """
+
+  vocabulary: int
+  embedding: int
+  forward: Layer | None
+  backward: Layer | None
+  merge: str = "concat"
+  dtype: Any = None
+
+  def setup(self):
+    if self.merge not in MERGES:
+      raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
+    if self.embedding:
+      self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
+    if self.forward and self.backward:
+      core = bidirectional(self.forward, self.backward, merge=None)
+    else:
+      core = self.forward or self.backward
+    self.recurrent = Recurrent(core, dtype=self.dtype)
+    self.output = nn.Dense(self.vocabulary, dtype=self.dtype)
+
+  def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:
+    """Reads tokens `[T, B]`; returns logits `[T, B, V]` for each of them.
+
+    Every sequence starts afresh: of the carry only the randomness is used.
+    """
+    if self.embedding:
+      xs = self.embed(tokens)
+    else:
+      xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype or jnp.float32)
+    initial = self.initial_carry(tokens.shape[1])
+    carry = initial if carry is None else afresh(initial, carry)
+    if self.forward and self.backward:
+      _, (left, right) = self.recurrent(xs, carry)
+      ys = MERGES[self.merge](_later(left), _earlier(right))
+    elif self.forward:
+      ys = _later(self.recurrent(xs, carry)[1])
+    else:
+      ys = _earlier(self.recurrent(xs, carry, reverse=True)[1])
+    return self.output(ys)
+
+  def initial_carry(self, batch: int) -> Carry:
+    """The carry that a sequence starts with."""
+    return self.recurrent.initial_carry(batch)
+
+
+def _later(ys: Array) -> Array:
+  """Every output one step later, so that step t has read up to t - 1."""
+  return jnp.concatenate([jnp.zeros_like(ys[:1]), ys[:-1]])
+
+
+def _earlier(ys: Array) -> Array:
+  """Every output one step earlier, so that step t has read from t + 1 on."""
+  return jnp.concatenate([ys[1:], jnp.zeros_like(ys[:1])])
+
+
+def cloze_loss(model: ClozeModel) -> ChunkLoss:
+  """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss."""
+
+  def loss(params, carry, batch):
+    logits = model.apply(params, batch.inputs, carry)
+    sums = cross_entropy(logits, batch.inputs, batch.weight)
+    return sums.mean(), (carry, sums)
+
+  return loss

@@ -1,0 +1,149 @@
+"""The laws of `scan.unroll`'s gradients: exact, causal, of every order asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import (
+  ALWAYS,
+  CELLS,
+  MASKS,
+  NEVER,
+  USERS,
+  B,
+  T,
+  close,
+  gradients,
+  initial,
+  inputs,
+  jit,
+  noise,
+  pairing,
+  parameters,
+  reals,
+  with_reals,
+)
+
+from unroll import scan
+
+all_cells = pytest.mark.parametrize("name", CELLS | USERS)
+
+
+def drawn(name: str, dtype):
+  """A cell of the tables, and its parameters, carry and inputs."""
+  cell = (CELLS | USERS)[name]
+  params = parameters(cell, dtype)
+  return cell, params, initial(cell, params), inputs(dtype)
+
+
+def masked(masks: str, reverse: bool):
+  valid, reset = MASKS[masks]
+  return {"valid": valid, "reset": reset, "reverse": reverse}
+
+
+@all_cells
+def test_fast_is_autodiff(name):
+  everything = drawn(name, np.float32)
+  exact = gradients(*everything, backward="autodiff")
+  close(gradients(*everything, backward="fast"), exact, 1e-5)
+
+
+@all_cells
+def test_fast_is_autodiff_in_double_precision(name):
+  options = masked("holes_resets", reverse=True)
+  with jax.enable_x64(True):
+    everything = drawn(name, np.float64)
+    exact = gradients(*everything, **options, backward="autodiff")
+    close(gradients(*everything, **options, backward="fast"), exact, 1e-10)
+
+
+@jit
+def value(cell, params, real, carry, xs, **options):
+  return pairing(scan.unroll(cell, params, with_reals(carry, real), xs, **options))
+
+
+@all_cells
+def test_fast_is_a_finite_difference(name):
+  options = masked("holes_resets", reverse=True)
+  with jax.enable_x64(True):
+    cell, params, carry, xs = drawn(name, np.float64)
+    point = (params, reals(carry), xs)
+    way = jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=np.float64), point)
+
+    def at(distance):
+      params, real, xs = jax.tree.map(lambda p, w: p + distance * w, point, way)
+      return value(cell, params, real, carry, xs, **options)
+
+    slope = (at(1e-5) - at(-1e-5)) / 2e-5
+    grads = gradients(cell, params, carry, xs, **options, backward="fast")
+    products = jax.tree.map(lambda g, w: jnp.sum(g * w), grads, way)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+def test_gradients_are_causal(name, reverse):
+  everything = drawn(name, np.float32)
+  reset = NEVER.copy()
+  reset[2] = True  # with reverse: between steps 3 and 2
+
+  def reached(t, reset):
+    """Which inputs the outputs of row 1 at step t depend on, `[T, B]`."""
+    scores = NEVER.copy()
+    scores[t, 1] = True
+    options = {"valid": ALWAYS, "reset": reset, "reverse": reverse}
+    none = np.zeros((), np.float32)
+    return np.any(gradients(*everything, none, scores, **options)[2] != 0, axis=-1)
+
+  steps = np.arange(T)
+  for t in range(T):
+    past = steps >= t if reverse else steps <= t
+    segment = (steps > 2) == (t > 2) if reverse else (steps >= 2) == (t >= 2)
+    for now, allowed in ((NEVER, past), (reset, past & segment)):
+      assert not np.any(reached(t, now)[~allowed])
+      assert not np.any(reached(t, now)[:, [0, 2]])
+  furthest = reached(0 if reverse else T - 1, NEVER)[:, 1]
+  if name not in ("locked", "dropout", "irnn", "relu_rnn"):  # where a path may be shut
+    assert np.all(furthest)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "learned_carry", "dropout"])
+def test_autodiff_has_forward_mode_and_second_derivatives(name):
+  with jax.enable_x64(True):
+    cell, params, carry, xs = drawn(name, np.float64)
+    way = jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=np.float64), params)
+
+    def loss(params):
+      return pairing(scan.unroll(cell, params, carry, xs, backward="autodiff"))
+
+    slope, curve = jax.jit(
+      lambda: (
+        jax.jvp(loss, (params,), (way,))[1],
+        jax.jvp(jax.grad(loss), (params,), (way,))[1],
+      )
+    )()
+    grads, ahead, behind = (
+      gradients(
+        cell,
+        jax.tree.map(lambda p, w, d=distance: p + d * w, params, way),
+        carry,
+        xs,
+        backward="fast",
+      )[0]
+      for distance in (0.0, 1e-5, -1e-5)
+    )
+    products = jax.tree.map(lambda g, w: jnp.sum(g * w), grads, way)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-10)
+    close(curve, jax.tree.map(lambda a, b: (a - b) / 2e-5, ahead, behind), 1e-6)
+
+
+def test_weight_gradients_leave_the_loop():
+  cell, params, carry, xs = drawn("lstm", np.float32)
+
+  def products(backward):
+    """Shapes that matrix products have inside the loops of the gradient."""
+    loss = lambda p: jnp.sum(scan.unroll(cell, p, carry, xs, backward=backward)[1])
+    text = str(jax.make_jaxpr(jax.grad(loss))(params))
+    return text
+
+  assert products("fast") != products("autodiff")

@@ -1,0 +1,268 @@
+"""The laws of `scan.unroll`: what it computes, for every cell and mask of the tables."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import (
+  ALWAYS,
+  CELLS,
+  MASKS,
+  NEVER,
+  USERS,
+  B,
+  D,
+  T,
+  close,
+  gradients,
+  initial,
+  inputs,
+  is_draw,
+  jit,
+  parameters,
+  rows,
+  same,
+  unroll,
+)
+
+from unroll import scan
+from unroll.types import seed
+
+all_cells = pytest.mark.parametrize("name", CELLS)
+both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+HALF = T // 2
+
+
+def drawn(name: str):
+  """A cell of the tables, and its parameters, carry and inputs."""
+  cell = (CELLS | USERS)[name]
+  params = parameters(cell)
+  return cell, params, initial(cell, params), inputs()
+
+
+def run(cell, params, carry, xs, valid=ALWAYS, reset=NEVER, reverse=False):
+  """`unroll` with both masks there: one compilation for all of them."""
+  masks = {"valid": valid[: len(xs)], "reset": reset[: len(xs)]}
+  return unroll(cell, params, carry, xs, **masks, reverse=reverse)
+
+
+def by_row(mask, new, old):
+  """Row by row of the batch: `new` where the mask is true; draws have no rows."""
+
+  def choose(n, o):
+    if is_draw(n):
+      return n
+    return np.stack([n[b] if mask[b] else o[b] for b in range(len(mask))])
+
+  return jax.tree.map(choose, new, old, is_leaf=is_draw)
+
+
+def fresh(cell, params, carry):
+  """The initial carry, with the draws where they are."""
+  return by_row(np.zeros(B, bool), carry, cell.carry(params, B))
+
+
+def take(carry, b):
+  """Row `b` of a carry, without draws."""
+  leaves = jax.tree.leaves(carry, is_leaf=is_draw)
+  return [leaf[b] for leaf in leaves if not is_draw(leaf)]
+
+
+@jit
+def step(cell, params, carry, x):
+  return cell.step(params, carry, cell.project(params, x[None])[0])
+
+
+def loop(cell, params, carry, xs, valid, reset, reverse):
+  """The meaning of `unroll`, step by step and row by row."""
+  valid = ALWAYS if valid is None else valid
+  reset = NEVER if reset is None else reset
+  ys = [None] * T
+  for t in reversed(range(T)) if reverse else range(T):
+    carry = by_row(~reset[t], carry, cell.carry(params, B))
+    new, y = step(cell, params, carry, xs[t])
+    carry, ys[t] = by_row(valid[t], new, carry), by_row(valid[t], y, np.zeros_like(y))
+  return carry, np.stack(ys)
+
+
+@pytest.mark.parametrize("name", CELLS | USERS)
+def test_unroll_is_a_loop_over_steps(name):
+  everything = drawn(name)
+  for valid, reset in MASKS.values():
+    for reverse in (False, True):
+      close(
+        run(
+          *everything,
+          ALWAYS if valid is None else valid,
+          NEVER if reset is None else reset,
+          reverse,
+        ),
+        loop(*everything, valid, reset, reverse),
+        1e-5,
+      )
+
+
+@all_cells
+def test_masks_that_say_nothing_change_nothing(name):
+  everything = drawn(name)
+  plain = unroll(*everything)
+  close(run(*everything), plain, 1e-6)
+  close(unroll(*everything, valid=ALWAYS.astype(np.float32)), plain, 1e-6)
+  close(unroll(*everything, reset=NEVER.astype(np.int32)), plain, 1e-6)
+
+
+@all_cells
+@both_ways
+def test_a_split_sequence_is_the_whole(name, reverse):
+  cell, params, carry, xs = drawn(name)
+  valid, reset = MASKS["holes_resets"]
+  parts = [slice(0, HALF), slice(HALF, T)]
+  ys = {}
+  whole = run(cell, params, carry, xs, valid, reset, reverse)
+  for part in reversed(parts) if reverse else parts:
+    carry, ys[part.start] = run(
+      cell, params, carry, xs[part], valid[part], reset[part], reverse
+    )
+  close((carry, np.concatenate([ys[0], ys[HALF]])), whole, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["lstm", "dropout"])
+@pytest.mark.parametrize("length", [0, 1])
+def test_short_sequences(name, length):
+  cell, params, carry, xs = drawn(name)
+  whole = unroll(cell, params, carry, xs)
+  middle, head = unroll(cell, params, carry, xs[:length])
+  last, tail = unroll(cell, params, middle, xs[length:])
+  close((last, np.concatenate([head, tail])), whole, 1e-6)
+
+
+@all_cells
+@pytest.mark.parametrize("present", [True, False], ids=["", "on padding"])
+def test_a_reset_is_a_fresh_start(name, present):
+  cell, params, carry, xs = drawn(name)
+  valid, reset = ALWAYS.copy(), NEVER.copy()
+  valid[HALF], reset[HALF] = present, True
+  out, ys = run(cell, params, carry, xs, valid, reset)
+  middle, head = run(cell, params, carry, xs[:HALF])
+  expected = run(cell, params, fresh(cell, params, middle), xs[HALF:], valid[HALF:])
+  close((out, ys), (expected[0], np.concatenate([head, expected[1]])), 1e-6)
+
+
+@all_cells
+def test_a_reset_after_the_last_valid_step_leaves_the_initial_carry(name):
+  cell, params, carry, xs = drawn(name)
+  valid, reset = ALWAYS.copy(), NEVER.copy()
+  valid[-1], reset[-1] = False, True
+  out, _ = run(cell, params, carry, xs, valid, reset)
+  same(out, fresh(cell, params, out))
+
+
+@all_cells
+def test_reverse_is_flip_forward_flip(name):
+  cell, params, carry, xs = drawn(name)
+  valid, reset = MASKS["holes_resets"]
+  out, ys = run(cell, params, carry, xs[::-1], valid[::-1], reset[::-1])
+  close(run(cell, params, carry, xs, valid, reset, True), (out, ys[::-1]), 1e-6)
+
+
+@all_cells
+@pytest.mark.parametrize("masks", ["padding", "holes", "padding_resets"])
+def test_junk_at_invalid_steps_reaches_nothing(name, masks):
+  cell, params, carry, xs = drawn(name)
+  valid, reset = MASKS[masks]
+  reset = NEVER if reset is None else reset
+  clean = run(cell, params, carry, xs, valid, reset)
+  grads = gradients(cell, params, carry, xs, valid=valid, reset=reset)
+  assert all(jnp.all(g == 0) for g in grads[2][~valid])
+  assert all(jnp.all(y == 0) for y in clean[1][~valid])
+  for junk in (np.nan, np.inf, 1e30):
+    dirty = np.where(valid[..., None], xs, np.float32(junk))
+    same(run(cell, params, carry, dirty, valid, reset), clean)
+    same(gradients(cell, params, carry, dirty, valid=valid, reset=reset), grads)
+
+
+@all_cells
+def test_the_last_carry_is_that_of_the_last_valid_step(name):
+  cell, params, carry, xs = drawn(name)
+  valid = rows("111000", "000000", "111111")
+  out, _ = run(cell, params, carry, xs, valid)
+  close(take(out, 0), take(run(cell, params, carry, xs[:HALF])[0], 0), 1e-6)
+  close(take(out, 1), take(carry, 1), 0)
+  close(take(out, 2), take(run(cell, params, carry, xs)[0], 2), 1e-6)
+
+
+@all_cells
+def test_rows_of_a_batch_are_independent(name):
+  cell, params, carry, xs = drawn(name)
+  carry = seed(carry, None)  # masks of dropout belong to the place in the batch
+  valid, reset = MASKS["holes_resets"]
+  order = np.array([2, 0, 1])
+  out, ys = run(cell, params, carry, xs, valid, reset)
+  turned = [order_of(leaf, order) for leaf in (xs, valid, reset)]
+  moved, zs = run(cell, params, by_rows_of(carry, order), *turned)
+  close((moved, zs), (by_rows_of(out, order), ys[:, order]), 1e-6)
+
+
+def order_of(leaf, order):
+  return leaf[:, order]
+
+
+def by_rows_of(carry, order):
+  return jax.tree.map(
+    lambda leaf: leaf if is_draw(leaf) else leaf[order], carry, is_leaf=is_draw
+  )
+
+
+@all_cells
+def test_a_carry_comes_out_as_it_went_in(name):
+  cell, params, carry, xs = drawn(name)
+  for carry in (carry, cell.carry(params, B)):
+    out, ys = jax.eval_shape(lambda c: scan.unroll(cell, params, c, xs), carry)
+    assert jax.tree.structure(out) == jax.tree.structure(carry)
+    assert jax.tree.leaves(jax.tree.map(lambda o, c: (o.shape, o.dtype) == (c.shape, c.dtype), out, carry)) and all(
+      jax.tree.leaves(
+        jax.tree.map(lambda o, c: (o.shape, o.dtype) == (c.shape, c.dtype), out, carry)
+      )
+    )
+    assert ys.shape[:2] == (T, B) and ys.dtype == xs.dtype
+
+
+@all_cells
+def test_many_networks_at_once(name):
+  cell, params, carry, xs = drawn(name)
+  other = parameters(cell, number=8)
+  both = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, other)
+  outs = jax.vmap(lambda params: scan.unroll(cell, params, carry, xs)[1])(both)
+  close(outs, np.stack([unroll(cell, p, carry, xs)[1] for p in (params, other)]), 1e-5)
+
+
+@pytest.mark.parametrize("backward", ["fast", "autodiff"])
+@pytest.mark.parametrize("name", ["lstm", "dropout", "dot"])
+def test_a_step_is_traced_as_often_whatever_the_length(name, backward):
+  cell, params, carry, _ = drawn(name)
+  traced = []
+
+  def counted(*args):
+    traced.append(None)
+    return cell.step(*args)
+
+  def count(length):
+    traced.clear()
+    watched = cell._replace(step=counted)
+    xs = jnp.zeros((length, B, D))
+    jax.eval_shape(
+      jax.grad(lambda p: jnp.sum(scan.unroll(watched, p, carry, xs, backward=backward)[1])),
+      params,
+    )
+    return len(traced)
+
+  assert count(5) == count(500) <= 4
+
+
+def test_a_mask_of_another_shape_is_refused():
+  everything = drawn("lstm")
+  for name in ("valid", "reset"):
+    with pytest.raises(ValueError, match=rf"{name} has shape \(3, 6\).*\(6, 3\)"):
+      scan.unroll(*everything, **{name: ALWAYS.T})
+  with pytest.raises(ValueError, match="backward='slow'"):
+    scan.unroll(*everything, backward="slow")
