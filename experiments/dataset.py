@@ -71,20 +71,20 @@ def source(tokens: np.ndarray) -> Source:
     return Windows(tokens, FLAGS.batch, length, stride=FLAGS.stride, seed=FLAGS.seed)
   if FLAGS.stride:
     raise BadInput("--stride is for --partition=random; lanes are read step by step")
-  if how.lengths is None:
-    whole_lane = -(-(tokens.size - 1) // FLAGS.batch)
-    length = FLAGS.window or how.length or whole_lane
+  lane = -(-(tokens.size - 1) // FLAGS.batch)
+  draw = how.lengths
+  if draw is None:
+    length = FLAGS.window or how.length or lane
     return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap)
   if FLAGS.window:
     raise BadInput(
       f"--truncation={FLAGS.truncation} draws its own lengths: drop --window"
     )
-  draw, total = how.lengths, -(-(tokens.size - 1) // FLAGS.batch)
 
   def lengths(epoch: int) -> np.ndarray:
-    return draw(np.random.default_rng((FLAGS.seed, epoch)), total)
+    return draw(np.random.default_rng((FLAGS.seed, epoch)), lane)
 
-  return Lanes(tokens, FLAGS.batch, how.length, lengths=lengths)
+  return Lanes(tokens, FLAGS.batch, how.length or lane, lengths=lengths)
 
 
 def windowed(tokens: np.ndarray) -> Source:

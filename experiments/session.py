@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from tqdm import tqdm
-from unroll.runlog import RunLog, read
 
 from experiments import STARTED, common, dataset, workdir
 from unroll import checkpoint, loop
@@ -26,6 +24,7 @@ from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
+from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
 from unroll.train import (
   TrainState,
@@ -50,7 +49,7 @@ class Task(NamedTuple):
     objective: the evaluation that chooses the best checkpoint.
   """
 
-  model: nn.Module
+  model: Any
   loss: ChunkLoss
   evaluations: Mapping[str, Source]
   objective: str
@@ -263,7 +262,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
   def ask(number: int, frame: Any) -> None:
     nonlocal asked
     asked = True
-    signal.signal(number, previous[number])
+    signal.signal(number, previous[signal.Signals(number)])
     common.say("stopping after this step, with a checkpoint; once more stops at once")
 
   previous = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}

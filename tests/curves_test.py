@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from unroll.report import curves
+from unroll.types import BadInput
 
 
 def run(steps: int, *, every: int = 0, broken: tuple[int, ...] = ()) -> list[dict]:
@@ -83,11 +84,9 @@ def test_a_spike_does_not_flatten_the_losses():
   assert "spikes up to 1e+06 are cut off" in [text.get_text() for text in axes.texts]
 
 
-def test_a_step_logged_twice_counts_once():
-  records = [*run(10), {"step": 4, "train/loss": 9.0}]
-  steps, values = curves._series(records, "train/loss")
-  np.testing.assert_array_equal(steps, np.arange(1, 11))
-  np.testing.assert_allclose(values[2:5], [4 / 3**0.5, 9.0, 4 / 5**0.5])
+def test_a_directory_that_is_no_run(tmp_path):
+  with pytest.raises(BadInput, match=r"no metrics.jsonl: give the --workdir"):
+    curves.curves(tmp_path)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1200, 1201, 54321])

@@ -1,5 +1,7 @@
 """The laws of `scan.unroll`: what it computes, for every cell and mask of the tables."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +20,8 @@ from tables import (
   initial,
   inputs,
   is_draw,
-  jit,
   parameters,
+  quick,
   rows,
   same,
   unroll,
@@ -68,7 +70,7 @@ def take(carry, b):
   return [leaf[b] for leaf in leaves if not is_draw(leaf)]
 
 
-@jit
+@partial(quick, static_argnames="cell")
 def step(cell, params, carry, x):
   return cell.step(params, carry, cell.project(params, x[None])[0])
 
@@ -198,19 +200,14 @@ def test_rows_of_a_batch_are_independent(name):
   valid, reset = MASKS["holes_resets"]
   order = np.array([2, 0, 1])
   out, ys = run(cell, params, carry, xs, valid, reset)
-  turned = [order_of(leaf, order) for leaf in (xs, valid, reset)]
-  moved, zs = run(cell, params, by_rows_of(carry, order), *turned)
-  close((moved, zs), (by_rows_of(out, order), ys[:, order]), 1e-6)
 
+  def turn(carry):
+    return jax.tree.map(
+      lambda leaf: leaf if is_draw(leaf) else leaf[order], carry, is_leaf=is_draw
+    )
 
-def order_of(leaf, order):
-  return leaf[:, order]
-
-
-def by_rows_of(carry, order):
-  return jax.tree.map(
-    lambda leaf: leaf if is_draw(leaf) else leaf[order], carry, is_leaf=is_draw
-  )
+  turned = [leaf[:, order] for leaf in (xs, valid, reset)]
+  close(run(cell, params, turn(carry), *turned), (turn(out), ys[:, order]), 1e-6)
 
 
 @all_cells
@@ -219,11 +216,9 @@ def test_a_carry_comes_out_as_it_went_in(name):
   for carry in (carry, cell.carry(params, B)):
     out, ys = jax.eval_shape(lambda c: scan.unroll(cell, params, c, xs), carry)
     assert jax.tree.structure(out) == jax.tree.structure(carry)
-    assert jax.tree.leaves(jax.tree.map(lambda o, c: (o.shape, o.dtype) == (c.shape, c.dtype), out, carry)) and all(
-      jax.tree.leaves(
-        jax.tree.map(lambda o, c: (o.shape, o.dtype) == (c.shape, c.dtype), out, carry)
-      )
-    )
+    assert [(o.shape, o.dtype) for o in jax.tree.leaves(out)] == [
+      (c.shape, c.dtype) for c in jax.tree.leaves(carry)
+    ]
     assert ys.shape[:2] == (T, B) and ys.dtype == xs.dtype
 
 
@@ -250,10 +245,11 @@ def test_a_step_is_traced_as_often_whatever_the_length(name, backward):
     traced.clear()
     watched = cell._replace(step=counted)
     xs = jnp.zeros((length, B, D))
-    jax.eval_shape(
-      jax.grad(lambda p: jnp.sum(scan.unroll(watched, p, carry, xs, backward=backward)[1])),
-      params,
-    )
+
+    def loss(params):
+      return jnp.sum(scan.unroll(watched, params, carry, xs, backward=backward)[1])
+
+    jax.eval_shape(jax.grad(loss), params)
     return len(traced)
 
   assert count(5) == count(500) <= 4

@@ -41,7 +41,7 @@ rnn, gru, lstm = REGISTRY["rnn"], REGISTRY["gru"], REGISTRY["lstm"]
 
 # name -> (layers, wiring): `compose.deep` and `layers.stacked` of the same.
 DEEP: dict[str, tuple[tuple[Cell, ...], Wiring]] = {
-  "deep": ((gru(D, H), lstm(H, 2), compose.learned_carry(rnn(2, 5))), Wiring()),
+  "deep": ((gru(D, H), rnn(H, 2), compose.learned_carry(rnn(2, 5))), Wiring()),
   "residual": ((rnn(D, D), gru(D, H), rnn(H, H)), Wiring(residual=True)),
   "skip": ((rnn(D, H), lstm(H + D, 2)), Wiring(skip=True)),
   "dropout": (
@@ -69,7 +69,9 @@ PRODUCTS: dict[str, Callable[[Array, Array], Array]] = {
 CELLS: dict[str, Cell] = {
   **{name: constructor(D, H) for name, constructor in REGISTRY.items()},
   "learned_carry": compose.learned_carry(lstm(D, H)),
-  **{name: compose.deep(*cells, wiring=wiring) for name, (cells, wiring) in DEEP.items()},
+  **{
+    name: compose.deep(*cells, wiring=wiring) for name, (cells, wiring) in DEEP.items()
+  },
 }
 USERS: dict[str, Cell] = {name: user(product) for name, product in PRODUCTS.items()}
 
@@ -177,31 +179,22 @@ def same(a, b) -> None:
 
 # Small programs, run once: compiling is what costs. A cell is a tuple of functions,
 # so that a static argument lets one compilation serve all tests.
-jit = partial(
-  jax.jit,
-  static_argnames=("cell", "reverse", "backward"),
-  compiler_options={"xla_backend_optimization_level": 0},
-)
+quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+jit = partial(quick, static_argnames=("cell", "reverse", "backward"))
 
 unroll = jit(scan.unroll)
 
 
+def paired(params, real, xs, cell, carry, scores=None, **options) -> Array:
+  """⟨(carry, ys), noise⟩ of an unroll; with `scores [T, B]`, ⟨scores · ys, noise⟩."""
+  carry, ys = scan.unroll(cell, params, with_reals(carry, real), xs, **options)
+  if scores is None:
+    return pairing((carry, ys))
+  return pairing(ys * jnp.broadcast_to(scores[..., None], ys.shape).astype(ys.dtype))
+
+
 @jit
-def gradients(cell: Cell, params, carry, xs, final=None, scores=None, **options):
-  """Gradients for params, carry and xs of a pairing with the carry and the outputs.
-
-  Args:
-    final: weight of the pairing with the carry; 1 by default.
-    scores: weights `[T, B]` of the pairing with the outputs; 1 by default.
-  """
-
-  def paired(params, real, xs):
-    carry_out, ys = scan.unroll(
-      cell, params, with_reals(carry, real), xs, **options
-    )
-    if scores is not None:
-      ys = ys * jnp.broadcast_to(scores[..., None], ys.shape).astype(ys.dtype)
-    total = pairing(carry_out)
-    return pairing(ys) + (total if final is None else total * final.astype(total.dtype))
-
-  return jax.grad(paired, argnums=(0, 1, 2))(params, reals(carry), xs)
+def gradients(cell: Cell, params, carry, xs, scores=None, **options):
+  """Gradients of `paired` for params, the real leaves of the carry, and xs."""
+  take = jax.grad(paired, argnums=(0, 1, 2))
+  return take(params, reals(carry), xs, cell, carry, scores, **options)

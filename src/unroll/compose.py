@@ -135,6 +135,7 @@ def mask(draw: Draw, shape: tuple[int, ...], rate: float, site: int, locked: boo
   Returns:
     Factors `[B, H]`, a function of the key, the step, and the site.
   """
+  assert draw.key is not None
   key = jax.random.fold_in(draw.key, site)
   if not locked:
     key = jax.random.fold_in(key, draw.t)

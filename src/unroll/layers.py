@@ -130,8 +130,8 @@ def bidirectional(
       layer.unroll(p, c, xs, reset=r, reverse=leftward, **options)
       for leftward, (layer, p, c, r) in enumerate(zip(layers, params, carry, resets))
     )
-    ys = (ys, zs) if merge is None else MERGES[merge](ys, zs)
-    return BidirectionalCarry(to_right, to_left), ys
+    merged = (ys, zs) if merge is None else MERGES[merge](ys, zs)
+    return BidirectionalCarry(to_right, to_left), merged
 
   return Layer(
     init=lambda key: init_all(layers, key),

@@ -178,7 +178,7 @@ def fit(
   step, done = progress.step, spent(progress.step)
   for count, batch in batches if not done else ():
     horizon = budget.horizon(step, elapsed())
-    control = Control(np.float32(horizon), np.float32(progress.plateau.scale))
+    control = Control(*np.array([horizon, progress.plateau.scale], np.float32))
     state, metrics = dispatch(state, batch, np.int32(count), control)
     pending.append((step, count, metrics))
     step += count

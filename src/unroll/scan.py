@@ -7,6 +7,7 @@ the loop. The cell's code stays the plain equation: inside the loop each matrix 
 its parameters is a `_Matrix`, and `h @ _Matrix` is what gets recorded.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -225,7 +226,7 @@ def _products(step, params, carry, z) -> list[tuple[int, jax.ShapeDtypeStruct]] 
 
 
 def _deferred(step, products, params, carry, initial, zs, masks, reverse):
-  def recorded(params, carry, initial, zs, slots, masks):
+  def recorded(masks, params, carry, initial, zs, slots):
     def body(carry, inputs):
       z, slots, masks = inputs
       wrapped, record = _recording(params, slots)
@@ -242,8 +243,12 @@ def _deferred(step, products, params, carry, initial, zs, masks, reverse):
   def forward(params, carry, initial, zs, masks):
     slots = [jnp.zeros(zs.shape[:1] + y.shape, y.dtype) for _, y in products]
     out, pullback, lefts = jax.vjp(
-      lambda *args: recorded(*args, masks),
-      *(params, carry, initial, zs, slots),
+      functools.partial(recorded, masks),
+      params,
+      carry,
+      initial,
+      zs,
+      slots,
       has_aux=True,
     )
     return out, (pullback, lefts)

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from unroll.gradients.scheme import ChunkLoss, Scheme
 from unroll.optim import Optimizer, OptState, gradient_norm
@@ -36,8 +35,8 @@ class TrainState(NamedTuple):
 class Control(NamedTuple):
   """What the host tells a dispatch: float32 scalars, see `schedules.schedule`."""
 
-  horizon: np.float32
-  scale: np.float32
+  horizon: Array
+  scale: Array
 
 
 class StepMetrics(NamedTuple):

@@ -1,6 +1,7 @@
 """The missing character: each token from its context on one side or both."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -39,10 +40,11 @@ class ClozeModel(nn.Module):
       raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
     if self.embedding:
       self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
+    core = self.forward or self.backward
     if self.forward and self.backward:
       core = bidirectional(self.forward, self.backward, merge=None)
-    else:
-      core = self.forward or self.backward
+    if core is None:
+      raise ValueError("forward and backward are None: give at least one layer")
     self.recurrent = Recurrent(core, dtype=self.dtype)
     self.output = nn.Dense(self.vocabulary, dtype=self.dtype)
 
@@ -84,8 +86,10 @@ def _earlier(ys: Array) -> Array:
 def cloze_loss(model: ClozeModel) -> ChunkLoss:
   """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss."""
 
+  apply = cast(Callable[..., Array], model.apply)
+
   def loss(params, carry, batch):
-    logits = model.apply(params, batch.inputs, carry)
+    logits = apply(params, batch.inputs, carry)
     sums = cross_entropy(logits, batch.inputs, batch.weight)
     return sums.mean(), (carry, sums)
 

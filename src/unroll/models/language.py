@@ -1,6 +1,7 @@
 """The recurrent language model: embedding, recurrent core, output layer."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -83,8 +84,10 @@ class LanguageModel(nn.Module):
 def next_token_loss(model: LanguageModel) -> ChunkLoss:
   """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss."""
 
+  apply = cast(Callable[..., tuple[Carry, Array]], model.apply)
+
   def loss(params, carry, batch):
-    carry, logits = model.apply(
+    carry, logits = apply(
       params, batch.inputs, carry, valid=batch.valid, reset=batch.reset
     )
     sums = cross_entropy(logits, batch.targets, batch.weight)

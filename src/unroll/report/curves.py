@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unroll import runlog
+from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes
@@ -31,11 +32,13 @@ def curves(workdir: str | Path, *, clip_norm: float | None = None) -> Path:
     The path of the picture, in `workdir`.
 
   Raises:
-    BadInput: `metrics.jsonl` cannot be read.
+    BadInput: there is no `metrics.jsonl`, or it is damaged.
   """
   workdir = Path(workdir)
-  records = runlog.read(workdir / "metrics.jsonl")
-  path = workdir / "curves.png"
+  metrics, path = workdir / "metrics.jsonl", workdir / "curves.png"
+  if not metrics.is_file():
+    raise BadInput(f"{workdir} has no metrics.jsonl: give the --workdir of a run")
+  records = runlog.read(metrics)
   draw(records, title=workdir.resolve().name, clip_norm=clip_norm).savefig(path)
   return path
 
@@ -176,10 +179,9 @@ def _number(value: float, position: float) -> str:
 
 
 def _series(records: Records, name: str) -> Series:
-  # A run that was killed and resumed logged some steps twice: the last one counts.
-  values = {record["step"]: record[name] for record in records if name in record}
-  steps = sorted(values)
-  return np.array(steps, int), np.array([values[step] for step in steps], float)
+  found = [record for record in records if name in record]
+  steps = np.array([record["step"] for record in found], int)
+  return steps, np.array([record[name] for record in found], float)  # None: NaN
 
 
 def _extremes(series: Series) -> Series:
