@@ -1,4 +1,4 @@
-"""The laws of `scan.unroll`: what it computes, for every cell and mask of the tables."""
+"""The laws of `scan.unroll`: what it computes, for every cell and mask."""
 
 from functools import partial
 
@@ -213,11 +213,11 @@ def test_rows_of_a_batch_are_independent(name):
 @all_cells
 def test_a_carry_comes_out_as_it_went_in(name):
   cell, params, carry, xs = drawn(name)
-  for carry in (carry, cell.carry(params, B)):
-    out, ys = jax.eval_shape(lambda c: scan.unroll(cell, params, c, xs), carry)
-    assert jax.tree.structure(out) == jax.tree.structure(carry)
-    assert [(o.shape, o.dtype) for o in jax.tree.leaves(out)] == [
-      (c.shape, c.dtype) for c in jax.tree.leaves(carry)
+  for before in (carry, cell.carry(params, B)):
+    after, ys = jax.eval_shape(lambda c: scan.unroll(cell, params, c, xs), before)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    assert [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(after)] == [
+      (leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(before)
     ]
     assert ys.shape[:2] == (T, B) and ys.dtype == xs.dtype
 

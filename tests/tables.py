@@ -42,10 +42,10 @@ rnn, gru, lstm = REGISTRY["rnn"], REGISTRY["gru"], REGISTRY["lstm"]
 # name -> (layers, wiring): `compose.deep` and `layers.stacked` of the same.
 DEEP: dict[str, tuple[tuple[Cell, ...], Wiring]] = {
   "deep": ((gru(D, H), rnn(H, 2), compose.learned_carry(rnn(2, 5))), Wiring()),
-  "residual": ((rnn(D, D), gru(D, H), rnn(H, H)), Wiring(residual=True)),
+  "residual": ((rnn(D, D), rnn(D, H), rnn(H, H)), Wiring(residual=True)),
   "skip": ((rnn(D, H), lstm(H + D, 2)), Wiring(skip=True)),
   "dropout": (
-    (rnn(D, H), gru(H, H)),
+    (rnn(D, H), rnn(H, H)),
     Wiring(residual=True, dropout=0.4, input_dropout=0.3, output_dropout=0.2),
   ),
   "locked": (

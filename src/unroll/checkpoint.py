@@ -13,14 +13,15 @@ import logging
 import os
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -28,6 +29,17 @@ from unroll.types import BadInput
 
 # Orbax logs the traceback of every error that it also raises, from each of its threads.
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
+
+
+def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) -> None:
+  """Leaves out the arrays that fail after the first has made orbax close its loop."""
+  if str(unraisable.exc_value) != "Event loop is closed":
+    report(unraisable)
+
+
+sys.unraisablehook = _report
+
+_BEST = "best"  # the empty file in a step that was the best when it was saved
 
 
 class Restored(NamedTuple):
@@ -46,7 +58,7 @@ class Checkpoints:
   checkpoints are still there. One process writes, for any number of its devices.
 
   Args:
-    directory: where the steps live; made if missing, remains of a killed write removed.
+    directory: where the steps live, made if missing; what a killed write left is gone.
     keep: how many of the newest steps stay on disk, beside the best one.
 
   Raises:
@@ -59,10 +71,8 @@ class Checkpoints:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
     if jax.process_count() > 1:
       # A save of orbax is a collective, which may not run beside those of the step.
-      raise BadInput(
-        f"checkpoints are written by one process, and this is one of "
-        f"{jax.process_count()}: run without jax.distributed"
-      )
+      count = jax.process_count()
+      raise BadInput(f"checkpoints are written by one process, not {count}: run in one")
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._keep = keep
@@ -92,11 +102,12 @@ class Checkpoints:
     """
     self.wait()
     specs = _specs(state)
-    leaves = jax.tree.leaves(state)
-    for leaf in leaves:
-      if isinstance(leaf, jax.Array):
-        leaf.copy_to_host_async()  # all transfers under way before the first is awaited
-    arrays = dict(zip(specs, map(_copy_to_host, leaves)))
+    leaves = jax.device_get([_raw(leaf) for leaf in jax.tree.leaves(state)])
+    # Copied, as device_get shares the buffers of a CPU. Orbax refuses arrays of size
+    # zero; their type says all there is to know.
+    arrays = {
+      name: np.array(leaf) for name, leaf in zip(specs, leaves) if np.size(leaf)
+    }
     content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
     self._pending = self._writer.submit(self._write, step, arrays, content, best)
 
@@ -116,12 +127,7 @@ class Checkpoints:
   def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()
 
   def _write(
@@ -131,14 +137,9 @@ class Checkpoints:
     content["digests"] = {name: _digest(array) for name, array in arrays.items()}
     try:
       self._partial.mkdir()
-      ocp.save(
-        fresh,
-        # Orbax refuses arrays of size zero; their shape says all there is to know.
-        {name: array for name, array in arrays.items() if array.size},
-        custom_metadata={**content, "seal": _seal(content)},
-      )
+      ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
       if best:
-        _best_mark(fresh).touch()
+        (fresh / _BEST).touch()
       self._discard(step)
       fresh.rename(path)
       self._prune(step)
@@ -153,7 +154,7 @@ class Checkpoints:
   def _prune(self, newest: int) -> None:
     """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
     past = [step for step in steps(self._directory) if step <= newest]
-    best = [step for step in past if _best_mark(self._directory / str(step)).exists()]
+    best = [step for step in past if (self._directory / str(step) / _BEST).exists()]
     kept = {*past[-self._keep :], *best[-1:]}
     for step in steps(self._directory):
       if step not in kept:
@@ -201,12 +202,9 @@ def restore(
   found = steps(directory)
   if not found:
     return None
-  if which == "newest":
-    asked = found
-  elif which == "best":
-    asked = [step for step in found if _best_mark(directory / str(step)).exists()]
-  else:
-    asked = [step for step in found if step == which]
+  best = [step for step in found if (directory / str(step) / _BEST).exists()]
+  choices: dict[str | int, list[int]] = {step: [step] for step in found}
+  asked = {**choices, "newest": found, "best": best}.get(which, [])
   if not asked:
     raise BadInput(f"{directory} has no {which} checkpoint: its steps are {found}")
   wanted = _specs(like)
@@ -215,22 +213,17 @@ def restore(
     try:
       content = _content(path)
       _check_same_model(path, content["specs"], wanted)
-      arrays = _arrays(path, content)
+      arrays = _arrays(path, content["digests"])
     except _Damaged as error:
       warn(f"checkpoint {path} is damaged and passed over: {error}")
       continue
-    leaves = map(_place, [arrays[name] for name in wanted], jax.tree.leaves(like))
-    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    leaves, structure = jax.tree.flatten(like)
+    state = jax.tree.unflatten(structure, map(_place, map(arrays.get, wanted), leaves))
     return Restored(step, state, content["meta"])
   raise BadInput(
     f"{directory} has no intact checkpoint to restore, steps {asked} are damaged; "
     "take them from a copy, or start afresh in another directory"
   )
-
-
-def _best_mark(path: Path) -> Path:
-  """The empty file that marks a step as the best when it was saved."""
-  return path / "best"
 
 
 class _Damaged(Exception):
@@ -242,32 +235,28 @@ def _content(path: Path) -> dict[str, Any]:
   try:
     content = ocp.metadata(path).custom_metadata
     seal = content.pop("seal")
-  except Exception as error:
+  except Exception as error:  # whatever orbax makes of the damage
     raise _Damaged(f"its metadata cannot be read ({_reason(error)})") from error
   if seal != _seal(content):
     raise _Damaged("its metadata has changed since it was written")
   return content
 
 
-def _arrays(path: Path, content: dict[str, Any]) -> dict[str, np.ndarray]:
+def _arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
   """The saved leaves by path, each one as it was written."""
   try:
     arrays = ocp.load(path)
+    changed = [name for name in digests if _digest(arrays[name]) != digests[name]]
   except Exception as error:
     raise _Damaged(f"its arrays cannot be read ({_reason(error)})") from error
-  for name, (dtype, shape) in content["specs"].items():
-    if 0 in shape:
-      arrays[name] = np.empty(shape, dtype)
-    if name not in arrays or _digest(arrays[name]) != content["digests"][name]:
-      raise _Damaged(f"state{name} has changed since it was written")
+  if changed:
+    raise _Damaged(f"state{changed[0]} has changed since it was written")
   return arrays
 
 
-def _check_same_model(
-  path: Path, saved: dict[str, list], like: dict[str, list]
-) -> None:
+def _check_same_model(path: Path, saved: dict[str, str], like: dict[str, str]) -> None:
   for name in [*like, *saved]:
-    there, here = (_named(specs.get(name)) for specs in (saved, like))
+    there, here = saved.get(name, "missing"), like.get(name, "missing")
     if there != here:
       raise BadInput(
         f"checkpoint {path} is of another model: state{name} is {there} there and "
@@ -275,36 +264,32 @@ def _check_same_model(
       )
 
 
-def _named(spec: list | None) -> str:
-  return "missing" if spec is None else f"{spec[0]}{spec[1]}"
-
-
-def _specs(state: Any) -> dict[str, list]:
-  """[dtype, shape] of each leaf by its path: all that `like` must share."""
+def _specs(state: Any) -> dict[str, str]:
+  """The type of each leaf by its path, as "float32[2, 3]": what `like` must share."""
   specs = {}
   for path, leaf in jax.tree.leaves_with_path(state):
     name = jax.tree_util.keystr(path)
     if hasattr(leaf, "dtype"):
-      specs[name] = [str(leaf.dtype), list(leaf.shape)]
+      specs[name] = f"{leaf.dtype}{list(leaf.shape)}"
     elif isinstance(leaf, (bool, int, float, complex)):
-      specs[name] = [type(leaf).__name__, []]
+      specs[name] = type(leaf).__name__
     else:
       raise TypeError(f"state{name} is a {type(leaf).__name__}, not an array or number")
   return specs
 
 
+def _raw(leaf: Any) -> Any:
+  return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
 def _is_key(leaf: Any) -> bool:
-  return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+  return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _copy_to_host(leaf: Any) -> np.ndarray:
-  if isinstance(leaf, jax.Array) and _is_key(leaf):
-    leaf = jax.random.key_data(leaf)
-  return np.array(leaf)  # a copy: on the CPU, np.asarray shares the device's buffer
-
-
-def _place(array: np.ndarray, like: Any) -> Any:
+def _place(array: np.ndarray | None, like: Any) -> Any:
   """A leaf of the same kind as `like`, where `like` lives."""
+  if array is None:
+    array = np.empty(like.shape, like.dtype)  # of size zero, see `save`
   if isinstance(like, np.ndarray):
     return array
   if isinstance(like, (bool, int, float, complex, np.generic)):
@@ -322,15 +307,11 @@ def _digest(array: np.ndarray) -> str:
 
 
 def _seal(content: dict[str, Any]) -> str:
-  text = json.dumps(content, sort_keys=True)
-  return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+  return _digest(np.frombuffer(json.dumps(content, sort_keys=True).encode(), np.uint8))
 
 
 def _reason(error: Exception) -> str:
   """The cause in words, out of an orbax error of many lines."""
   code = re.search(r"os_error_code='(\d+)'", str(error))
-  if code:
-    return os.strerror(int(code[1]))
-  if isinstance(error, OSError) and error.strerror:
-    return error.strerror
-  return f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]
+  words = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
+  return words or f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]

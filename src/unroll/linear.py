@@ -98,14 +98,14 @@ def product(x: Array, w: Array) -> Array:
   With bfloat16 weights and float32 activations the operands are bfloat16 and the
   sums float32; with equal types it is a plain product.
   """
-  if x.dtype == w.dtype or not isinstance(w, jax.Array):
-    return x @ w  # inside a scan `w` is a recorder, which comes back with the matrix
+  if x.dtype == w.dtype:
+    return x @ w
   return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
 def affine(x: Array, w: Array, b: Array) -> Array:
-  """`x [..., N] @ w [N, M] + b [M]`, in the precision of `product`."""
-  y = product(x, w)
+  """`x [..., N] @ w [N, M] + b [M]`."""
+  y = x @ w
   return y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
 
 

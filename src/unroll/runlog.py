@@ -16,7 +16,6 @@ import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -89,12 +88,7 @@ class RunLog:
   def __enter__(self) -> "RunLog":
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *_: object) -> None:
     self.close()
 
   def _add_event(self, event: Event) -> None:

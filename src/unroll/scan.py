@@ -68,7 +68,7 @@ def unroll(
     xs = masked(xs, valid)
   if reset is not None:
     reset = reset.astype(bool)
-  zs = cell.project(params, xs)
+  zs = _project(cell, params, xs, _product if backward == "fast" else product)
   initial = None if reset is None else cell.carry(params, xs.shape[1])
   masks = (valid, reset)
   z = jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
@@ -116,6 +116,32 @@ def _wrapped(step):
     return step(params, carry, z)
 
   return wrapped
+
+
+def _project(cell: Cell, params: Params, xs: Array, multiply) -> Array:
+  wrapped = jax.tree.map(lambda p: _Matrix(p, multiply) if _is_matrix(p) else p, params)
+  try:
+    return cell.project(wrapped, xs)
+  except TypeError:  # it does with a matrix what a _Matrix cannot stand for
+    return cell.project(params, xs)
+
+
+@jax.custom_vjp
+def _product(x: Array, w: Array) -> Array:
+  """x @ w, with a gradient that XLA takes without copying the cotangent first."""
+  return product(x, w)
+
+
+def _product_fwd(x, w):
+  return product(x, w), (x, w)
+
+
+def _product_bwd(residuals, dz):
+  x, w = residuals
+  return product(dz, w.T).astype(x.dtype), _weight_gradient(x, dz, w.dtype)
+
+
+_product.defvjp(_product_fwd, _product_bwd)
 
 
 def _where(mask: Array, new: Array, old: Array) -> Array:

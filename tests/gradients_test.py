@@ -1,0 +1,294 @@
+"""The laws of truncation schemes: what each gradient is, by hand."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import CELLS, B, H, close, initial, noise, parameters, quick
+
+from unroll import gradients, scan
+from unroll.types import BadInput, Cell, Sums
+
+LENGTH = 7
+CELL = CELLS["gru"]
+
+
+class Batch(NamedTuple):
+  """Inputs `[T, B, D]`, targets `[T, B, H]`, weights `[T, B]`."""
+
+  x: np.ndarray
+  y: np.ndarray
+  weight: np.ndarray
+
+
+def batch(length: int = LENGTH) -> Batch:
+  weight = np.random.default_rng(2).uniform(0.5, 3, (length, B)).astype(np.float32)
+  return Batch(noise(0, length, B, 3), noise(1, length, B, H), weight)
+
+
+def loss(params, carry, batch: Batch):
+  """Weighted squares of a regression on the outputs of a cell."""
+  carry, ys = scan.unroll(CELL, params, carry, batch.x)
+  squares = jnp.sum((ys - batch.y) ** 2, axis=-1)
+  sums = Sums(jnp.sum(squares * batch.weight), jnp.sum(batch.weight))
+  return sums.mean(), (carry, sums)
+
+
+def cut(batch, *times):
+  """The pieces of a batch between neighbouring times."""
+  return [
+    jax.tree.map(lambda leaf: leaf[start:stop], batch)
+    for start, stop in zip(times, times[1:])
+  ]
+
+
+def start():
+  params = parameters(CELL)
+  return params, initial(CELL, params)
+
+
+def summed(params, carry, batch):
+  """The sum in place of the mean, and the carry."""
+  _, (carry, sums) = loss(params, carry, batch)
+  return sums.total, carry
+
+
+def by_hand(params, carry, new, k1, k2, overlap=0):
+  """What `truncated(k1, k2)` promises, a step at a time and window by window.
+
+  Every state is computed once, from the start. A window's gradient starts from the
+  state k2 steps before its last step, as from a constant.
+  """
+  states = [carry]
+  for piece in cut(new, *range(len(new.x) + 1)):
+    states.append(summed(params, states[-1], piece)[1])
+  total = jax.tree.map(jnp.zeros_like, params)
+  for first in range(overlap, len(new.x), k1):
+    last = min(first + k1, len(new.x))
+    # The gradient reaches over the overlap, or the last k2 of the new steps.
+    begin = first - overlap if k2 >= k1 else max(first, last - k2)
+    scored = max(first, begin)
+
+    def window(params, begin=begin, scored=scored, last=last):
+      *before, piece = cut(new, *sorted({begin, scored, last}))
+      state = states[begin]
+      for part in before:
+        _, state = summed(params, state, part)
+      return summed(params, state, piece)[0]
+
+    total = jax.tree.map(jnp.add, total, jax.grad(window)(params))
+  scored = Batch(*(leaf[overlap:] for leaf in new))
+  weight = jnp.sum(scored.weight)
+  nats = loss(params, states[overlap], scored)[1][1]
+  return (nats.mean(), nats), jax.tree.map(lambda g: g / weight, total), states
+
+
+@pytest.mark.parametrize("k", [LENGTH, LENGTH + 1, 100])
+def test_a_long_window_is_the_full_gradient(k):
+  params, carry = start()
+  full = gradients.full().estimator(loss)(params, carry, batch())
+  close(
+    quick(gradients.truncated(k).estimator(loss))(params, carry, batch()), full, 1e-5
+  )
+  plain = jax.value_and_grad(loss, has_aux=True)(params, carry, batch())
+  close(full, plain, 1e-6)
+
+
+@pytest.mark.parametrize(
+  ("k1", "k2"),
+  [
+    (1, 1),
+    (2, 2),
+    (3, 3),
+    (7, 7),
+    (2, 3),
+    (1, 4),
+    (3, 4),
+    (2, 1),
+    (3, 2),
+    (7, 2),
+    (4, 1),
+  ],
+)
+def test_truncated_is_the_sum_over_windows(k1, k2):
+  params, carry = start()
+  scheme = gradients.truncated(k1, k2)
+  overlap = max(k2 - k1, 0)
+  assert (scheme.length, scheme.overlap) == (k1, overlap)
+  (value, (out, sums)), grads = quick(scheme.estimator(loss))(params, carry, batch())
+  (mean, nats), expected, states = by_hand(params, carry, batch(), k1, k2, overlap)
+  close(grads, expected, 1e-5)
+  close((value, sums), (mean, nats), 1e-5)
+  # A chunk of its own comes next: it begins with the overlap.
+  close(out, states[LENGTH - overlap], 1e-5)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 4), (4, 2)])
+def test_chunk_by_chunk_is_all_chunks_at_once(k1, k2):
+  """Feeding windows one at a time gives the same sums, and the same total gradient."""
+  params, carry = start()
+  scheme = gradients.truncated(k1, k2)
+  whole = batch(scheme.overlap + 3 * k1)
+  estimate = quick(scheme.estimator(loss))
+  (_, (last, sums)), grads = estimate(params, carry, whole)
+  total, parts = jax.tree.map(jnp.zeros_like, params), Sums.zero()
+  for first in range(0, 3 * k1, k1):
+    (piece,) = cut(whole, first, first + k1 + scheme.overlap)
+    (_, (carry, part)), grad = estimate(params, carry, piece)
+    total = jax.tree.map(lambda a, g, n=part.count: a + g * n, total, grad)
+    parts += part
+  close((carry, parts), (last, sums), 1e-5)
+  close(jax.tree.map(lambda g: g / parts.count, total), grads, 1e-5)
+
+
+def test_no_gradient_flows_into_the_carry():
+  params, carry = start()
+  for scheme in (gradients.full(), gradients.truncated(3), gradients.random(5)):
+
+    def value(carry, scheme=scheme):
+      return scheme.estimator(loss)(params, carry, batch())[0][0]
+
+    for leaf in jax.grad(value)(carry):
+      assert not np.any(leaf)
+
+
+def test_what_does_not_count_moves_nothing():
+  params, carry = start()
+  silent = batch()._replace(weight=np.zeros((LENGTH, B), np.float32))
+  (value, _), grads = gradients.truncated(3).estimator(loss)(params, carry, silent)
+  assert value == 0
+  assert not any(np.any(g) for g in grads)
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(0, None), (-1, None), (3, 0)])
+def test_lengths_below_one_are_refused(k1, k2):
+  with pytest.raises(ValueError, match="must be at least 1"):
+    gradients.truncated(k1, k2)
+
+
+K = 40
+
+
+def test_random_lengths():
+  scheme = gradients.random(K)
+  assert scheme.length == K + 20
+
+  def lengths(seed, total=1_000_000):
+    return scheme.lengths(np.random.default_rng(seed), total)
+
+  drawn = lengths(0)
+  assert np.array_equal(drawn, lengths(0)) and not np.array_equal(drawn, lengths(1))
+  assert drawn.min() >= 5 and drawn.max() <= scheme.length
+  assert drawn.sum() >= 1_000_000
+  # N(40, 5) and N(20, 5) meet at 30, two deviations from both; floors take half a step.
+  assert abs(np.mean(drawn) - (0.95 * K + 0.05 * K / 2 - 0.5)) < 0.1
+  near_half = np.mean(drawn < 30)
+  assert abs(near_half - (0.05 * 0.977 + 0.95 * 0.023)) < 0.005
+
+
+@pytest.mark.parametrize("total", [1, 4, 5, 6, 99, 1000])
+def test_random_lengths_cover_the_total(total):
+  for k in (5, 12, K):
+    scheme = gradients.random(k)
+    for seed in range(50):
+      drawn = scheme.lengths(np.random.default_rng(seed), total)
+      assert drawn.sum() >= total and drawn.min() >= 5 and drawn.max() <= scheme.length
+
+
+@pytest.mark.parametrize("length", [0, 5, 40, 60])
+def test_a_short_chunk_takes_a_short_step(length):
+  scheme = gradients.random(K)
+  valid = np.zeros((scheme.length, B), bool)
+  valid[:length, 1:] = True  # one row may end early
+  np.testing.assert_allclose(scheme.rate(SimpleNamespace(valid=valid)), length / K)
+  assert gradients.truncated(K).rate(None) == 1.0
+
+
+def test_a_random_chunk_has_the_full_gradient():
+  params, carry = start()
+  expected = gradients.full().estimator(loss)(params, carry, batch())
+  close(gradients.random(K).estimator(loss)(params, carry, batch()), expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+  ("spec", "length", "overlap"),
+  [
+    ("full", None, 0),
+    ("tbptt:64", 64, 0),
+    ("tbptt:5,20", 5, 15),
+    ("tbptt:20,5", 20, 0),
+    ("random:70", 90, 0),
+  ],
+)
+def test_named_schemes(spec, length, overlap):
+  scheme = gradients.named_scheme(spec)
+  assert (scheme.length, scheme.overlap) == (length, overlap)
+  assert (scheme.lengths is not None) == spec.startswith("random")
+
+
+@pytest.mark.parametrize(
+  "spec",
+  [
+    *("tbptt:0", "tbptt:a", "tbptt", "tbptt:", "tbptt:-3", "tbptt:1,2,3", "tbptt:5,0"),
+    *("tbptt:5,", "tbptt:2.5", "random", "random:4", "random:5,6", "full:3", "foo", ""),
+  ],
+)
+def test_another_scheme_is_refused(spec):
+  with pytest.raises(BadInput, match=f"--truncation={spec}: choose full, tbptt:K"):
+    gradients.named_scheme(spec)
+
+
+def influence_balancing(units: int = 23, positive: int = 10) -> Cell:
+  """s' = A s + θ (+1 × p, -1 × (n - p)), A = ½ I + ½ superdiagonal.
+
+  Tallec & Ollivier (2018): what a unit does first is outweighed later by the others,
+  so that a short view of θ's influence on s_1 has the wrong sign.
+  """
+  transition = 0.5 * (np.eye(units) + np.eye(units, k=1))
+  signs = np.where(np.arange(units) < positive, 1.0, -1.0)
+
+  def step(params, s, z):
+    del z
+    s = s @ transition.T + jnp.broadcast_to(params * signs, s.shape)
+    return s, s[:, :1]
+
+  return Cell(
+    init=lambda key: jnp.float64(0.5),
+    carry=lambda params, batch: jnp.zeros((batch, units)),
+    project=lambda params, xs: xs,
+    step=step,
+  )
+
+
+@pytest.mark.parametrize(
+  ("k", "derivative"),
+  [(1, 1), (10, 10), (20, 16.48), (40, 0.566), (41, -0.219), (50, -4.75), (200, -6)],
+)
+@pytest.mark.parametrize("silent", [0, 5])
+def test_influence_balancing(k, derivative, silent):
+  """The truncated ds_1/dθ, which only the last step of the sequence is asked for."""
+  with jax.enable_x64(True):
+    cell = influence_balancing()
+
+    def loss(params, carry, batch):
+      xs, weight = batch
+      carry, ys = scan.unroll(cell, params, carry, xs)
+      sums = Sums(
+        jnp.sum(ys[..., 0] * weight).astype(jnp.float32),
+        jnp.sum(weight).astype(jnp.float32),
+      )
+      return sums.total, (carry, sums)
+
+    length = k + silent
+    weight = np.zeros((length, 1))
+    weight[-1] = 1
+    params = cell.init(jax.random.key(0))
+    estimate = gradients.truncated(length, k).estimator(loss)
+    _, grads = quick(estimate)(
+      params, cell.carry(params, 1), (np.zeros((length, 1, 1)), weight)
+    )
+    assert grads.dtype == np.float64
+    np.testing.assert_allclose(grads, derivative, atol=0.006)
