@@ -1,6 +1,6 @@
 # One command per task; each makes the environment it needs, once, from the lock.
 #
-#   make charlm      train a character language model; ARGS="--cell=gru" adds flags
+#   make charlm      train a character language model, 1.5 minutes; ARGS="--cell=gru" adds flags
 #   make test        the laws, minutes (ARGS="-k lstm" adds pytest's own options)
 #   make test-slow   the tests that train something
 #   make test-peers  parity with other frameworks, in an environment of its own
@@ -42,7 +42,7 @@ install: .venv/ready
 	@touch $@
 
 charlm: .venv/ready
-	.venv/bin/python -m experiments.charlm $(ARGS)
+	.venv/bin/python -m experiments.charlm --minutes=1.5 $(ARGS)
 
 test: .venv/ready
 	.venv/bin/python -m pytest -n 2 -m "not slow and not peers" $(ARGS)

@@ -128,10 +128,15 @@ def _score(
 ) -> None:
   del path
   if FLAGS.input == "-":
-    lines = sys.stdin.read().splitlines()
+    data = sys.stdin.buffer.read()
   else:
-    lines = Path(FLAGS.input).read_text("utf-8").splitlines()
-  sentences = [line for line in lines if line]
+    data = Path(FLAGS.input).read_bytes()
+  try:
+    sentences = [line for line in data.decode("utf-8").splitlines() if line]
+  except UnicodeDecodeError as error:
+    raise BadInput(
+      f"--input={FLAGS.input} is not UTF-8 ({error}): convert it"
+    ) from None
   if not sentences:
     raise BadInput(f"--input={FLAGS.input} holds no line to score: give some text")
   rows = min(64, len(sentences))

@@ -110,7 +110,13 @@ flags.DEFINE_integer(
   "evaluations without a new best before stopping; 0: never",
   lower_bound=0,
 )
-flags.DEFINE_integer("seed", 0, "of parameters, dropout and the order of data")
+flags.DEFINE_integer(
+  "seed",
+  0,
+  "of parameters, dropout and the order of data",
+  lower_bound=0,
+  upper_bound=2**31 - 2,
+)
 flags.DEFINE_integer("eval_every", 500, "steps between evaluations", lower_bound=1)
 flags.DEFINE_integer("eval_window", 256, "steps of a validation window", lower_bound=1)
 flags.DEFINE_integer(
@@ -153,6 +159,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
       main()
     except BadInput as error:
       fail(str(error))
+    except KeyboardInterrupt:
+      fail("interrupted; the same command starts again, or goes on from a checkpoint")
     except OSError as error:
       where = f" ({error.filename})" if error.filename else ""
       fail(f"{error.strerror or error}{where}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import signal
 import statistics
 import sys
@@ -27,6 +28,7 @@ from unroll.report.curves import curves
 from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
 from unroll.train import (
+  Step,
   TrainState,
   initial_state,
   make_dispatch,
@@ -79,9 +81,20 @@ def train(
   data = dataset.load()
   task = build(data.vocabulary, data)
   source = dataset.source(data.tokens["train"])
+  step = make_step(
+    task.loss,
+    common.scheme(),
+    common.optimizer(),
+    common.schedule(),
+    jax.random.key(FLAGS.seed + 1),
+  )
+  state, budget = _fresh_state(task), _budget(source)
+  # Only now, when all flags have been found good, is anything written.
   settings = common.config(*own)
   path = workdir.prepare(experiment, settings, data.vocabulary, data.digest)
-  params, summary, finished = _fit(task, source, data.tokens_per_char["val"], path)
+  params, summary, finished = _fit(
+    task, source, step, state, budget, data.tokens_per_char["val"], path
+  )
   if finished:
     print(
       f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
@@ -112,15 +125,20 @@ def evaluate(experiment: str, build: Build) -> None:
 
 
 def _fit(
-  task: Task, source: Source, tokens_per_char: float, path: Path
+  task: Task,
+  source: Source,
+  step: Step,
+  state: TrainState,
+  budget: loop.Budget,
+  tokens_per_char: float,
+  path: Path,
 ) -> tuple[Params, dict[str, Any], bool]:
   """Trains in a folder, from its newest checkpoint if there is one.
 
   Returns:
     The parameters to use, the summary of the run, and whether it is finished.
   """
-  optimizer, budget = common.optimizer(), _budget(source)
-  state = _fresh_state(task)
+  optimizer = common.optimizer()
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   progress = loop.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
@@ -129,13 +147,6 @@ def _fit(
     common.say(f"resumed {path} at step {progress.step}")
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
-  )
-  step = make_step(
-    task.loss,
-    common.scheme(),
-    optimizer,
-    common.schedule(),
-    jax.random.key(FLAGS.seed + 1),
   )
   evaluate = _evaluator(task, "val", tokens_per_char)
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
@@ -238,9 +249,11 @@ def _fresh_state(task: Task) -> TrainState:
 
 
 def _budget(source: Source) -> loop.Budget:
-  if FLAGS.minutes is not None and FLAGS.minutes <= 0:
-    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
   steps, epochs = FLAGS.steps, FLAGS.epochs
+  if FLAGS.minutes is not None and not 0 < FLAGS.minutes < math.inf:
+    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
+  if epochs is not None and not epochs < math.inf:
+    raise BadInput(f"--epochs={epochs}: give a number")
   if steps is None and epochs is None and FLAGS.minutes is None:
     epochs = 10
   limits = [] if steps is None else [steps]

@@ -20,6 +20,8 @@ FLAGS = flags.FLAGS
 CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt")
+# What a killed run may leave of them.
+OURS += ("config.partial", "vocab.partial", "metrics.tmp")
 EVENTS = "events.out.tfevents.*"
 
 
@@ -43,9 +45,12 @@ def prepare(
   """
   stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
   path = Path(FLAGS.workdir or Path("runs", experiment, stamp))
-  path.mkdir(parents=True, exist_ok=True)
-  if FLAGS.overwrite:
-    _clear(path)
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise BadInput(
+      f"--workdir={path} cannot be made ({error.strerror}): give another folder"
+    ) from None
   wanted = {
     "experiment": experiment,
     # As JSON reads it back: tuples are lists there.
@@ -53,18 +58,17 @@ def prepare(
     "data": data,
     "vocabulary": vocabulary.digest(),
   }
-  if (path / CONFIG).exists():
+  if not (path / CONFIG).exists():
+    strangers = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry))
+    if strangers:
+      raise BadInput(
+        f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
+      )
+  elif not FLAGS.overwrite:
     _same_run(path, read_config(path), wanted)
     return path
-  strangers = sorted(
-    entry.name
-    for entry in path.iterdir()
-    if entry.name not in OURS and not entry.match(EVENTS)
-  )
-  if strangers:
-    raise BadInput(
-      f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
-    )
+  if FLAGS.overwrite:
+    _clear(path)
   versions = {
     name: importlib.metadata.version(name)
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
@@ -88,7 +92,7 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
   if not FLAGS.workdir:
     runs = sorted(Path("runs", experiment).glob(f"*/{CONFIG}"), key=os.path.getmtime)
     latest = f", such as --workdir={runs[-1].parent}" if runs else ""
-    raise BadInput(f"--mode={FLAGS.mode} needs the run to read{latest}")
+    raise BadInput(f"--mode={FLAGS.mode} needs --workdir, the run to read{latest}")
   path = Path(FLAGS.workdir)
   if not (path / CONFIG).exists():
     raise BadInput(f"--workdir={path} holds no {CONFIG}: train there first")
@@ -157,13 +161,20 @@ def _plain(value: Any) -> Any:
   return json.loads(json.dumps(value))
 
 
+def _is_ours(entry: Path) -> bool:
+  return entry.name in OURS or entry.match(EVENTS)
+
+
 def _clear(path: Path) -> None:
   for entry in path.iterdir():
-    if entry.name in OURS or entry.match(EVENTS):
+    if _is_ours(entry):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _write(path: Path, text: str) -> None:
   partial = path.with_suffix(".partial")
-  partial.write_text(text, "utf-8")
-  partial.replace(path)
+  try:
+    partial.write_text(text, "utf-8")
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)

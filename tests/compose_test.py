@@ -16,7 +16,6 @@ from tables import (
   close,
   initial,
   inputs,
-  is_draw,
   noise,
   parameters,
   same,
@@ -25,7 +24,7 @@ from tables import (
 
 from unroll import compose, scan
 from unroll.compose import Wiring
-from unroll.types import BadInput, Cell, Draw, seed
+from unroll.types import BadInput, Cell, Draw, is_draw, seed
 
 RATES = ("dropout", "input_dropout", "output_dropout")
 

@@ -64,7 +64,8 @@ def batch_of(tokens, targets):
   "cell, layers, embedding, tie",
   [
     *[(cell, 2, E, False) for cell in CELLS],
-    *[(cell, 1, 0, False) for cell in CELLS],
+    ("rnn", 1, 0, False),
+    ("lstm", 1, 0, False),
     ("lstm", 1, E, True),
     ("gru", 2, E, True),
   ],
@@ -253,5 +254,5 @@ def test_reset_and_valid_reach_the_core():
   valid[2:4] = False
   held, _ = model.apply(params, TOKENS, valid=valid)
   short = np.concatenate([TOKENS[:2], TOKENS[4:]])
-  close(held, model.apply(params, short)[0], 1e-5)
+  close(held.layers, model.apply(params, short)[0].layers, 1e-5)
   assert np.any(logits[:3] != whole[:3])

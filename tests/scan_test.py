@@ -19,7 +19,6 @@ from tables import (
   gradients,
   initial,
   inputs,
-  is_draw,
   parameters,
   quick,
   rows,
@@ -28,7 +27,7 @@ from tables import (
 )
 
 from unroll import scan
-from unroll.types import seed
+from unroll.types import is_draw, seed
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])

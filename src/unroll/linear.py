@@ -1,5 +1,6 @@
 """Affine maps and their initialisers: all that a cell multiplies by."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ def named_init(spec: str) -> Init:
       t_max = float(argument)
     except ValueError:
       t_max = 0.0
-    if t_max < 3:
+    if not 3 <= t_max < math.inf:
       raise BadInput(
         f"--init={spec}: chrono needs the longest memory in steps, at least 3; "
         "write for example --init=chrono:100"

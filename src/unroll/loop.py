@@ -183,19 +183,15 @@ def fit(
     pending.append((step, count, metrics))
     step += count
     drain(keep=1)
-    done = spent(step)
+    best, done = False, spent(step)
     if step % eval_every == 0 and not done:
       drain(keep=0)
-      best = evaluate()
-      done = spent(step)
-      if best and not done:
-        hooks.save(state, progress, True)
-        continue
+      best, done = evaluate(), spent(step)
     if done or hooks.stop():
       break
-    if checkpoint_every and step % checkpoint_every == 0:
+    if best or (checkpoint_every and step % checkpoint_every == 0):
       drain(keep=0)
-      hooks.save(state, progress, False)
+      hooks.save(state, progress, best)
   drain(keep=0)
   recent.flush(progress, hooks)
   best = progress.best.get("step") == progress.step

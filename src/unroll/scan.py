@@ -8,7 +8,7 @@ its parameters is a `_Matrix`, and `h @ _Matrix` is what gets recorded.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -100,7 +100,7 @@ class _Matrix:
   def __getitem__(self, index: Any) -> Array:
     return self._w[index]
 
-  def __iter__(self):
+  def __iter__(self) -> Iterator[Array]:
     return iter(self._w)
 
 

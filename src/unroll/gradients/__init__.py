@@ -4,7 +4,7 @@ from unroll.gradients.full import full
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme
 from unroll.gradients.truncated import truncated
-from unroll.types import BadInput
+from unroll.types import BadInput, Sums
 
 
 def named_scheme(spec: str) -> Scheme:
@@ -34,6 +34,7 @@ __all__ = [
   "ChunkLoss",
   "Estimator",
   "Scheme",
+  "Sums",
   "full",
   "named_scheme",
   "random",

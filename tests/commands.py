@@ -1,0 +1,102 @@
+"""Experiments as commands: real processes, forked where the libraries are imported.
+
+The first command of a session takes the seconds that the imports take, the others do
+not; and a program that was compiled once is not compiled again.
+"""
+
+import json
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+  ["jax", "flax.linen", "optax", "orbax.checkpoint.v1", "grain", "matplotlib.pyplot"]
+)
+COMPILED = tempfile.TemporaryDirectory(prefix="unroll-compiled-")
+PATIENCE = 120  # seconds
+
+
+class Done(NamedTuple):
+  """How a command ended: its exit code, and what it wrote."""
+
+  code: int
+  out: str
+  err: str
+
+  @property
+  def json(self) -> dict[str, Any]:
+    """The object that ends standard output."""
+    return json.loads(self.out.splitlines()[-1])
+
+
+class Command:
+  """`python -m MODULE FLAGS`, under way.
+
+  Args:
+    cwd: the folder it runs in.
+    module: an experiment.
+    *argv: its flags.
+    stdin: what it can read.
+    first: called in the process before anything else.
+  """
+
+  def __init__(
+    self,
+    cwd: Path,
+    module: str,
+    *argv: str,
+    stdin: bytes = b"",
+    first: Callable[[], None] | None = None,
+  ):
+    self._streams = Path(tempfile.mkdtemp(prefix="unroll-streams-"))
+    (self._streams / "0").write_bytes(stdin)
+    arguments = (cwd, module, argv, self._streams, COMPILED.name, first)
+    self.process = FORKS.Process(target=_run, args=arguments)
+    self.process.start()
+
+  def wait(self) -> Done:
+    self.process.join(PATIENCE)
+    if self.process.exitcode is None:
+      self.process.kill()
+      self.process.join()
+    code = self.process.exitcode
+    self.process.close()
+    out, err = ((self._streams / name).read_text("utf-8") for name in "12")
+    return Done(code, out, err)
+
+
+def run(cwd: Path, module: str, *argv: str, **options: Any) -> Done:
+  """Runs a command to its end."""
+  return Command(cwd, module, *argv, **options).wait()
+
+
+def _run(cwd, module, argv, streams, compiled, first) -> None:
+  for number, mode in enumerate((os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2)):
+    file = os.open(streams / str(number), mode)
+    os.dup2(file, number)
+    os.close(file)
+  sys.stdin, sys.stdout, sys.stderr = (
+    open(number, mode, encoding="utf-8", closefd=False)
+    for number, mode in enumerate("rww")
+  )
+  os.chdir(cwd)
+  import jax
+
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_compilation_cache_dir", compiled)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  if first:
+    first()
+  sys.argv = [module, *argv]
+  try:
+    runpy.run_module(f"experiments.{module}", run_name="__main__")
+  finally:
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,525 @@
+"""The experiments, as a user calls them: real processes, and the files they leave."""
+
+import contextlib
+import json
+import math
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Command, run
+from orbax.checkpoint import v1 as ocp
+
+ROOT = Path(__file__).parents[1]
+TINY = (
+  "--corpus=book.txt --hidden=16 --embedding=8 --batch=4 --truncation=tbptt:8 "
+  "--steps=23 --eval_every=7 --checkpoint_every=5 --dispatch=4 --length=30"
+).split()
+TIMES = {"seconds", "tokens_per_second"}
+WORDS = "the quick brown fox jumps over a lazy dog while rain falls in Spain".split()
+
+
+def book(words=1200):
+  draw = random.Random(0)
+  return "".join(draw.choice(WORDS) + draw.choice("  ,.\n") for _ in range(words))
+
+
+@pytest.fixture
+def folder(tmp_path):
+  (tmp_path / "book.txt").write_text(book(), "utf-8")
+  return tmp_path
+
+
+def python(cwd, module, *argv, **options):
+  """A command in an interpreter of its own."""
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{module}", *argv],
+    cwd=cwd,
+    env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "JAX_PLATFORMS": "cpu"},
+    capture_output=True,
+    text=True,
+    timeout=120,
+    **options,
+  )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """A folder with a finished run in `run`, and what its command said."""
+  folder = tmp_path_factory.mktemp("trained")
+  (folder / "book.txt").write_text(book(), "utf-8")
+  done = python(folder, "charlm", *TINY, "--workdir=run", "--json")
+  assert done.returncode == 0, done.stderr
+  return folder, done
+
+
+def records(workdir):
+  """The lines of the log, but for the times."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  stripped = ({k: v for k, v in json.loads(x).items() if k not in TIMES} for x in lines)
+  return [record for record in stripped if record.keys() > {"step"}]
+
+
+def steps_of(workdir):
+  with contextlib.suppress(FileNotFoundError):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
+  return []
+
+
+def leaves(workdir):
+  """The arrays of the newest checkpoint, by name, as orbax reads them."""
+  return ocp.load(workdir / "checkpoints" / str(steps_of(workdir)[-1]))
+
+
+def same_run(a, b):
+  """Asserts the same log and, bit for bit, the same state."""
+  assert records(a) == records(b)
+  assert steps_of(a)[-1] == steps_of(b)[-1]
+  one, other = leaves(a), leaves(b)
+  assert one.keys() == other.keys()
+  for name, array in one.items():
+    np.testing.assert_array_equal(array, other[name], err_msg=name, strict=True)
+
+
+def tree(folder):
+  """All that is on disk below a folder."""
+  return {
+    str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None
+    for p in folder.rglob("*")
+  }
+
+
+def refused(done, *words):
+  """Asserts one sentence on standard error that says `words`, and exit code 2."""
+  code = done.returncode if hasattr(done, "returncode") else done.code
+  err = done.stderr if hasattr(done, "stderr") else done.err
+  lines = [line for line in err.splitlines() if line.strip()]
+  assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), err
+  assert all(word in lines[0] for word in words), lines[0]
+
+
+# A run and what one does with it.
+
+
+def test_training_leaves_what_the_design_says(trained):
+  folder, done = trained
+  run = folder / "run"
+  names = {path.name for path in run.iterdir()}
+  events = [name for name in names if name.startswith("events.out.tfevents.")]
+  assert len(events) == 1 and names - set(events) == {
+    *("config.json", "vocab.json", "metrics.jsonl", "checkpoints"),
+    *("curves.png", "sample.txt"),
+  }
+  assert steps_of(run) == [15, 20, 21, 23] or 23 in steps_of(run)
+  assert all("checkpoint_name" not in name for name in names)
+  config = json.loads((run / "config.json").read_text())
+  assert config["flags"]["hidden"] == ["16"] and config["flags"]["seed"] == 0
+  assert config["versions"].keys() >= {"jax", "python"} and len(config["data"]) == 64
+  assert (run / "sample.txt").read_text() in done.stdout
+  assert "Traceback" not in done.stderr
+
+
+def test_the_last_line_is_a_summary(trained):
+  folder, done = trained
+  summary = json.loads(done.stdout.splitlines()[-1])
+  assert summary["steps"] == 23 and summary["workdir"] == "run"
+  assert summary["tokens"] == 23 * 4 * 8 and summary["skipped"] == 0
+  assert summary["seconds"] > 0 and summary["tokens_per_second"] > 0
+  arrays = leaves(folder / "run")
+  params = [a.size for name, a in arrays.items() if name.startswith(".params")]
+  assert params and summary["parameters"] == sum(params)
+  log = records(folder / "run")
+  losses = [record["train/loss"] for record in log if "train/loss" in record]
+  assert [r["step"] for r in log if "train/loss" in r] == [*range(1, 24)]
+  assert summary["train/loss"] == pytest.approx(np.mean(losses))
+  assert losses[-1] < losses[0]
+  evaluations = {r["step"]: r for r in log if "val/loss" in r}
+  assert [*evaluations] == [7, 14, 21, 23]
+  for name in ("loss_streamed", "loss_windowed", "bits_per_char", "perplexity"):
+    assert summary[f"val/{name}"] == evaluations[23][f"val/{name}"]
+  loss = summary["val/loss_streamed"]
+  assert summary["val/bits_per_char"] == pytest.approx(loss / math.log(2))
+  assert summary["val/perplexity"] == pytest.approx(math.exp(loss))
+
+
+def test_evaluation(trained):
+  folder, done = trained
+  summary = json.loads(done.stdout.splitlines()[-1])
+  before = tree(folder)
+  found = run(folder, "charlm", "--mode=eval", "--workdir=run", "--json")
+  assert found.code == 0 and found.json["step"] == 23
+  for name, value in summary.items():
+    if name.startswith("val/"):
+      assert found.json[name] == pytest.approx(value, rel=1e-6)
+  assert tree(folder) == before
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [
+    ["--temperature=0", "--prompt=the "],
+    ["--temperature=0.5", "--top_k=3", "--top_p=0.9", "--samples=3", "--stop= "],
+  ],
+)
+def test_samples(trained, flags):
+  folder, _ = trained
+  flags = ["--mode=sample", "--workdir=run", "--json", "--length=40", *flags]
+  done, again = run(folder, "charlm", *flags), run(folder, "charlm", *flags)
+  assert done.code == 0 and done.out == again.out
+  samples = done.json["samples"]
+  assert "\n---\n".join(s.strip("\n") for s in samples) in done.out
+  if "--samples=3" in flags:
+    assert len(samples) == 3
+    # A sample goes on from a line break, ends with its first blank or after 40.
+    for sample in samples:
+      assert " " not in sample[1:-1] and (sample[-1] == " " or len(sample) == 41)
+  else:
+    assert samples[0].startswith("the ") and len(samples[0]) == 44
+  assert set("".join(samples)) <= set(book())
+
+
+def test_scores(trained):
+  folder, _ = trained
+  lines = ["the quick fox", "xof kciuq eht", "Spain"]
+  (folder / "lines.txt").write_text("\n\n".join(lines) + "\n", "utf-8")
+  flags = ["--mode=score", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, "--input=lines.txt")
+  results = done.json["sentences"]
+  assert [r["text"] for r in results] == lines
+  assert [r["tokens"] for r in results] == [len(line) for line in lines]
+  for r in results:
+    assert r["perplexity"] == pytest.approx(math.exp(-r["log_prob"] / r["tokens"]))
+  piped = run(folder, "charlm", *flags, stdin=lines[1].encode())
+  [alone] = piped.json["sentences"]
+  assert alone["log_prob"] == pytest.approx(results[1]["log_prob"], rel=1e-4)
+  assert len(done.out.splitlines()) == 1 + len(lines) + 1
+
+
+def test_a_finished_run_trains_no_more(trained):
+  folder, done = trained
+  before = tree(folder / "run")
+  again = run(folder, "charlm", *TINY, "--workdir=run", "--json")
+  assert again.code == 0 and again.json == json.loads(done.stdout.splitlines()[-1])
+  after = tree(folder / "run")
+  for name in ("metrics.jsonl", "config.json", "vocab.json", "sample.txt"):
+    assert after[name] == before[name]
+
+
+def test_cloze(folder):
+  flags = [*TINY[:-1], "--layers=1", "--workdir=run", "--json"]
+  done = run(folder, "cloze", *flags)
+  assert done.code == 0, done.err
+  assert "val/loss_windowed" in done.json and "val/loss_streamed" not in done.json
+  found = run(folder, "cloze", "--mode=eval", "--workdir=run", "--json")
+  assert found.json["val/loss"] == pytest.approx(done.json["val/loss"], rel=1e-6)
+  fill = ["--mode=fill", "--workdir=run", "--text=th_ qu_ck", "--json"]
+  filled = run(folder, "cloze", *fill)
+  assert filled.code == 0 and re.fullmatch("th.( qu).ck", filled.json["text"], re.S)
+  refused(run(folder, "cloze", *fill[:2], "--text=the"), "--text")
+  refused(run(folder, "charlm", "--mode=eval", "--workdir=run"), "experiments.cloze")
+
+
+# Interrupted, killed, resumed.
+
+
+def interrupt(step, number):
+  """Sends this process a signal once the record of a step is written."""
+  from unroll.runlog import RunLog
+
+  write = RunLog.write
+
+  def write_then_interrupt(self, record):
+    write(self, record)
+    if record["step"] == step and "train/loss" in record:
+      os.kill(os.getpid(), number)
+
+  RunLog.write = write_then_interrupt
+
+
+RESUMED = [
+  ("lstm", "tbptt:8", "--dropout=0.3"),
+  ("gru", "tbptt:4,8", "--schedule=plateau:1,0.5"),
+  ("rnn", "random:8", "--optimizer=momentum"),
+]
+ALSO_RESUMED = [
+  (cell, truncation, dropout)
+  for cell in ("rnn", "gru", "lstm")
+  for truncation in ("full", "tbptt:8", "tbptt:4,8", "tbptt:8,4", "random:8")
+  for dropout in ("--dropout=0.3", "--dropout_mask=sequence")
+]
+
+
+@pytest.mark.parametrize(
+  "cell, truncation, flag",
+  [*RESUMED, *(pytest.param(*r, marks=pytest.mark.slow) for r in ALSO_RESUMED)],
+)
+def test_interrupted_and_resumed_is_uninterrupted(folder, cell, truncation, flag):
+  window = "--window=24" if truncation.startswith("tbptt:8,4") else "--window=0"
+  flags = [*TINY, f"--cell={cell}", f"--truncation={truncation}", flag, window]
+  flags += ["--dropout=0.3", "--ema=0.9", "--layers=1", "--json"]
+  whole = run(folder, "charlm", *flags, "--workdir=whole")
+  assert whole.code == 0, whole.err
+  for step, number in ((2, signal.SIGINT), (9, signal.SIGTERM)):
+    first = partial(interrupt, step, number)
+    cut = run(folder, "charlm", *flags, "--workdir=cut", first=first)
+    assert cut.code == 0 and "interrupted" in cut.err, cut.err
+    assert step <= cut.json["steps"] < 23
+    assert steps_of(folder / "cut")[-1] == cut.json["steps"]
+  # How many steps go to the device at once is not of the run.
+  on = run(folder, "charlm", *flags, "--workdir=cut", "--dispatch=3")
+  assert on.code == 0 and f"resumed cut at step {cut.json['steps']}" in on.err
+  same_run(folder / "whole", folder / "cut")
+  ignored = {*TIMES, "workdir"}
+  assert {k: v for k, v in on.json.items() if k not in ignored} == {
+    k: v for k, v in whole.json.items() if k not in ignored
+  }
+  assert on.out.splitlines()[:-1] == whole.out.splitlines()[:-1]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(folder):
+  flags = [*TINY, "--steps=3000", "--keep=2", "--ema=0.9", "--dropout=0.2", "--json"]
+  whole = run(folder, "charlm", *flags, "--workdir=whole")
+  assert whole.code == 0, whole.err
+  draw, moments = random.Random(), []
+  log = folder / "cut" / "metrics.jsonl"
+  while len(moments) < 10:
+    command = Command(folder, "charlm", *flags, "--workdir=cut")
+    found = steps_of(folder / "cut")
+    size = log.stat().st_size if found else 0
+    while command.process.is_alive() and (
+      not log.exists() or log.stat().st_size <= size or (not found and not size)
+    ):
+      time.sleep(0.01)
+      if log.exists() and not found and log.stat().st_size:
+        break
+    time.sleep(draw.uniform(0.0, 1.0))
+    command.process.kill()
+    done = command.wait()
+    assert done.code == -signal.SIGKILL, (moments, done.err)
+    moments.append((records(folder / "cut")[-1]["step"], steps_of(folder / "cut")))
+  print("killed at", moments)
+  on = run(folder, "charlm", *flags, "--workdir=cut")
+  assert on.code == 0, on.err
+  same_run(folder / "whole", folder / "cut")
+
+
+def test_interrupted_before_training(folder):
+  before = tree(folder)
+  done = run(folder, "charlm", *TINY, first=interrupt_loading)
+  refused(done, "interrupted")
+  assert tree(folder) == before
+
+
+def interrupt_loading():
+  from unroll.data import corpora
+
+  corpora.load = lambda *arguments: os.kill(os.getpid(), signal.SIGINT)
+
+
+# Bad input: a sentence, and nothing written or lost.
+
+REFUSED = [
+  (["--cell=lstn"], "--cell=lstn", "lstm"),
+  (["--hidden=0"], "--hidden=0"),
+  (["--hidden=a"], "--hidden=a"),
+  (["--hidden=16,8,4", "--layers=2"], "--hidden=16,8,4", "--layers=2"),
+  (["--layers=0"], "--layers=0"),
+  (["--truncation=tbptt:0"], "--truncation=tbptt:0"),
+  (["--truncation=foo"], "--truncation=foo", "random:K"),
+  (["--truncation=random:8", "--partition=random"], "--partition"),
+  (["--truncation=tbptt:99999", "--partition=random"], "window", "--truncation"),
+  (["--batch=0"], "--batch=0"),
+  (["--batch=100000"], "--batch=100000"),
+  (["--corpus=missing"], "--corpus=missing", "pydoc"),
+  (["--corpus=."], "--corpus", "regular file"),
+  (["--corpus=empty.txt"], "empty.txt", "empty"),
+  (["--corpus=five.txt"], "five.txt", "val split"),
+  (["--corpus=latin.txt"], "latin.txt", "UTF-8", "--tokenizer=byte"),
+  (["--workdir=book.txt/x"], "--workdir=book.txt/x", "Not a directory"),
+  (["--workdir=book.txt"], "--workdir=book.txt"),
+  (["--workdir=mine"], "--workdir=mine", "diary.txt"),
+  (["--workdir=mine", "--overwrite"], "--workdir=mine", "diary.txt"),
+  (["--bidirectional"], "--bidirectional", "experiments.cloze"),
+  (["--mode=sample"], "--mode=sample", "--workdir"),
+  (["--mode=eval", "--workdir=mine"], "--workdir=mine", "config.json"),
+  (["--mode=eval", "--workdir=nowhere"], "--workdir=nowhere", "config.json"),
+  (["--mode=trian"], "--mode=trian"),
+  (["--hiden=16"], "hiden", "hidden"),
+  (["train"], "'train'", "--name=value"),
+  (["--minutes=-1"], "--minutes=-1"),
+  (["--minutes=inf"], "--minutes=inf"),
+  (["--epochs=nan"], "--epochs=nan"),
+  (["--dropout=1.5"], "--dropout=1.5"),
+  (["--dropout=nan"], "--dropout=nan"),
+  (["--split=0.5,0.6"], "--split=0.5,0.6"),
+  (["--tie_embeddings"], "--tie_embeddings", "16", "8"),
+  (["--ema=1"], "--ema=1"),
+  (["--seed=-1"], "--seed=-1"),
+  (["--seed=4294967296"], "--seed=4294967296"),
+  (["--clip_norm=nan"], "--clip_norm=nan"),
+  (["--optimizer=adma"], "--optimizer=adma", "adam"),
+  (["--schedule=cosine:2"], "--schedule=cosine:2"),
+  (["--init=chrono:9", "--cell=rnn"], "--init=chrono:9", "--cell=rnn"),
+  (["--forget_bias=2", "--cell=gru"], "--forget_bias", "--cell=gru"),
+  (["--steps=many"], "--steps=many"),
+]
+
+
+@pytest.mark.parametrize(
+  "flags, words", [pytest.param(f, w, id=" ".join(f)) for f, *w in REFUSED]
+)
+def test_refused(folder, flags, words):
+  (folder / "empty.txt").touch()
+  (folder / "five.txt").write_text("hello")
+  (folder / "latin.txt").write_bytes("naïve ".encode("latin-1") * 500)
+  (folder / "mine").mkdir()
+  (folder / "mine" / "diary.txt").write_text("dear diary")
+  before = tree(folder)
+  refused(run(folder, "charlm", *TINY, *flags), *words)
+  assert tree(folder) == before
+
+
+@pytest.mark.parametrize("flags", [["--cell=lstn"], ["--dropout=1.5"], ["--hiden=16"]])
+def test_refused_by_an_interpreter_of_its_own(folder, flags):
+  before = tree(folder)
+  refused(python(folder, "charlm", *TINY, *flags), flags[0][2:7])
+  assert tree(folder) == before
+
+
+USES_REFUSED = [
+  (["--mode=train", *TINY, "--hidden=8", "--cell=gru"], "--hidden", "--cell"),
+  (["--mode=train", *TINY, "--corpus=other.txt"], "--corpus (there book.txt"),
+  (["--mode=eval", "--hidden=8"], "--hidden", "contradicts"),
+  (["--mode=eval", "--checkpoint=oldest"], "--checkpoint=oldest"),
+  (["--mode=sample", "--top_p=1.5"], "top_p", "1.5"),
+  (["--mode=sample", "--temperature=-1"], "--temperature=-1"),
+  (["--mode=sample", "--length=0"], "--length=0"),
+  (["--mode=sample", "--samples=0"], "--samples=0"),
+  (["--mode=score", "--input=missing.txt"], "missing.txt"),
+  (["--mode=score", "--input=empty.txt"], "--input=empty.txt"),
+  (["--mode=score", "--input=latin.txt"], "--input=latin.txt", "UTF-8"),
+]
+
+
+@pytest.fixture
+def copy(trained, folder):
+  """A folder with a copy of the finished run."""
+  shutil.copytree(trained[0] / "run", folder / "run")
+  return folder
+
+
+@pytest.mark.parametrize(
+  "flags, words",
+  [pytest.param(f, w, id=" ".join(f[:1] + f[-1:])) for f, *w in USES_REFUSED],
+)
+def test_refused_on_a_run(copy, flags, words):
+  (copy / "empty.txt").touch()
+  (copy / "latin.txt").write_bytes("naïve ".encode("latin-1"))
+  (copy / "other.txt").write_text(book() + "!")
+  before = tree(copy)
+  refused(run(copy, "charlm", "--workdir=run", *flags), *words)
+  assert tree(copy) == before
+
+
+def test_a_changed_text_is_another_run(copy):
+  (copy / "book.txt").write_text(book() + "!")
+  refused(run(copy, "charlm", *TINY, "--workdir=run"), "text of --corpus", "changed")
+
+
+def test_a_strange_vocabulary_is_refused(copy):
+  vocabulary = json.loads((copy / "run" / "vocab.json").read_text())
+  vocabulary["tokens"][1:3] = reversed(vocabulary["tokens"][1:3])
+  (copy / "run" / "vocab.json").write_text(json.dumps(vocabulary))
+  for mode in ("sample", "eval"):
+    refused(run(copy, "charlm", f"--mode={mode}", "--workdir=run"), "vocab.json")
+
+
+def damage(checkpoint, how):
+  largest = max(checkpoint.rglob("*"), key=lambda p: p.is_file() and p.stat().st_size)
+  data = bytearray(largest.read_bytes())
+  if how == "truncated":
+    data = data[: len(data) // 2]
+  else:
+    data[len(data) // 2] ^= 4
+  largest.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_is_passed_over(copy, trained, how):
+  steps = steps_of(copy / "run")
+  damage(copy / "run" / "checkpoints" / str(steps[-1]), how)
+  on = run(copy, "charlm", *TINY, "--workdir=run")
+  assert on.code == 0 and "damaged" in on.err and "Traceback" not in on.err
+  assert f"resumed run at step {steps[-2]}" in on.err
+  same_run(copy / "run", trained[0] / "run")
+
+
+def test_no_checkpoint_is_left(copy):
+  for step in steps_of(copy / "run"):
+    damage(copy / "run" / "checkpoints" / str(step), "flipped")
+  done = run(copy, "charlm", "--mode=eval", "--workdir=run")
+  assert done.code == 2 and "Traceback" not in done.err
+  assert done.err.splitlines()[-1].startswith("error: ")
+  assert "no intact checkpoint" in done.err
+  shutil.rmtree(copy / "run" / "checkpoints")
+  refused(run(copy, "charlm", "--mode=eval", "--workdir=run"), "no checkpoint")
+
+
+def limit_files(size):
+  """No file may grow beyond so many bytes: what a full disk does to a write."""
+  signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk(folder, trained):
+  whole = [*TINY, "--workdir=run"]
+  cut = run(folder, "charlm", *whole, first=partial(interrupt, 9, signal.SIGINT))
+  assert cut.code == 0, cut.err
+  kept = {
+    s: tree(folder / "run" / "checkpoints" / str(s)) for s in steps_of(folder / "run")
+  }
+  full = run(folder, "charlm", *whole, first=partial(limit_files, 4096))
+  assert full.code == 2 and "Traceback" not in full.err, full.err
+  assert full.err.splitlines()[-1].startswith("error: ")
+  assert "File too large" in full.err
+  for step, before in kept.items():
+    assert tree(folder / "run" / "checkpoints" / str(step)) == before
+  # Once there is room again the same command goes on.
+  assert run(folder, "charlm", *whole).code == 0
+  same_run(folder / "run", trained[0] / "run")
+
+
+def test_a_full_disk_from_the_start(folder):
+  done = run(folder, "charlm", *TINY, "--workdir=run", first=partial(limit_files, 100))
+  refused(done, "File too large")
+  assert run(folder, "charlm", *TINY, "--workdir=run").code == 0
+
+
+def test_bytes_that_are_not_text(folder):
+  (folder / "book.txt").write_bytes(os.urandom(4000))
+  flags = [*TINY, "--tokenizer=byte", "--workdir=run", "--steps=3", "--json"]
+  done = run(folder, "charlm", *flags)
+  assert done.code == 0 and done.json["steps"] == 3, done.err
+
+
+def test_overwrite_takes_only_what_is_ours(copy):
+  (copy / "run" / "notes.txt").write_text("mine")
+  flags = [*TINY, "--workdir=run", "--steps=3", "--overwrite", "--json"]
+  before = tree(copy)
+  refused(run(copy, "charlm", *flags, "--dropout=2"), "--dropout=2")
+  assert tree(copy) == before
+  done = run(copy, "charlm", *flags)
+  assert done.code == 0 and done.json["steps"] == 3, done.err
+  assert records(copy / "run")[0]["step"] == 1 and steps_of(copy / "run") == [3]
+  assert (copy / "run" / "notes.txt").read_text() == "mine"

@@ -1,0 +1,282 @@
+"""The loop: what it calls when, told by dispatches that are a few lines of NumPy."""
+
+import itertools
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from unroll import loop
+from unroll.schedules import Plateau
+from unroll.train import StepMetrics, TrainState
+from unroll.types import BadInput, Sums
+
+FIXED = {"eval_every": 7, "checkpoint_every": 5}
+
+
+class Run:
+  """A run whose steps take `pace` seconds and whose losses are a function of the step.
+
+  Args:
+    losses: step -> validation loss.
+    bad: step -> whether it is skipped.
+    stop_at: the step from which someone asks for a stop.
+    pace: seconds a step.
+    evaluation: seconds an evaluation.
+    monkeypatch: to set the clock.
+  """
+
+  def __init__(
+    self,
+    losses=lambda step: 1 / step,
+    bad=lambda step: False,
+    stop_at=math.inf,
+    pace=0.0,
+    evaluation=0.0,
+    monkeypatch=None,
+  ):
+    self.losses, self.bad, self.stop_at = losses, bad, stop_at
+    self.pace, self.evaluation, self.now = pace, evaluation, 1000.0
+    self.records, self.saves, self.evaluated, self.shown = [], [], [], []
+    self.horizons, self.scales, self.taken = [], [], 0
+    if monkeypatch:
+      clock = SimpleNamespace(monotonic=lambda: self.now)
+      monkeypatch.setattr(loop, "time", clock)
+
+  def dispatch(self, state, batch, count, control):
+    self.horizons.append(float(control.horizon))
+    self.scales.append(float(control.scale))
+    self.now += self.pace * int(count)
+    steps = state.step + np.arange(1, len(batch) + 1)
+    skipped = np.array([sum(map(self.bad, range(1, s + 1))) for s in steps])
+    in_a_row = np.array(
+      [sum(1 for _ in itertools.takewhile(self.bad, range(s, 0, -1))) for s in steps]
+    )
+    metrics = StepMetrics(
+      Sums(steps * 2.0, np.full(len(batch), 4.0)),
+      grad_norm=steps * 10.0,
+      learning_rate=steps * 0.1,
+      nonfinite=in_a_row,
+      skipped=skipped,
+    )
+    self.taken = state.step + int(count)
+    return state._replace(step=self.taken), metrics
+
+  def fit(self, budget, *, step=0, progress=None, sizes=3, **periods):
+    periods = FIXED | periods
+    progress = progress or loop.Progress(step, 0.0, 0.0, Plateau(1, 1.0), {}, {})
+    state = TrainState(progress.step, None, None, None, 0, 0)
+    hooks = loop.Hooks(
+      evaluate=self.evaluate,
+      objective="loss",
+      save=lambda state, progress, best: self.saves.append(
+        (int(state.step), progress, best)
+      ),
+      log=self.records.append,
+      show=lambda *seen: self.shown.append(seen),
+      stop=lambda: self.taken >= self.stop_at,
+    )
+    batches = self.batches(progress.step, budget.steps, sizes, [*periods.values()])
+    return loop.fit(
+      self.dispatch, state, progress, batches, budget, hooks, clock=self.now, **periods
+    )
+
+  def evaluate(self, state):
+    self.now += self.evaluation
+    self.evaluated.append(int(state.step))
+    return {"loss": self.losses(state.step)}
+
+  @staticmethod
+  def batches(step, stop, size, periods):
+    while stop is None or step < stop:
+      ends = [step + size, *(step + p - step % p for p in periods if p)]
+      count = min([*ends, *([] if stop is None else [stop])]) - step
+      yield count, np.zeros(size)
+      step += count
+
+  def steps(self, name):
+    return [r["step"] for r in self.records if name in r]
+
+
+def budget(steps=None, seconds=None, patience=0):
+  return loop.Budget(steps, seconds, patience)
+
+
+def test_cadence():
+  run = Run(losses=lambda step: step)  # only the first evaluation is a best
+  state, progress, finished = run.fit(budget(23))
+  assert finished and state.step == progress.step == 23
+  assert run.evaluated == run.steps("loss") == [7, 14, 21, 23]
+  assert [(s, best) for s, _, best in run.saves] == [
+    *[(5, False), (7, True), (10, False), (15, False), (20, False), (23, False)]
+  ]
+  assert progress.tokens == 23 * 4
+  assert progress.last == {"step": 23, "loss": 23}
+  assert progress.best == {"step": 7, "loss": 7}
+
+
+def test_every_best_is_saved_as_such():
+  run = Run(losses=lambda step: {5: 3.0, 10: 2.0, 15: math.nan, 20: 1.0}[step])
+  _, progress, _ = run.fit(budget(20), eval_every=5)
+  marks = [(s, best) for s, _, best in run.saves]
+  assert marks == [(5, True), (10, True), (15, False), (20, True)]
+  assert progress.plateau.bad == 0 and progress.best["step"] == 20
+
+
+def test_what_is_saved_is_what_was_reached():
+  run = Run()
+  run.fit(budget(23))
+  for step, progress, best in run.saves:
+    assert progress.step == step and progress.tokens == step * 4
+    assert best == (progress.best.get("step") == step)
+    assert progress.last.get("step", 0) == max(
+      0, *(e for e in [0, 7, 14, 21, 23] if e <= step)
+    )
+
+
+@pytest.mark.parametrize("size", [1, 3, 50])
+def test_records(size):
+  run = Run(bad=lambda step: step in (4, 5, 9))
+  run.fit(budget(23), sizes=size)
+  assert run.steps("train/loss") == [*range(1, 24)]
+  for record in (r for r in run.records if "train/loss" in r):
+    step = record["step"]
+    assert record["train/loss"] == step * 2 / 4 and record["grad_norm"] == step * 10
+    assert record["learning_rate"] == pytest.approx(step * 0.1)
+    assert record.get("skipped") == {4: 1, 5: 2, 9: 3}.get(step)
+  # An evaluation follows the record of its step, and precedes that of the next.
+  order = [r["step"] for r in run.records if "seconds" not in r]
+  assert order == sorted(order)
+  json.dumps(run.records)
+
+
+def test_speed(monkeypatch):
+  run = Run(pace=0.25, monkeypatch=monkeypatch)
+  run.fit(budget(23))
+  spans = [r for r in run.records if "seconds" in r]
+  times = [0.0, *(r["seconds"] for r in spans)]
+  tokens = [
+    r["tokens_per_second"] * (b - a) for r, a, b in zip(spans, times, times[1:])
+  ]
+  assert len(spans) > 3 and sum(tokens) == pytest.approx(23 * 4)
+  assert run.steps("seconds")[-1] == 23
+  progress, loss, speed = run.shown[-1]
+  assert progress.step == 23 and speed == spans[-1]["tokens_per_second"]
+  since = run.steps("seconds")[-2]
+  assert loss == pytest.approx(np.mean(np.arange(since + 1, 24)) / 2)
+
+
+def test_patience():
+  losses = {7: 3.0, 14: 2.0, 21: 2.0, 28: 2.5}
+  run = Run(losses=losses.__getitem__)
+  state, progress, finished = run.fit(budget(1000, patience=2))
+  assert finished and state.step == 28 and progress.plateau.bad == 2
+  assert run.evaluated == [7, 14, 21, 28]  # and not once more at the end
+  assert run.saves[-1][0] == 28 and not run.saves[-1][2]
+
+
+def test_the_plateau_lowers_the_rate():
+  run = Run(losses=lambda step: 1.0)
+  start = loop.Progress(0, 0.0, 0.0, Plateau(2, 0.5), {}, {})
+  run.fit(budget(40), progress=start, sizes=7, checkpoint_every=0)
+  assert run.evaluated == [7, 14, 21, 28, 35, 40]
+  assert run.scales == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+def test_minutes_end_in_time(monkeypatch):
+  run = Run(pace=0.5, evaluation=3.0, monkeypatch=monkeypatch)
+  state, progress, finished = run.fit(budget(seconds=60))
+  assert finished
+  # In time to evaluate once more, and not a dispatch earlier.
+  assert 60 - 3 * 0.5 <= run.now - 1000 <= 60 + 3 * 0.5
+  assert progress.seconds == run.now - 1000
+  assert run.evaluated[-1] == state.step == run.saves[-1][0]
+
+
+def test_minutes_count_over_restarts(monkeypatch):
+  run = Run(pace=0.5, stop_at=40, monkeypatch=monkeypatch)
+  _, progress, finished = run.fit(budget(seconds=60))
+  assert not finished and 20 <= progress.seconds <= 21.5
+  on = Run(pace=0.5, monkeypatch=monkeypatch)
+  _, progress, finished = on.fit(budget(seconds=60), progress=progress)
+  assert finished and progress.seconds == pytest.approx(60, abs=1.5)
+  assert on.now - 1000 == pytest.approx(40, abs=1.5)
+
+
+def test_the_horizon_is_where_the_minutes_end(monkeypatch):
+  run = Run(pace=0.5, monkeypatch=monkeypatch)
+  run.fit(budget(seconds=60))
+  assert run.horizons[0] == math.inf  # nothing is known yet
+  np.testing.assert_allclose(run.horizons[1:], 120)
+  both = Run(pace=0.5, monkeypatch=monkeypatch)
+  both.fit(budget(30, seconds=60))
+  assert set(both.horizons) == {30.0}
+
+
+@pytest.mark.parametrize("best", [False, True])
+@pytest.mark.parametrize("stop_at", [4, 7, 10])
+def test_an_interruption_saves(stop_at, best):
+  run = Run(losses=lambda step: 1 / step if best else math.nan, stop_at=stop_at)
+  state, progress, finished = run.fit(budget(23))
+  assert not finished
+  reached = {4: 5, 7: 7, 10: 10}[stop_at]  # the end of the dispatch
+  assert state.step == progress.step == reached
+  step, saved, marked = run.saves[-1]
+  assert (step, saved) == (reached, progress)
+  assert marked == (best and stop_at == 7)
+  assert run.steps("train/loss") == [*range(1, reached + 1)]
+  assert run.evaluated == [7] * (reached >= 7)
+
+
+def test_interrupted_and_resumed_is_uninterrupted():
+  def without_times(records):
+    return [r for r in records if "seconds" not in r]
+
+  whole = Run()
+  _, expected, _ = whole.fit(budget(23))
+  for stop_at in range(1, 22):
+    run, on = Run(stop_at=stop_at), Run()
+    _, progress, finished = run.fit(budget(23))
+    assert not finished
+    progress = loop.Progress.from_json(json.loads(json.dumps(progress.to_json())))
+    _, progress, finished = on.fit(budget(23), progress=progress)
+    assert finished and progress._replace(seconds=0) == expected._replace(seconds=0)
+    both = without_times(run.records) + without_times(on.records)
+    assert both == without_times(whole.records)
+    assert run.evaluated + on.evaluated == whole.evaluated
+
+
+def test_a_finished_run_stays_finished():
+  _, progress, _ = Run().fit(budget(23))
+  again = Run()
+  state, after, finished = again.fit(budget(23), progress=progress)
+  assert finished and state.step == 23 and after == progress
+  assert again.horizons == again.evaluated == again.records == []
+
+
+def test_no_steps_at_all():
+  run = Run(losses=lambda step: 1.0)
+  state, progress, finished = run.fit(budget(0))
+  assert finished and state.step == 0 and run.evaluated == [0]
+  assert [s for s, _, _ in run.saves] == [0] and progress.last["loss"] == 1.0
+
+
+@pytest.mark.parametrize("size", [1, 3, 25])
+def test_fifty_in_a_row(size):
+  run = Run(bad=lambda step: step > 30)
+  with pytest.raises(BadInput, match=r"50 steps in a row .* lower --learning_rate"):
+    run.fit(budget(1000), sizes=size)
+  assert 80 <= len(run.steps("train/loss")) < 80 + size
+  assert run.steps("skipped")[0] == 31
+  assert run.saves[-1][0] <= 80
+  borne = Run(bad=lambda step: 30 < step < 80)  # forty-nine
+  assert borne.fit(budget(200), sizes=size)[2]
+
+
+def test_progress_is_json():
+  plateau = Plateau(2, 0.5).observe(1.5).observe(2.0)
+  progress = loop.Progress(7, 1.25, 40.0, plateau, {"step": 7, "a": 0.1}, {"step": 5})
+  there = json.loads(json.dumps(progress.to_json()))
+  assert loop.Progress.from_json(there) == progress

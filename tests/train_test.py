@@ -1,0 +1,314 @@
+"""The training step: what one update is, and what it leaves alone."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import B, D, H, close, noise, parameters, quick, same, shaken
+
+from unroll import compose, scan, train
+from unroll.cells import gru, vanilla
+from unroll.compose import Wiring
+from unroll.data.batches import Lanes
+from unroll.gradients import full, named_scheme, random
+from unroll.gradients.scheme import Scheme
+from unroll.layers import stacked
+from unroll.models.language import LanguageModel, next_token_loss
+from unroll.optim import optimizer
+from unroll.schedules import schedule
+from unroll.types import Sums
+
+T, RATE = 4, 0.1
+KEY = jax.random.key(7)
+CONTROL = train.Control(np.float32(100), np.float32(1))
+CELL = vanilla(D, H)
+DROPPING = compose.deep(CELL, wiring=Wiring(output_dropout=0.5))
+
+
+class Batch(NamedTuple):
+  """`inputs [T, B, D]`, `targets [T, B, H]`, `valid` and `weight [T, B]`."""
+
+  inputs: np.ndarray
+  targets: np.ndarray
+  valid: np.ndarray
+  blow: np.ndarray  # [T], what `blown` multiplies the gradient by
+
+
+def batch_of(number, length=T):
+  return Batch(
+    noise(number, length, B, D),
+    noise(100 + number, length, B, H),
+    np.ones((length, B), bool),
+    np.ones(length, np.float32),
+  )
+
+
+def stack(batches):
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+
+
+def squares(cell):
+  """A chunk loss: the mean squared distance to the targets."""
+
+  def loss(params, carry, batch):
+    carry, ys = scan.unroll(cell, params, carry, batch.inputs, valid=batch.valid)
+    count = jnp.float32(batch.targets.size)
+    sums = Sums(jnp.sum((ys - batch.targets) ** 2), count)
+    return sums.mean(), (carry, sums)
+
+  return loss
+
+
+def blown() -> Scheme:
+  """Full backpropagation of gradients that a batch can blow up."""
+
+  def estimator(loss):
+    estimate = full().estimator(loss)
+
+    def blow(params, carry, batch):
+      value, grads = estimate(params, carry, batch)
+      return value, jax.tree.map(lambda g: g * batch.blow[0], grads)
+
+    return blow
+
+  return Scheme(estimator)
+
+
+def step_of(
+  cell=CELL, scheme=None, how="sgd", rate=RATE, key=KEY, loss=None, **options
+):
+  loss = loss or squares(cell)
+  opt = optimizer(how, **options)
+  return opt, train.make_step(
+    loss, scheme or full(), opt, schedule("constant", rate), key
+  )
+
+
+PARAMS = {cell: parameters(cell) for cell in (CELL, DROPPING)}
+
+
+def start(opt, cell=CELL, **counters):
+  params = PARAMS[cell]
+  state = train.initial_state(params, opt, cell.carry(params, B))
+  return state._replace(**{name: jnp.int32(n) for name, n in counters.items()})
+
+
+def run(step, state, batches, control=CONTROL):
+  """Step by step; the state and the metrics of each."""
+  step, all_metrics = quick(step), []
+  for batch in batches:
+    state, metrics = step(state, batch, control)
+    all_metrics.append(metrics)
+  return state, stack(all_metrics)
+
+
+@pytest.mark.parametrize("how", ["sgd", "adam"])
+def test_a_step_is_gradient_and_update(how):
+  opt, step = step_of(how=how, clip_norm=0.1)
+  state, batch = start(opt), batch_of(1)
+  take = jax.value_and_grad(squares(CELL), has_aux=True)
+  (value, (carry, sums)), grads = quick(take)(state.params, state.carry, batch)
+  params, opt_state = quick(opt.update)(grads, state.opt_state, state.params, RATE)
+  new, metrics = quick(step)(state, batch, CONTROL)
+  close(new.params, params, 1e-5)
+  close(new.opt_state, opt_state, 1e-5)
+  close(new.carry, carry, 1e-5)
+  assert new.step == 1 and new.nonfinite == new.skipped == 0
+  squared = sum(np.sum(np.square(g, dtype=np.float64)) for g in jax.tree.leaves(grads))
+  assert squared**0.5 > 0.1  # the norm reported is that before clipping
+  np.testing.assert_allclose(metrics.grad_norm, squared**0.5, rtol=1e-5)
+  np.testing.assert_allclose(metrics.sums.mean(), value, rtol=1e-5)
+  assert metrics.sums.count == sums.count and metrics.learning_rate == np.float32(RATE)
+
+
+def test_the_rate_is_the_schedules():
+  opt = optimizer("sgd", clip_norm=0)
+  rate = schedule("linear", RATE)
+  step = train.make_step(squares(CELL), full(), opt, rate, KEY)
+  state = start(opt, step=30)
+  control = train.Control(np.float32(40), np.float32(0.5))
+  _, metrics = quick(step)(state, batch_of(1), control)
+  np.testing.assert_allclose(metrics.learning_rate, RATE * 0.25 * 0.5, rtol=1e-6)
+
+
+def test_one_program_for_all_counts():
+  traces = 0
+
+  def loss(params, carry, batch):
+    nonlocal traces
+    traces += 1
+    return squares(CELL)(params, carry, batch)
+
+  opt, step = step_of(loss=loss)
+  dispatch, batches = train.make_dispatch(step), stack([batch_of(i) for i in range(4)])
+  state, _ = dispatch(start(opt), batches, np.int32(4), CONTROL)
+  first = traces
+  for count, horizon in ((1, 10), (3, np.inf), (4, 7)):
+    control = train.Control(np.float32(horizon), np.float32(0.5))
+    state, _ = dispatch(state, batches, np.int32(count), control)
+  assert traces == first > 0 and state.step == 12
+
+
+def test_dispatches_are_steps_bit_for_bit():
+  opt, step = step_of(DROPPING, how="adam", ema=0.9)
+  dispatch = train.make_dispatch(step)
+
+  def dispatched(sizes, width):
+    """The state after dispatches of those sizes, padded to `width`, and all metrics."""
+    state, batches, found = start(opt, DROPPING), [batch_of(i) for i in range(10)], []
+    for size in sizes:
+      now, batches = batches[:size], batches[size:]
+      padded = stack(now + now[-1:] * (width - size))
+      state, metrics = dispatch(state, padded, np.int32(size), CONTROL)
+      found.append(jax.tree.map(lambda m, n=size: np.asarray(m)[:n], metrics))
+    return state, jax.tree.map(lambda *parts: np.concatenate(parts), *found)
+
+  ten = dispatched([10], 10)
+  assert ten[0].step == 10 and len(set(ten[1].grad_norm.tolist())) == 10
+  same(dispatched([3, 7], 10), ten)
+  same(dispatched([1] * 10, 1), ten)
+
+
+@pytest.mark.parametrize("bad", ["nan loss", "infinite loss", "infinite gradient"])
+def test_a_step_that_is_not_finite_changes_nothing(bad):
+  good, spoilt = [batch_of(1), batch_of(2)], batch_of(3)
+  value = np.nan if bad == "nan loss" else np.inf
+  spoilt = (
+    spoilt._replace(blow=np.full(T, value, np.float32))
+    if bad == "infinite gradient"
+    else spoilt._replace(targets=np.full_like(spoilt.targets, value))
+  )
+  opt, step = step_of(scheme=blown(), how="adam", ema=0.9)
+  expected, _ = run(step, start(opt), good)
+  sequence = [good[0], spoilt, spoilt, good[1], spoilt]
+  state, metrics = run(step, start(opt), sequence)
+  same(state[1:4], expected[1:4])  # parameters, optimiser, carry
+  np.testing.assert_array_equal(metrics.nonfinite, [0, 1, 2, 0, 1])
+  np.testing.assert_array_equal(metrics.skipped, [0, 1, 2, 2, 3])
+  assert (state.step, state.nonfinite, state.skipped) == (5, 1, 3)
+  if bad == "infinite gradient":
+    assert np.all(np.isfinite(metrics.sums.total))
+    assert not np.isfinite(metrics.grad_norm[1])
+
+
+@pytest.mark.parametrize("spec", ["full", "tbptt:4", "tbptt:2"])
+def test_the_state_passes_and_the_gradient_does_not(spec):
+  scheme, reach = named_scheme(spec), 2 if spec == "tbptt:2" else T
+  opt, step = step_of(scheme=scheme, rate=1.0, clip_norm=0)
+  chunks = [batch_of(1), batch_of(2)]
+  first, _ = run(step, start(opt), chunks[:1])
+  second, _ = run(step, first, chunks[1:])
+
+  def loss(params, carry, parts):
+    """Of the second chunk, every `reach` steps of it cut off from those before."""
+    total = 0.0
+    for part in parts:
+      carry = jax.lax.stop_gradient(carry)
+      mean, (carry, _) = squares(CELL)(params, carry, part)
+      total += mean / len(parts)
+    return total, carry
+
+  def parts(batch):
+    cuts = range(0, T, reach)
+    return [jax.tree.map(lambda leaf, t=t: leaf[t : t + reach], batch) for t in cuts]
+
+  def uncut(params, carry):
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *chunks)
+    carry, _ = scan.unroll(CELL, params, carry, whole.inputs[:T])
+    return squares(CELL)(params, carry, chunks[1])[0]
+
+  grads, carry = quick(jax.grad(loss, has_aux=True))(
+    first.params, first.carry, parts(chunks[1])
+  )
+  moved = jax.tree.map(jnp.subtract, first.params, second.params)
+  close(moved, grads, 1e-4)
+  close(second.carry, carry, 1e-5)
+  # Blame that passed the cut would show.
+  through = quick(jax.grad(uncut))(first.params, start(opt).carry)
+  assert np.max(np.abs(through.w_h - moved.w_h)) > 1e-2 * np.max(np.abs(moved.w_h))
+
+
+def test_randomness_is_a_function_of_key_and_step():
+  def losses(key, first, count):
+    """Losses of the same batch at the same parameters and carry, step after step."""
+    opt, step = step_of(DROPPING, rate=0.0, key=key)
+    state = start(opt, DROPPING, step=first)
+    step, found = quick(step), []
+    for _ in range(count):
+      after, metrics = step(state, batch_of(1), CONTROL)
+      state = after._replace(carry=state.carry)
+      found.append(float(metrics.sums.total))
+    return found
+
+  seven = losses(KEY, 0, 7)
+  assert len(set(seven)) == 7
+  assert losses(KEY, 4, 3) == seven[4:]
+  assert not set(losses(jax.random.key(8), 0, 7)) & set(seven)
+
+
+def test_the_carry_between_steps_holds_no_key():
+  opt, step = step_of(DROPPING)
+  state = start(opt, DROPPING)
+  after, _ = run(step, state, [batch_of(1)])
+  assert jax.tree.structure(after) == jax.tree.structure(state)
+  assert after.carry.draw.key is None and after.carry.draw.t == 0
+
+
+def test_random_lengths_scale_the_rate():
+  k, present = 8, 6
+  batch = batch_of(1, random(k).length)
+  batch.valid[present:] = False
+  moved = {}
+  for name, scheme in {"random": random(k), "full": full()}.items():
+    opt, step = step_of(scheme=scheme, clip_norm=0)
+    state = start(opt)
+    after, metrics = run(step, state, [batch])
+    moved[name] = jax.tree.map(jnp.subtract, after.params, state.params)
+    rate = RATE * present / k if name == "random" else RATE
+    np.testing.assert_allclose(metrics.learning_rate, [rate], rtol=1e-6)
+  close(moved["random"], jax.tree.map(lambda m: m * present / k, moved["full"]), 1e-4)
+
+
+def test_evaluation_does_not_depend_on_the_cuts():
+  vocabulary, count, rows = 5, 80, 3
+  tokens = np.random.default_rng(2).integers(vocabulary, size=count)
+  model = LanguageModel(vocabulary, 0, stacked(gru(vocabulary, H)), H)
+  params = shaken(model.init(jax.random.key(1), np.zeros((1, 1), np.int32)), 1, 0.5)
+  carry = model.apply(params, rows, method="initial_carry")
+  # The loss of each lane read in one go, and what lanes make of it in unequal parts.
+  whole = next(iter(Lanes(tokens, rows, count)))
+  _, (_, expected) = quick(next_token_loss(model))(params, carry, whole)
+  assert expected.count == count - 1
+  for length in (7, 11, 1):
+    batches = stack(list(Lanes(tokens, rows, length)))
+    sums = train.make_evaluate(next_token_loss(model), batches)(params, carry)
+    close(sums, expected, 1e-5)
+
+
+def test_the_average_is_what_is_evaluated():
+  opt, step = step_of(ema=0.5, rate=0.5)
+  state, _ = run(step, start(opt), [batch_of(1), batch_of(2)])
+  average = opt.averaged(state.opt_state, state.params)
+  states, newest = start(opt), []
+  for number in (1, 2):
+    states, _ = run(step, states, [batch_of(number)])
+    newest.append(states.params)
+  # Debiased: the weights of two updates are 0.5 * 0.5 and 0.5, made to add up to 1.
+  close(average, jax.tree.map(lambda a, b: (a + 2 * b) / 3, *newest), 1e-5)
+  evaluate = train.make_evaluate(squares(CELL), stack([batch_of(4)]))
+  carry = start(opt).carry
+  assert evaluate(average, carry).total != evaluate(state.params, carry).total
+  np.testing.assert_allclose(
+    evaluate(average, carry).total,
+    squares(CELL)(average, carry, batch_of(4))[1][1].total,
+    rtol=1e-5,
+  )
+
+
+def test_every_leaf_is_a_buffer_of_its_own():
+  opt = optimizer("adam", ema=0.9)
+  leaves = jax.tree.leaves(start(opt))
+  pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
+  assert len(set(pointers)) == len(pointers)
