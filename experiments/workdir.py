@@ -19,9 +19,11 @@ FLAGS = flags.FLAGS
 
 CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
-OURS = (CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt")
-# What a killed run may leave of them.
-OURS += ("config.partial", "vocab.partial", "metrics.tmp")
+OURS = (
+  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt"),
+  # What a killed run may leave of them.
+  *("config.partial", "vocab.partial", "metrics.tmp"),
+)
 EVENTS = "events.out.tfevents.*"
 
 

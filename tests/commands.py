@@ -19,7 +19,7 @@ FORKS.set_forkserver_preload(
   ["jax", "flax.linen", "optax", "orbax.checkpoint.v1", "grain", "matplotlib.pyplot"]
 )
 COMPILED = tempfile.TemporaryDirectory(prefix="unroll-compiled-")
-PATIENCE = 120  # seconds
+PATIENCE = 600  # seconds
 
 
 class Done(NamedTuple):
@@ -77,14 +77,10 @@ def run(cwd: Path, module: str, *argv: str, **options: Any) -> Done:
 
 
 def _run(cwd, module, argv, streams, compiled, first) -> None:
-  for number, mode in enumerate((os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2)):
-    file = os.open(streams / str(number), mode)
-    os.dup2(file, number)
-    os.close(file)
-  sys.stdin, sys.stdout, sys.stderr = (
-    open(number, mode, encoding="utf-8", closefd=False)
-    for number, mode in enumerate("rww")
-  )
+  for number, mode in enumerate("rww"):
+    with open(streams / str(number), mode) as file:
+      os.dup2(file.fileno(), number)
+  sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
   os.chdir(cwd)
   import jax
 

@@ -21,12 +21,13 @@ from commands import Command, run
 from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[1]
-TINY = (
-  "--corpus=book.txt --hidden=16 --embedding=8 --batch=4 --truncation=tbptt:8 "
-  "--steps=23 --eval_every=7 --checkpoint_every=5 --dispatch=4 --length=30"
-).split()
+TINY = [
+  *("--corpus=book.txt", "--hidden=16", "--embedding=8", "--batch=4"),
+  *("--truncation=tbptt:8", "--steps=23", "--eval_every=7", "--checkpoint_every=5"),
+  *("--dispatch=4", "--length=30"),
+]
 TIMES = {"seconds", "tokens_per_second"}
-WORDS = "the quick brown fox jumps over a lazy dog while rain falls in Spain".split()
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "Spain"]
 
 
 def book(words=1200):
@@ -40,12 +41,18 @@ def folder(tmp_path):
   return tmp_path
 
 
+ENVIRONMENT = os.environ | {
+  "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+  "JAX_PLATFORMS": "cpu",
+}
+
+
 def python(cwd, module, *argv, **options):
   """A command in an interpreter of its own."""
   return subprocess.run(
     [sys.executable, "-m", f"experiments.{module}", *argv],
     cwd=cwd,
-    env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "JAX_PLATFORMS": "cpu"},
+    env=ENVIRONMENT,
     capture_output=True,
     text=True,
     timeout=120,
@@ -120,8 +127,7 @@ def test_training_leaves_what_the_design_says(trained):
     *("config.json", "vocab.json", "metrics.jsonl", "checkpoints"),
     *("curves.png", "sample.txt"),
   }
-  assert steps_of(run) == [15, 20, 21, 23] or 23 in steps_of(run)
-  assert all("checkpoint_name" not in name for name in names)
+  assert steps_of(run) == [20, 21, 23]
   config = json.loads((run / "config.json").read_text())
   assert config["flags"]["hidden"] == ["16"] and config["flags"]["seed"] == 0
   assert config["versions"].keys() >= {"jax", "python"} and len(config["data"]) == 64
@@ -246,27 +252,22 @@ def interrupt(step, number):
   RunLog.write = write_then_interrupt
 
 
-RESUMED = [
-  ("lstm", "tbptt:8", "--dropout=0.3"),
-  ("gru", "tbptt:4,8", "--schedule=plateau:1,0.5"),
-  ("rnn", "random:8", "--optimizer=momentum"),
-]
+RESUMED = [("lstm", "tbptt:8"), ("gru", "random:8")]
 ALSO_RESUMED = [
-  (cell, truncation, dropout)
+  (cell, truncation)
   for cell in ("rnn", "gru", "lstm")
   for truncation in ("full", "tbptt:8", "tbptt:4,8", "tbptt:8,4", "random:8")
-  for dropout in ("--dropout=0.3", "--dropout_mask=sequence")
+  if (cell, truncation) not in RESUMED
 ]
 
 
 @pytest.mark.parametrize(
-  "cell, truncation, flag",
+  "cell, truncation",
   [*RESUMED, *(pytest.param(*r, marks=pytest.mark.slow) for r in ALSO_RESUMED)],
 )
-def test_interrupted_and_resumed_is_uninterrupted(folder, cell, truncation, flag):
-  window = "--window=24" if truncation.startswith("tbptt:8,4") else "--window=0"
-  flags = [*TINY, f"--cell={cell}", f"--truncation={truncation}", flag, window]
-  flags += ["--dropout=0.3", "--ema=0.9", "--layers=1", "--json"]
+def test_interrupted_and_resumed_is_uninterrupted(folder, cell, truncation):
+  flags = [*TINY, f"--cell={cell}", f"--truncation={truncation}", "--layers=1"]
+  flags += ["--dropout=0.3", "--ema=0.9", "--schedule=plateau:1,0.5", "--json"]
   whole = run(folder, "charlm", *flags, "--workdir=whole")
   assert whole.code == 0, whole.err
   for step, number in ((2, signal.SIGINT), (9, signal.SIGTERM)):
@@ -287,31 +288,66 @@ def test_interrupted_and_resumed_is_uninterrupted(folder, cell, truncation, flag
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment(folder):
-  flags = [*TINY, "--steps=3000", "--keep=2", "--ema=0.9", "--dropout=0.2", "--json"]
+def test_ctrl_c(folder):
+  """In an interpreter of its own, from outside, twice on the way."""
+  flags = [*TINY, "--steps=400"]
   whole = run(folder, "charlm", *flags, "--workdir=whole")
   assert whole.code == 0, whole.err
-  draw, moments = random.Random(), []
-  log = folder / "cut" / "metrics.jsonl"
-  while len(moments) < 10:
-    command = Command(folder, "charlm", *flags, "--workdir=cut")
-    found = steps_of(folder / "cut")
-    size = log.stat().st_size if found else 0
-    while command.process.is_alive() and (
-      not log.exists() or log.stat().st_size <= size or (not found and not size)
-    ):
+  command = [sys.executable, "-m", "experiments.charlm", *flags, "--workdir=cut"]
+  for session, number in enumerate((signal.SIGINT, signal.SIGTERM), 1):
+    process = subprocess.Popen(
+      command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    while not training(folder / "cut", session):
+      assert process.poll() is None
       time.sleep(0.01)
-      if log.exists() and not found and log.stat().st_size:
-        break
-    time.sleep(draw.uniform(0.0, 1.0))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    assert "interrupted; the same command with --workdir=cut goes on" in err
+  assert run(folder, "charlm", *flags, "--workdir=cut").code == 0
+  same_run(folder / "whole", folder / "cut")
+
+
+@pytest.mark.slow
+def test_the_average_is_what_is_evaluated_and_used(folder):
+  flags = [*TINY, "--layers=1", "--json"]
+  plain = run(folder, "charlm", *flags, "--workdir=plain")
+  done = run(folder, "charlm", *flags, "--workdir=ema", "--ema=0.9")
+  found = run(folder, "charlm", "--mode=eval", "--workdir=ema", "--json")
+  assert done.json["train/loss"] == plain.json["train/loss"]
+  assert done.json["val/loss"] > plain.json["val/loss"] + 0.001  # it lags behind
+  assert found.json["val/loss"] == pytest.approx(done.json["val/loss"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(folder):
+  flags = [*TINY, "--steps=1000", "--ema=0.9", "--dropout=0.2", "--layers=1"]
+  whole = run(folder, "charlm", *flags, "--workdir=whole")
+  assert whole.code == 0, whole.err
+  moments = []
+  for number in range(10):
+    command = Command(folder, "charlm", *flags, "--workdir=cut")
+    while not training(folder / "cut", sessions=number + 1):
+      assert command.process.is_alive(), command.wait()
+      time.sleep(0.01)
+    time.sleep(random.uniform(0, 1))
     command.process.kill()
     done = command.wait()
-    assert done.code == -signal.SIGKILL, (moments, done.err)
-    moments.append((records(folder / "cut")[-1]["step"], steps_of(folder / "cut")))
-  print("killed at", moments)
+    assert done.code == -signal.SIGKILL, (moments, done)
+    partial_ones = [*(folder / "cut" / "checkpoints").glob(".partial/*")]
+    saved = steps_of(folder / "cut")[-1:]
+    moments.append((records(folder / "cut")[-1]["step"], saved, len(partial_ones)))
+  print("killed at (step, last checkpoint, half written):", moments)
   on = run(folder, "charlm", *flags, "--workdir=cut")
   assert on.code == 0, on.err
   same_run(folder / "whole", folder / "cut")
+
+
+def training(workdir, sessions):
+  """Whether the newest of so many sessions has written its first record."""
+  events = sorted(workdir.glob("events.out.tfevents.*"))
+  return len(events) == sessions and events[-1].stat().st_size > 150
 
 
 def test_interrupted_before_training(folder):
@@ -506,6 +542,7 @@ def test_a_full_disk_from_the_start(folder):
   assert run(folder, "charlm", *TINY, "--workdir=run").code == 0
 
 
+@pytest.mark.slow
 def test_bytes_that_are_not_text(folder):
   (folder / "book.txt").write_bytes(os.urandom(4000))
   flags = [*TINY, "--tokenizer=byte", "--workdir=run", "--steps=3", "--json"]

@@ -42,7 +42,7 @@ rnn, gru, lstm = REGISTRY["rnn"], REGISTRY["gru"], REGISTRY["lstm"]
 # name -> (layers, wiring): `compose.deep` and `layers.stacked` of the same.
 DEEP: dict[str, tuple[tuple[Cell, ...], Wiring]] = {
   "deep": ((gru(D, H), rnn(H, 2), compose.learned_carry(rnn(2, 5))), Wiring()),
-  "residual": ((rnn(D, D), rnn(D, H), rnn(H, H)), Wiring(residual=True)),
+  "residual": ((rnn(D, D), rnn(D, D)), Wiring(residual=True)),
   "skip": ((rnn(D, H), lstm(H + D, 2)), Wiring(skip=True)),
   "dropout": (
     (rnn(D, H), rnn(H, H)),

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array, BadInput, Carry, Cell, Draw, Key, Params
+from unroll.types import Array, BadInput, Carry, Cell, Draw, Key, Params, is_draw
 
 
 class LearnedParams(NamedTuple):
-  """A cell's parameters, and the initial carry as one row `[1, H]` a leaf."""
+  """A cell's parameters, and the initial carry as one row `[H]` a leaf."""
 
   cell: Params
   carry: Carry
@@ -21,13 +21,19 @@ def learned_carry(cell: Cell) -> Cell:
 
   def init(key: Key) -> LearnedParams:
     params = cell.init(key)
-    return LearnedParams(params, cell.carry(params, 1))
+    rows = jax.tree.map(
+      lambda leaf: None if is_draw(leaf) else leaf[0],
+      cell.carry(params, 1),
+      is_leaf=is_draw,
+    )
+    return LearnedParams(params, rows)
 
   def carry(params: LearnedParams, batch: int) -> Carry:
     return jax.tree.map(
-      lambda leaf, row: jnp.broadcast_to(row.astype(leaf.dtype), leaf.shape),
+      lambda leaf, row: leaf if is_draw(leaf) else jnp.broadcast_to(row, leaf.shape),
       cell.carry(params.cell, batch),
       params.carry,
+      is_leaf=is_draw,
     )
 
   return Cell(

@@ -15,7 +15,7 @@ def truncated(k1: int, k2: int | None = None) -> Scheme:
   With k2 = k1, the usual form, the sequence is cut into chunks of k1; the state
   passes the cuts and the gradient does not. With k2 > k1 each window runs through
   k2 - k1 steps that are already scored and k1 new ones. With k2 < k1 the state runs
-  through all k1 steps, and the gradient takes the last k2.
+  through all k1 steps, and the gradient is that of the mean loss of the last k2.
 
   A sequence longer than one window gives the sum over its windows: one update.
 
