@@ -35,7 +35,9 @@ flags.DEFINE_string(
 flags.DEFINE_integer("length", 400, "most tokens of a sample", lower_bound=1)
 flags.DEFINE_float("temperature", 1.0, "of samples; 0: greedy", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bound=0)
-flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass")
+flags.DEFINE_float(
+  "top_p", 1.0, "draws from the nucleus of this mass", lower_bound=0, upper_bound=1
+)
 flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
 flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
 flags.DEFINE_string(

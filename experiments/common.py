@@ -51,7 +51,9 @@ flags.DEFINE_enum(
   "dropout_mask", "step", ["step", "sequence"], "a mask each step, or one for all steps"
 )
 flags.DEFINE_bool("tie_embeddings", False, "uses the embedding as the output matrix")
-flags.DEFINE_string("init", "", "orthogonal, glorot, identity, uniform or chrono:T_max")
+flags.DEFINE_string(
+  "init", "", "orthogonal, glorot, identity, uniform, normal:STD or chrono:T_max"
+)
 flags.DEFINE_float("forget_bias", 1.0, "of the LSTM, at the start")
 flags.DEFINE_bool("learned_carry", False, "learns the initial carry instead of zero")
 flags.DEFINE_enum(

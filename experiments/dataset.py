@@ -45,6 +45,11 @@ def load(known: Vocabulary | None = None) -> Dataset:
   vocab = known or Vocabulary.build(
     parts["train"], tokenizer, FLAGS.normalize, min_count=FLAGS.min_count
   )
+  if len(vocab) < 2:
+    raise BadInput(
+      f"--min_count={FLAGS.min_count}: no token of the training text is that frequent; "
+      "lower it"
+    )
   tokens = {name: vocab.encode(part) for name, part in parts.items()}
   for name, ids in tokens.items():
     if ids.size < 2:

@@ -1,13 +1,9 @@
 """What every experiment does with a task: train it, restore it, evaluate it."""
 
-import contextlib
 import json
 import math
-import signal
 import statistics
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 from experiments import STARTED, common, dataset, workdir
+from experiments.terminal import Display, interrupts
 from unroll import checkpoint, loop
 from unroll.data.batches import Source
 from unroll.data.prefetch import dispatches
@@ -38,7 +34,6 @@ from unroll.train import (
 from unroll.types import BadInput, Carry, Params, Sums
 
 FLAGS = flags.FLAGS
-LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 
 
 class Task(NamedTuple):
@@ -153,8 +148,8 @@ def _fit(
   with (
     RunLog(path, progress.step) as log,
     checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep) as checkpoints,
-    _interrupts() as interrupted,
-    _Display(budget, progress) as display,
+    interrupts() as interrupted,
+    Display(budget, progress) as display,
   ):
     hooks = loop.Hooks(
       evaluate=lambda state: evaluate(
@@ -265,57 +260,3 @@ def _budget(source: Source) -> loop.Budget:
 
 def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:
   return {name: value for name, value in numbers.items() if name != "step"}
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-  """Turns Ctrl-C and SIGTERM into a question that the loop asks; twice is at once."""
-  asked = False
-
-  def ask(number: int, frame: Any) -> None:
-    nonlocal asked
-    asked = True
-    signal.signal(number, previous[signal.Signals(number)])
-    common.say("stopping after this step, with a checkpoint; once more stops at once")
-
-  previous = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-  try:
-    yield lambda: asked
-  finally:
-    for number, handler in previous.items():
-      signal.signal(number, handler)
-
-
-class _Display:
-  """A progress bar on a terminal, a line now and then elsewhere."""
-
-  def __init__(self, budget: loop.Budget, progress: loop.Progress):
-    self._timed = budget.steps is None
-    total = budget.seconds if self._timed else budget.steps
-    self._bar = tqdm(
-      total=round(total) if total else None,
-      initial=round(progress.seconds) if self._timed else progress.step,
-      unit="s" if self._timed else "step",
-      disable=not sys.stderr.isatty(),
-      bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
-    )
-    self._line_due = 0.0
-
-  def __enter__(self) -> "_Display":
-    return self
-
-  def __exit__(self, *error: Any) -> None:
-    self._bar.close()
-
-  def show(self, progress: loop.Progress, loss: float, speed: float) -> None:
-    """Shows where training is."""
-    text = f"step {progress.step:,} loss {loss:.3f}"
-    if progress.last:
-      text += f" val {progress.last['val/loss']:.3f}"
-    text += f" {speed:,.0f} tokens/s"
-    if not self._bar.disable:
-      self._bar.n = round(progress.seconds) if self._timed else progress.step
-      self._bar.set_postfix_str(text)
-    elif time.monotonic() >= self._line_due:
-      common.say(f"{progress.seconds:6.1f}s {text}")
-      self._line_due = time.monotonic() + LINES_EVERY

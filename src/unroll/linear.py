@@ -54,26 +54,27 @@ INITS = {
 
 
 def named_init(spec: str) -> Init:
-  """Reads `orthogonal`, `glorot`, `identity`, `uniform` or `chrono:T_max`.
+  """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD` or `chrono:T_max`.
 
   Raises:
-    BadInput: for another name, or a T_max below 3.
+    BadInput: for another name, a deviation that is not positive, or a T_max below 3.
   """
+  if spec in INITS:
+    return INITS[spec]
   name, _, argument = spec.partition(":")
-  if name == "chrono":
-    try:
-      t_max = float(argument)
-    except ValueError:
-      t_max = 0.0
-    if not 3 <= t_max < math.inf:
-      raise BadInput(
-        f"--init={spec}: chrono needs the longest memory in steps, at least 3; "
-        "write for example --init=chrono:100"
-      )
-    return Init(chrono=t_max)
-  if spec not in INITS:
-    raise BadInput(f"--init={spec}: choose one of {', '.join(INITS)}, chrono:T_max")
-  return INITS[spec]
+  try:
+    number = float(argument)
+  except ValueError:
+    number = math.nan
+  if name == "chrono" and 3 <= number < math.inf:
+    return Init(chrono=number)
+  if name == "normal" and 0 < number < math.inf:
+    normal = jax.nn.initializers.normal(number)
+    return Init(normal, normal)
+  raise BadInput(
+    f"--init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
+    "standard deviation, or chrono:T_max with the longest memory, at least 3 steps"
+  )
 
 
 def gates(init: Initializer, key: Key, rows: int, size: int, count: int) -> Array:

@@ -1,0 +1,69 @@
+"""What a person at the terminal sees of a run, and how they stop it."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from experiments import common
+from unroll import loop
+
+LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[Callable[[], bool]]:
+  """Turns Ctrl-C and SIGTERM into a question that the loop asks; twice is at once."""
+  asked = False
+
+  def ask(number: int, frame: Any) -> None:
+    nonlocal asked
+    asked = True
+    signal.signal(number, previous[signal.Signals(number)])
+    common.say("stopping after this step, with a checkpoint; once more stops at once")
+
+  previous = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield lambda: asked
+  finally:
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+
+class Display:
+  """A progress bar on a terminal, a line now and then elsewhere."""
+
+  def __init__(self, budget: loop.Budget, progress: loop.Progress):
+    self._timed = budget.steps is None
+    total = budget.seconds if self._timed else budget.steps
+    self._bar = tqdm(
+      total=round(total) if total else None,
+      initial=round(progress.seconds) if self._timed else progress.step,
+      unit="s" if self._timed else "step",
+      disable=not sys.stderr.isatty(),
+      bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
+    )
+    self._line_due = 0.0
+
+  def __enter__(self) -> "Display":
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    self._bar.close()
+
+  def show(self, progress: loop.Progress, loss: float, speed: float) -> None:
+    """Shows where training is."""
+    text = f"step {progress.step:,} loss {loss:.3f}"
+    if progress.last:
+      text += f" val {progress.last['val/loss']:.3f}"
+    text += f" {speed:,.0f} tokens/s"
+    if not self._bar.disable:
+      self._bar.n = round(progress.seconds) if self._timed else progress.step
+      self._bar.set_postfix_str(text)
+    elif time.monotonic() >= self._line_due:
+      common.say(f"{progress.seconds:6.1f}s {text}")
+      self._line_due = time.monotonic() + LINES_EVERY
