@@ -1,4 +1,4 @@
-"""Strict arithmetic for every test: no silent broadcasting of ranks, no silent casts."""
+"""Strict arithmetic for every test: no silent rank broadcasting, no silent casts."""
 
 import jax
 

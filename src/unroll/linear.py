@@ -54,7 +54,7 @@ INITS = {
 
 
 def named_init(spec: str) -> Init:
-  """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD` or `chrono:T_max`.
+  """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD`, `chrono:T_max`.
 
   Raises:
     BadInput: for another name, a deviation that is not positive, or a T_max below 3.
