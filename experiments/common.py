@@ -46,7 +46,10 @@ flags.DEFINE_bool("residual", False, "adds a layer's input to its output")
 flags.DEFINE_bool(
   "skip", False, "feeds the input to, and reads the output of, every layer"
 )
-flags.DEFINE_float("dropout", 0.0, "rate on the input, between layers, on the output")
+flags.DEFINE_float("dropout", 0.0, "rate between layers, on the input and the output")
+flags.DEFINE_float(
+  "input_dropout", None, "rate on the input; as --dropout if not given"
+)
 flags.DEFINE_enum(
   "dropout_mask", "step", ["step", "sequence"], "a mask each step, or one for all steps"
 )
@@ -221,7 +224,7 @@ def wiring() -> Wiring:
     residual=FLAGS.residual,
     skip=FLAGS.skip,
     dropout=FLAGS.dropout,
-    input_dropout=FLAGS.dropout,
+    input_dropout=FLAGS.dropout if FLAGS.input_dropout is None else FLAGS.input_dropout,
     output_dropout=FLAGS.dropout,
     locked=FLAGS.dropout_mask == "sequence",
   ).check()
