@@ -35,13 +35,18 @@ flags.DEFINE_string(
 flags.DEFINE_integer("length", 400, "most tokens of a sample", lower_bound=1)
 flags.DEFINE_float("temperature", 1.0, "of samples; 0: greedy", lower_bound=0)
 flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bound=0)
-flags.DEFINE_float(
-  "top_p", 1.0, "draws from the nucleus of this mass", lower_bound=0, upper_bound=1
-)
+flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass; 1: all")
 flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
 flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
 flags.DEFINE_string(
   "input", "-", "what --mode=score reads, a line a sentence; - is stdin"
+)
+
+flags.register_validator(
+  "temperature", math.isfinite, "give 0 for the likeliest token, or a positive number"
+)
+flags.register_validator(
+  "top_p", lambda p: 0 < p <= 1, "give a mass above 0, at most 1"
 )
 
 

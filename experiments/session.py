@@ -107,6 +107,10 @@ def evaluate(experiment: str, build: Build) -> None:
   """--mode=eval: the validation split, and the test split where there is one."""
   path, vocabulary = workdir.existing(experiment)
   data = dataset.load(vocabulary)
+  if data.digest != workdir.read_config(path)["data"]:
+    raise BadInput(
+      f"--corpus={FLAGS.corpus} is not the text that {path} was trained on: restore it"
+    )
   results: dict[str, Any] = {}
   for split in ("val", "test"):
     if split in data.tokens:
