@@ -184,6 +184,13 @@ def test_lanes_start_afresh_once_an_epoch():
       assert resets.sum() == 3
 
 
+def test_every_window_that_holds_the_first_position_starts_there():
+  epoch = list(Lanes(tokens(101), 4, 2, overlap=5))
+  rows = [np.flatnonzero(b.reset.any(1)).tolist() for b in epoch[:4]]
+  assert rows == [[5], [3], [1], []]
+  assert all(b.reset[r].all() for b, found in zip(epoch, rows) for r in found)
+
+
 def test_overlap_repeats_what_came_before():
   epoch = list(Lanes(tokens(101), 4, 7, overlap=3))
   assert not epoch[0].valid[:3].any() and not epoch[0].weight[:3].any()

@@ -29,7 +29,7 @@ from unroll.types import BadInput
 
 # Orbax logs the traceback of every error that it also raises, from each of its threads.
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
-logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())
+logging.getLogger("asyncio").addFilter(lambda log: "orbax" not in log.getMessage())
 
 
 def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) -> None:

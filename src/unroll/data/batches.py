@@ -129,7 +129,9 @@ class Lanes(Source):
       weight[self.overlap + stop - start :] = 0
       valid = weight > 0
     reset = np.zeros(weight.shape, bool)
-    reset[self.overlap] = chunk == 0
+    first = self.overlap - start  # the row of the lane's first position, if it is here
+    if first >= 0:
+      reset[first] = True
     inputs = self._stream[start : start + rows]
     targets = self._stream[start + 1 : start + rows + 1]
     return Batch(inputs, targets, weight, reset, valid)
