@@ -79,7 +79,7 @@ def _task(
     core=stacked(*common.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring),
     width=wiring.output_size(common.hidden_sizes()),
     tie=FLAGS.tie_embeddings,
-    dtype=common.dtype(),
+    **common.model_options(),
   )
   evaluations = {}
   if data is not None:

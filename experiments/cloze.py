@@ -67,7 +67,7 @@ def _task(
     forward=core() if FLAGS.bidirectional or FLAGS.direction == "forward" else None,
     backward=core() if FLAGS.bidirectional or FLAGS.direction == "backward" else None,
     merge=FLAGS.merge,
-    dtype=common.dtype(),
+    **common.model_options(),
   )
   evaluations = {}
   if data is not None:

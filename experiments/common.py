@@ -253,9 +253,14 @@ def cells(input_size: int) -> list[Cell]:
   return [learned_carry(cell) for cell in made] if FLAGS.learned_carry else made
 
 
-def dtype() -> Any:
-  """What matrix products are cast to; None for float32."""
-  return None if FLAGS.dtype == "float32" else jnp.dtype(FLAGS.dtype)
+def model_options() -> dict[str, Any]:
+  """What else a model takes: the type of products, the start of its output matrix."""
+  options: dict[str, Any] = {}
+  if FLAGS.dtype != "float32":
+    options["dtype"] = jnp.dtype(FLAGS.dtype)
+  if FLAGS.init:
+    options["kernel_init"] = linear.named_init(FLAGS.init).kernel
+  return options
 
 
 def scheme() -> gradients.Scheme:

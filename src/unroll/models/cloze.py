@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES, Layer, Recurrent, bidirectional
+from unroll.linear import Initializer
 from unroll.metrics import cross_entropy
 from unroll.types import Array, BadInput, Carry, afresh
 
@@ -25,6 +26,7 @@ class ClozeModel(nn.Module):
     forward: layer `[T, B, E or V] -> [T, B, H]` read from the left; None: not used.
     backward: the same, read from the right.
     merge: how both become one: concat, sum, mul or average.
+    kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
   """
 
@@ -33,6 +35,7 @@ class ClozeModel(nn.Module):
   forward: Layer | None
   backward: Layer | None
   merge: str = "concat"
+  kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
 
   def setup(self):
@@ -46,7 +49,9 @@ class ClozeModel(nn.Module):
     if core is None:
       raise ValueError("forward and backward are None: give at least one layer")
     self.recurrent = Recurrent(core, dtype=self.dtype)
-    self.output = nn.Dense(self.vocabulary, dtype=self.dtype)
+    self.output = nn.Dense(
+      self.vocabulary, dtype=self.dtype, kernel_init=self.kernel_init
+    )
 
   def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:
     """Reads tokens `[T, B]`; returns logits `[T, B, V]` for each of them.

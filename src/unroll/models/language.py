@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent
+from unroll.linear import Initializer
 from unroll.metrics import cross_entropy
 from unroll.types import Array, BadInput, Carry
 
@@ -23,6 +24,7 @@ class LanguageModel(nn.Module):
     width: of the core's output.
     tie: uses the embedding as the output matrix (Press & Wolf 2017; Inan et al.
       2017); the width must then be E.
+    kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
   """
 
@@ -31,6 +33,7 @@ class LanguageModel(nn.Module):
   core: Layer
   width: int
   tie: bool = False
+  kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
 
   def setup(self):
@@ -52,7 +55,9 @@ class LanguageModel(nn.Module):
         "output_bias", nn.initializers.zeros, (self.vocabulary,)
       )
     else:
-      self.output = nn.Dense(self.vocabulary, dtype=self.dtype)
+      self.output = nn.Dense(
+        self.vocabulary, dtype=self.dtype, kernel_init=self.kernel_init
+      )
 
   def __call__(
     self,
