@@ -26,6 +26,7 @@ from unroll.models.language import LanguageModel, next_token_loss
 from unroll.types import BadInput, Params
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(common)  # so that --help shows them
 
 flags.DEFINE_enum("mode", "train", ["train", "eval", "sample", "score"], "what to do")
 flags.DEFINE_bool("bidirectional", False, "refused: see experiments.cloze")

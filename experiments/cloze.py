@@ -20,6 +20,7 @@ from unroll.models.cloze import ClozeModel, cloze_loss
 from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(common)  # so that --help shows them
 
 flags.DEFINE_enum("mode", "train", ["train", "eval", "fill"], "what to do")
 flags.DEFINE_bool("bidirectional", True, "reads from both sides")
