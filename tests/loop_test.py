@@ -154,7 +154,7 @@ def test_records(size):
 
 def test_speed(monkeypatch):
   run = Run(pace=0.25, monkeypatch=monkeypatch)
-  run.fit(budget(23))
+  run.fit(budget(23), eval_every=100)
   spans = [r for r in run.records if "seconds" in r]
   times = [0.0, *(r["seconds"] for r in spans)]
   tokens = [
@@ -166,6 +166,13 @@ def test_speed(monkeypatch):
   assert progress.step == 23 and speed == spans[-1]["tokens_per_second"]
   since = run.steps("seconds")[-2]
   assert loss == pytest.approx(np.mean(np.arange(since + 1, 24)) / 2)
+
+
+def test_evaluation_is_no_slow_training(monkeypatch):
+  run = Run(pace=0.25, evaluation=30.0, monkeypatch=monkeypatch)
+  run.fit(budget(23))
+  speeds = [r["tokens_per_second"] for r in run.records if "seconds" in r]
+  assert len(run.evaluated) == 4 and min(speeds) > 4 * 7 / 30
 
 
 def test_patience():

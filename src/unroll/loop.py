@@ -151,7 +151,8 @@ def fit(
 
   def evaluate() -> bool:
     """Evaluates, logs; true if it is a new best."""
-    nonlocal progress, longest_evaluation
+    nonlocal progress, recent, longest_evaluation
+    recent.flush(progress, hooks)
     before = elapsed()
     numbers = hooks.evaluate(state)
     longest_evaluation = max(longest_evaluation, elapsed() - before)
@@ -165,6 +166,7 @@ def fit(
       best=numbers if best else progress.best,
     )
     hooks.log(numbers)
+    recent = _Recent(progress)  # evaluation is not training: it has no tokens a second
     return best
 
   def spent(step: int) -> bool:
