@@ -6,7 +6,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array, BadInput, Carry, Cell, Draw, Key, Params, is_draw
+from unroll.types import (
+  Array,
+  BadInput,
+  Carry,
+  Cell,
+  Derivative,
+  Draw,
+  Key,
+  Params,
+  is_draw,
+)
 
 
 class LearnedParams(NamedTuple):
@@ -41,6 +51,21 @@ def learned_carry(cell: Cell) -> Cell:
     carry,
     lambda params, xs: cell.project(params.cell, xs),
     lambda params, carry, z: cell.step(params.cell, carry, z),
+    cell.derivative and _of_cell(cell.derivative),
+  )
+
+
+def _of_cell(inner: Derivative) -> Derivative:
+  """The derivative of a cell whose parameters are one field among others."""
+
+  def weights(params, before, d_saved):
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return zeros._replace(cell=inner.weights(params.cell, before, d_saved))
+
+  return Derivative(
+    lambda params, *step: inner.forward(params.cell, *step),
+    lambda transposed, *step: inner.backward(transposed.cell, *step),
+    weights,
   )
 
 

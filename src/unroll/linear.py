@@ -105,6 +105,16 @@ def product(x: Array, w: Array) -> Array:
   return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
+def weight_gradient(x: Array, dz: Array, dtype) -> Array:
+  """Σ_t x_tᵀ dz_t as one product: `[T, B, …, N], [T, B, …, M] -> [N, M]`.
+
+  Time and batch are summed as two axes: merged into one, a batch that is spread
+  over devices would have to be gathered first.
+  """
+  axes = tuple(range(x.ndim - 1))
+  return jnp.tensordot(x, dz, axes=(axes, axes)).astype(dtype)
+
+
 def affine(x: Array, w: Array, b: Array) -> Array:
   """`x [..., N] @ w [N, M] + b [M]`."""
   y = x @ w
@@ -125,8 +135,16 @@ def squash(x: Array, size: int, kinds: str) -> Array:
   Returns:
     The activations, in the shape of `x`.
   """
-  scale = jnp.repeat(
-    jnp.array([0.5 if kind == "s" else 1.0 for kind in kinds], x.dtype), size
-  )
-  scale = jnp.broadcast_to(scale, x.shape)
+  scale = _by_block(x, size, [0.5 if kind == "s" else 1.0 for kind in kinds])
   return scale * jnp.tanh(scale * x) + (1 - scale)
+
+
+def squash_slope(a: Array, size: int, kinds: str) -> Array:
+  """The derivative of `squash`, from its activations `a`: a (1 - a) or 1 - a²."""
+  shift = _by_block(a, size, [0.0 if kind == "s" else 1.0 for kind in kinds])
+  return (a + shift) * (1 - a)
+
+
+def _by_block(x: Array, size: int, values: list[float]) -> Array:
+  """`x`'s shape, a value for each block of `size`."""
+  return jnp.broadcast_to(jnp.repeat(jnp.array(values, x.dtype), size), x.shape)

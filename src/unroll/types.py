@@ -23,6 +23,29 @@ class BadInput(ValueError):
   """Input that a user gave and can mend: one sentence naming what, found, allowed."""
 
 
+class Derivative(NamedTuple):
+  """A step's backward pass by hand, for a cell whose output is its carry's `h`.
+
+  `scan.unroll` needs none: it differentiates any step, exactly. This one is faster,
+  because it says what to keep, and what may be overwritten: `saved[0]` takes the
+  place of the projected input in memory, and the gradients that of `saved`.
+
+  Attributes:
+    forward: `(params, carry, z [B, G]) -> (carry, saved)`: the step, and what its
+      backward pass needs beside both carries: a tuple, its first of z's shape.
+    backward: `(transposed, saved, before, after, d_after) -> (d_before, d_saved)`:
+      from the gradient of the carry after the step to that of the carry before, and
+      gradients in the shapes of `saved`, of which the first is that of z.
+      `transposed` are the parameters, their matrices transposed.
+    weights: `(params, before, d_saved) -> d_params`, what reached the parameters
+      through the steps, all of them at once: `[T, B, ...]`.
+  """
+
+  forward: Callable[[Params, Carry, Array], tuple[Carry, tuple[Array, ...]]]
+  backward: Callable[..., tuple[Carry, tuple[Array, ...]]]
+  weights: Callable[[Params, Carry, tuple[Array, ...]], Params]
+
+
 class Cell(NamedTuple):
   """A recurrent cell: four pure functions over plain pytrees.
 
@@ -33,12 +56,14 @@ class Cell(NamedTuple):
       the carry, for every step at once. A cell whose input meets the carry before
       any matrix product returns its input.
     step: `(params, carry, z [B, G]) -> (carry, y [B, H])`: one step in time.
+    derivative: the step's backward pass by hand, where there is one.
   """
 
   init: Callable[[Key], Params]
   carry: Callable[[Params, int], Carry]
   project: Callable[[Params, Array], Array]
   step: Callable[[Params, Carry, Array], tuple[Carry, Array]]
+  derivative: Derivative | None = None
 
 
 class Sums(NamedTuple):

@@ -5,8 +5,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import Init, affine, bias_gates, chrono_bias, gates, squash
-from unroll.types import Array, Cell, Key
+from unroll.linear import (
+  Init,
+  affine,
+  bias_gates,
+  chrono_bias,
+  gates,
+  squash,
+  weight_gradient,
+)
+from unroll.types import Array, Cell, Derivative, Key
 
 
 class GRUParams(NamedTuple):
@@ -62,16 +70,37 @@ def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
   def project(params: GRUParams, xs: Array) -> Array:
     return affine(xs, params.w_x, params.b)
 
-  def step(params: GRUParams, carry: GRUCarry, z_x: Array):
+  def forward(params: GRUParams, carry: GRUCarry, z_x: Array):
     z_h = carry.h @ params.w_h
     rz = squash((z_x + z_h)[..., : 2 * hidden_size], hidden_size, "ss")
     r, z = jnp.split(rz, 2, axis=-1)
     x_n, h_n = z_x[..., 2 * hidden_size :], z_h[..., 2 * hidden_size :]
-    n = jnp.tanh(x_n + r * (h_n + jnp.broadcast_to(params.b_n, h_n.shape)))
+    h_n = h_n + jnp.broadcast_to(params.b_n, h_n.shape)
+    n = jnp.tanh(x_n + r * h_n)
     h = (1 - z) * n + z * carry.h
-    return GRUCarry(h), h
+    return GRUCarry(h), (jnp.concatenate([rz, n], axis=-1), h_n)
 
-  return Cell(new, _zero_carry(hidden_size), project, step)
+  def backward(transposed: GRUParams, saved, before, after, d_after: GRUCarry):
+    rzn, h_n = saved
+    r, z, n = jnp.split(rzn, 3, axis=-1)
+    d_n = d_after.h * (1 - z) * (1 - n * n)
+    d_h = d_after.h * z
+    d_z = d_h * (before.h - n) * (1 - z)
+    d_h_n = d_n * r
+    d_r = d_h_n * h_n * (1 - r)
+    d_h = d_h + jnp.concatenate([d_r, d_z, d_h_n], axis=-1) @ transposed.w_h
+    return GRUCarry(d_h), (jnp.concatenate([d_r, d_z, d_n], axis=-1), d_h_n)
+
+  def weights(params: GRUParams, before: GRUCarry, d_saved):
+    d_z_x, d_h_n = d_saved
+    d_rz = d_z_x[..., : 2 * hidden_size]
+    w_h = [weight_gradient(before.h, d, params.w_h.dtype) for d in (d_rz, d_h_n)]
+    return jax.tree.map(jnp.zeros_like, params)._replace(
+      w_h=jnp.concatenate(w_h, axis=-1),
+      b_n=jnp.sum(d_h_n, axis=(0, 1)).astype(params.b_n.dtype),
+    )
+
+  return _cell(new, hidden_size, project, Derivative(forward, backward, weights))
 
 
 def gru_reset_before(
@@ -105,15 +134,48 @@ def gru_reset_before(
   def project(params: GRUResetBeforeParams, xs: Array) -> Array:
     return affine(xs, params.w_x, params.b)
 
-  def step(params: GRUResetBeforeParams, carry: GRUCarry, z_x: Array):
+  def forward(params: GRUResetBeforeParams, carry: GRUCarry, z_x: Array):
     x_rz, x_n = z_x[..., : 2 * hidden_size], z_x[..., 2 * hidden_size :]
     rz = squash(x_rz + carry.h @ params.w_rz, hidden_size, "ss")
     r, z = jnp.split(rz, 2, axis=-1)
     n = jnp.tanh(x_n + (r * carry.h) @ params.w_n)
     h = (1 - z) * n + z * carry.h
-    return GRUCarry(h), h
+    return GRUCarry(h), (jnp.concatenate([rz, n], axis=-1), r * carry.h)
 
-  return Cell(new, _zero_carry(hidden_size), project, step)
+  def backward(
+    transposed: GRUResetBeforeParams, saved, before, after, d_after: GRUCarry
+  ):
+    rzn, rh = saved
+    r, z, n = jnp.split(rzn, 3, axis=-1)
+    d_n = d_after.h * (1 - z) * (1 - n * n)
+    d_h = d_after.h * z
+    d_z = d_h * (before.h - n) * (1 - z)
+    d_h_r = (d_n @ transposed.w_n) * r
+    d_rz = jnp.concatenate([d_h_r * before.h * (1 - r), d_z], axis=-1)
+    d_h = d_h + d_h_r + d_rz @ transposed.w_rz
+    # r ⊙ h stays: it is the left factor of the gradient of w_n.
+    return GRUCarry(d_h), (jnp.concatenate([d_rz, d_n], axis=-1), rh)
+
+  def weights(params: GRUResetBeforeParams, before: GRUCarry, d_saved):
+    d_z_x, rh = d_saved
+    d_rz, d_n = d_z_x[..., : 2 * hidden_size], d_z_x[..., 2 * hidden_size :]
+    return jax.tree.map(jnp.zeros_like, params)._replace(
+      w_rz=weight_gradient(before.h, d_rz, params.w_rz.dtype),
+      w_n=weight_gradient(rh, d_n, params.w_n.dtype),
+    )
+
+  return _cell(new, hidden_size, project, Derivative(forward, backward, weights))
+
+
+def _cell(init, hidden_size: int, project, derivative: Derivative) -> Cell:
+  def carry(params, batch: int) -> GRUCarry:
+    return GRUCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
+
+  def step(params, carry: GRUCarry, z: Array):
+    carry, _ = derivative.forward(params, carry, z)
+    return carry, carry.h
+
+  return Cell(init, carry, project, step, derivative)
 
 
 def _bias(init: Init, key_b: Key, key_c: Key, hidden_size: int) -> Array:
@@ -123,10 +185,3 @@ def _bias(init: Init, key_b: Key, key_c: Key, hidden_size: int) -> Array:
     return b
   memory = chrono_bias(key_c, hidden_size, init.chrono)
   return b.at[hidden_size : 2 * hidden_size].set(memory)
-
-
-def _zero_carry(hidden_size: int):
-  def carry(params, batch: int) -> GRUCarry:
-    return GRUCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
-
-  return carry

@@ -5,8 +5,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import Init, affine, bias_gates, chrono_bias, gates, squash
-from unroll.types import Array, Cell, Key
+from unroll.linear import (
+  Init,
+  affine,
+  bias_gates,
+  chrono_bias,
+  gates,
+  squash,
+  squash_slope,
+  weight_gradient,
+)
+from unroll.types import Array, Cell, Derivative, Key
 
 
 class LSTMParams(NamedTuple):
@@ -72,11 +81,29 @@ def lstm(
   def project(params: LSTMParams, xs: Array) -> Array:
     return affine(xs, params.w_x, params.b)
 
-  def step(params: LSTMParams, carry: LSTMCarry, z: Array):
+  def forward(params: LSTMParams, carry: LSTMCarry, z: Array):
     a = squash(z + carry.h @ params.w_h, hidden_size, "ssts")
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = f * carry.c + i * g
     h = o * jnp.tanh(c)
-    return LSTMCarry(c, h), h
+    return LSTMCarry(c, h), (a,)
 
-  return Cell(new, carry, project, step)
+  def backward(transposed: LSTMParams, saved, before, after, d_after: LSTMCarry):
+    (a,) = saved
+    i, f, g, o = jnp.split(a, 4, axis=-1)
+    tanh_c = jnp.tanh(after.c)
+    d_c = d_after.c + d_after.h * o * (1 - tanh_c * tanh_c)
+    upper = jnp.concatenate([d_c, d_c, d_c, d_after.h], axis=-1)
+    factor = jnp.concatenate([g, before.c, i, tanh_c], axis=-1)
+    d_z = upper * factor * squash_slope(a, hidden_size, "ssts")
+    return LSTMCarry(d_c * f, d_z @ transposed.w_h), (d_z,)
+
+  def weights(params: LSTMParams, before: LSTMCarry, d_saved):
+    w_h = weight_gradient(before.h, *d_saved, params.w_h.dtype)
+    return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
+
+  def step(params: LSTMParams, carry: LSTMCarry, z: Array):
+    carry, _ = forward(params, carry, z)
+    return carry, carry.h
+
+  return Cell(new, carry, project, step, Derivative(forward, backward, weights))

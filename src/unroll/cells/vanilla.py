@@ -6,8 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import Init, affine, bias_gates, gates, identity
-from unroll.types import Array, BadInput, Cell, Key
+from unroll.linear import Init, affine, bias_gates, gates, identity, weight_gradient
+from unroll.types import Array, BadInput, Cell, Derivative, Key
 
 
 class VanillaParams(NamedTuple):
@@ -63,11 +63,24 @@ def vanilla(
   def project(params: VanillaParams, xs: Array) -> Array:
     return affine(xs, params.w_x, params.b)
 
-  def step(params: VanillaParams, carry: VanillaCarry, z: Array):
-    h = activation(z + carry.h @ params.w_h)
-    return VanillaCarry(h), h
+  def forward(params: VanillaParams, carry: VanillaCarry, z: Array):
+    a = z + carry.h @ params.w_h
+    return VanillaCarry(activation(a)), (a,)
 
-  return Cell(new, carry, project, step)
+  def backward(transposed: VanillaParams, saved, before, after, d_after: VanillaCarry):
+    _, pullback = jax.vjp(activation, *saved)
+    (d_z,) = pullback(d_after.h)
+    return VanillaCarry(d_z @ transposed.w_h), (d_z,)
+
+  def weights(params: VanillaParams, before: VanillaCarry, d_saved):
+    w_h = weight_gradient(before.h, *d_saved, params.w_h.dtype)
+    return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
+
+  def step(params: VanillaParams, carry: VanillaCarry, z: Array):
+    carry, _ = forward(params, carry, z)
+    return carry, carry.h
+
+  return Cell(new, carry, project, step, Derivative(forward, backward, weights))
 
 
 def relu_rnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:

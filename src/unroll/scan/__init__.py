@@ -1,0 +1,88 @@
+"""The one scan through time, and its exact backward pass.
+
+Three backward passes, all exact: `derived`, of a cell that brings its own;
+`recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
+"""
+
+from typing import Literal
+
+import jax
+
+from unroll.linear import product
+from unroll.scan import derived, recorded
+from unroll.scan.masks import masked as masked
+from unroll.scan.masks import plain
+from unroll.scan.matrix import projection, wrapped
+from unroll.types import Array, Carry, Cell, Params
+
+Backward = Literal["fast", "autodiff"]
+
+
+def unroll(
+  cell: Cell,
+  params: Params,
+  carry: Carry,
+  xs: Array,
+  *,
+  valid: Array | None = None,
+  reset: Array | None = None,
+  reverse: bool = False,
+  backward: Backward = "fast",
+) -> tuple[Carry, Array]:
+  """Runs a cell over T steps.
+
+  At each step: where `reset`, the carry becomes the cell's initial one (also on a
+  step that is not valid); the cell steps; where not `valid`, the carry is held and
+  the output is zero. What stands in `xs` at steps that are not valid, be it NaN,
+  reaches neither outputs nor gradients.
+
+  Args:
+    cell: the cell.
+    params: its parameters.
+    carry: the carry before the first step; `cell.carry(params, B)` starts afresh.
+    xs: `[T, B, ...]`, what `cell.project` takes.
+    valid: `[T, B]`, true at real steps; holes are fine. None: all are.
+    reset: `[T, B]`, true where a sequence starts afresh before that step, in the
+      order of the scan: with `reverse`, before the steps to its left.
+    reverse: runs from the last step to the first; `ys` keep the order of `xs`.
+    backward: "fast" takes weight gradients after the loop, exactly, in reverse mode
+      once. "autodiff" is JAX's own, for forward mode and second derivatives.
+
+  Returns:
+    The carry after the last valid step, and `ys [T, B, H]`.
+
+  Raises:
+    ValueError: if a mask does not have the shape `[T, B]` of `xs`, or `backward` is
+      neither of the two.
+  """
+  for name, mask in (("valid", valid), ("reset", reset)):
+    if mask is not None and mask.shape != xs.shape[:2]:
+      raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
+  if backward not in ("fast", "autodiff"):
+    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  if valid is not None:
+    valid = valid.astype(bool)
+    xs = masked(xs, valid)
+  if reset is not None:
+    reset = reset.astype(bool)
+  fast = backward == "fast"
+  zs = _project(cell, params, xs, projection if fast else product)
+  initial = None if reset is None else cell.carry(params, xs.shape[1])
+  masks = (valid, reset)
+  rest = (carry, initial, zs, masks, reverse)
+  if fast and cell.derivative is not None:
+    return derived.run(cell, params, *rest)
+  z = jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
+  products = recorded.products_of(cell.step, params, carry, z)
+  if products is None:  # it does with a matrix what a Matrix cannot stand for
+    return plain(cell.step, params, *rest)
+  if fast and products and len(xs) > 1:
+    return recorded.run(cell.step, products, params, *rest)
+  return plain(cell.step, wrapped(params), *rest)
+
+
+def _project(cell: Cell, params: Params, xs: Array, multiply) -> Array:
+  try:
+    return cell.project(wrapped(params, multiply), xs)
+  except TypeError:  # it does with a matrix what a Matrix cannot stand for
+    return cell.project(params, xs)

@@ -1,0 +1,47 @@
+"""What `valid` and `reset` do at a step."""
+
+import jax
+import jax.numpy as jnp
+
+from unroll.types import Array, Carry, is_draw
+
+
+def where(mask: Array, new: Array, old: Array) -> Array:
+  """`new` where the mask `[..., B]` is true, else `old`, both `[..., B, ...]`."""
+  return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - mask.ndim)), new, old)
+
+
+def masked(xs: Array, valid: Array) -> Array:
+  """`xs [T, B, ...]` with zeros, whatever stood there, where `valid` is false."""
+  return where(valid.astype(bool), xs, jnp.zeros_like(xs))
+
+
+def select(mask: Array, new: Carry, old: Carry) -> Carry:
+  """`new` where the mask is true, else `old`; a Draw has no rows: the new one."""
+  return jax.tree.map(
+    lambda n, o: n if is_draw(n) else where(mask, n, o),
+    new,
+    old,
+    is_leaf=is_draw,
+  )
+
+
+def masked_step(step, params, carry, initial, z, masks):
+  """A step that starts afresh where `reset`, and holds the carry where not `valid`."""
+  valid, reset = masks
+  if reset is not None:
+    carry = select(~reset, carry, initial)
+  new, y = step(params, carry, z)
+  if valid is not None:
+    new, y = select(valid, new, carry), masked(y, valid)
+  return new, y
+
+
+def plain(step, params, carry, initial, zs, masks, reverse):
+  """The scan as JAX has it."""
+
+  def body(carry, inputs):
+    z, masks = inputs
+    return masked_step(step, params, carry, initial, z, masks)
+
+  return jax.lax.scan(body, carry, (zs, masks), reverse=reverse)

@@ -1,0 +1,63 @@
+"""A weight matrix as a cell sees it: `x @ w` is ours to define, all else is plain."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unroll.linear import product, weight_gradient
+from unroll.types import Array, Params
+
+
+class Matrix:
+  """Stands for a weight matrix in a cell's parameters, and takes over `x @ w`."""
+
+  def __init__(self, w: Array, multiply: Callable[[Array, Array], Array] = product):
+    self._w = w
+    self._multiply = multiply
+
+  def __rmatmul__(self, x: Array) -> Array:
+    return self._multiply(x, self._w)
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._w, name)
+
+  def __getitem__(self, index: Any) -> Array:
+    return self._w[index]
+
+  def __iter__(self) -> Iterator[Array]:
+    return iter(self._w)
+
+
+def is_matrix(leaf: Array) -> bool:
+  """Whether a parameter is one that inputs are multiplied by."""
+  return leaf.ndim == 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product):
+  """Parameters whose matrices multiply by `multiply`: every path multiplies alike."""
+  return jax.tree.map(lambda p: Matrix(p, multiply) if is_matrix(p) else p, params)
+
+
+def transposed(params: Params) -> Params:
+  """The parameters with their matrices transposed, and wrapped."""
+  return wrapped(jax.tree.map(lambda p: p.T if is_matrix(p) else p, params))
+
+
+@jax.custom_vjp
+def projection(x: Array, w: Array) -> Array:
+  """x @ w, with a gradient that XLA takes without copying the cotangent first."""
+  return product(x, w)
+
+
+def _projection_fwd(x, w):
+  return product(x, w), (x, w)
+
+
+def _projection_bwd(residuals, dz):
+  x, w = residuals
+  return product(dz, w.T).astype(x.dtype), weight_gradient(x, dz, w.dtype)
+
+
+projection.defvjp(_projection_fwd, _projection_bwd)
