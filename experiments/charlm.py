@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, dataset, session, workdir
-from unroll import generate, score
+from unroll import generate, remat, score
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
 from unroll.models.language import LanguageModel, next_token_loss
@@ -71,7 +71,10 @@ def main() -> None:
 
 
 def _task(
-  vocabulary: Vocabulary, data: dataset.Dataset | None = None, split: str = "val"
+  vocabulary: Vocabulary,
+  data: dataset.Dataset | None = None,
+  split: str = "val",
+  plan: remat.Plan = remat.NONE,
 ) -> session.Task:
   wiring = common.wiring()
   model = LanguageModel(
@@ -87,7 +90,7 @@ def _task(
     evaluations["streamed"] = dataset.streamed(data.tokens[split])
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
   objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  return session.Task(model, next_token_loss(model), evaluations, objective)
+  return session.Task(model, next_token_loss(model, plan), evaluations, objective)
 
 
 def _apply(model: LanguageModel):

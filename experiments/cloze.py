@@ -14,8 +14,9 @@ import numpy as np
 from absl import flags
 
 from experiments import common, dataset, session, workdir
+from unroll import remat
 from unroll.data.vocabulary import Vocabulary
-from unroll.layers import Layer, stacked
+from unroll.layers import Layer, rematerialised, stacked
 from unroll.models.cloze import ClozeModel, cloze_loss
 from unroll.types import BadInput
 
@@ -48,7 +49,10 @@ def main() -> None:
 
 
 def _task(
-  vocabulary: Vocabulary, data: dataset.Dataset | None = None, split: str = "val"
+  vocabulary: Vocabulary,
+  data: dataset.Dataset | None = None,
+  split: str = "val",
+  plan: remat.Plan = remat.NONE,
 ) -> session.Task:
   if FLAGS.partition != "random":
     raise BadInput(
@@ -60,7 +64,8 @@ def _task(
 
   def core() -> Layer:
     inputs = FLAGS.embedding or len(vocabulary)
-    return stacked(*common.cells(inputs), wiring=common.wiring())
+    layer = stacked(*common.cells(inputs), wiring=common.wiring())
+    return rematerialised(layer, plan)
 
   model = ClozeModel(
     vocabulary=len(vocabulary),

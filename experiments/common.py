@@ -3,6 +3,7 @@
 A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -10,7 +11,8 @@ from typing import Any, NoReturn
 import jax.numpy as jnp
 from absl import app, flags, logging
 
-from unroll import gradients, linear, optim, schedules
+from experiments import compilation
+from unroll import devices, gradients, linear, optim, schedules
 from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
 from unroll.data import text
@@ -138,6 +140,24 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("dispatch", 10, "steps taken a call to the device", lower_bound=1)
 
+flags.DEFINE_string(
+  "devices",
+  "auto",
+  "spreads the batch over so many devices, a core of a CPU one each; auto: as many as "
+  "have 16 rows or more",
+)
+flags.DEFINE_string(
+  "remat",
+  "none",
+  "none, sqrt, every:K, recursive[:DEPTH] or auto: segments of the sequence that are "
+  "computed again for the gradient instead of kept",
+)
+flags.DEFINE_string(
+  "memory_budget",
+  "2GiB",
+  "what --remat=auto may take for a training step: B, KiB, MiB, GiB",
+)
+
 # What may differ from one call on a run to the next.
 flags.DEFINE_string("workdir", "", "the run's folder; new under runs/ if empty")
 flags.DEFINE_bool("overwrite", False, "starts afresh in a folder that holds a run")
@@ -145,7 +165,16 @@ flags.DEFINE_bool("json", False, "ends standard output with one JSON object")
 flags.DEFINE_enum(
   "checkpoint", "best", ["best", "newest"], "what eval, sample and score restore"
 )
-NOT_OF_THE_RUN = {"workdir", "overwrite", "json", "checkpoint", "keep", "dispatch"}
+# A run may go on with another number of devices: sums are rounded differently, no more.
+NOT_OF_THE_RUN = {
+  "workdir",
+  "overwrite",
+  "json",
+  "checkpoint",
+  "keep",
+  "dispatch",
+  "devices",
+}
 
 
 def run_main(main: Callable[[], None]) -> NoReturn:
@@ -161,11 +190,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     if len(argv) > 1:
       fail(f"{argv[1]!r} is not a flag: write --name=value")
     try:
+      compilation.keep()
+      devices.keep_memory()
       main()
     except BadInput as error:
       fail(str(error))
     except KeyboardInterrupt:
-      fail("interrupted; the same command starts again, or goes on from a checkpoint")
+      again = "the same command starts again, or goes on from a checkpoint"
+      fail(f"interrupted; {again}", code=128 + signal.SIGINT)
     except OSError as error:
       where = f" ({error.filename})" if error.filename else ""
       fail(f"{error.strerror or error}{where}")
@@ -175,10 +207,10 @@ def run_main(main: Callable[[], None]) -> NoReturn:
   raise AssertionError("app.run does not return")
 
 
-def fail(message: str) -> NoReturn:
-  """Ends the process with one sentence on standard error and exit code 2."""
+def fail(message: str, code: int = 2) -> NoReturn:
+  """Ends the process with one sentence on standard error."""
   print(f"error: {message}", file=sys.stderr)
-  sys.exit(2)
+  sys.exit(code)
 
 
 def say(message: str) -> None:

@@ -1,5 +1,6 @@
 """What every experiment does with a task: train it, restore it, evaluate it."""
 
+import functools
 import json
 import math
 import statistics
@@ -12,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import STARTED, common, dataset, workdir
+from experiments import STARTED, common, dataset, planning, workdir
 from experiments.terminal import Display, interrupts
-from unroll import checkpoint, loop
+from unroll import checkpoint, devices, loop
 from unroll.data.batches import Source
 from unroll.data.prefetch import dispatches
 from unroll.data.vocabulary import Vocabulary
@@ -24,6 +25,7 @@ from unroll.report.curves import curves
 from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
 from unroll.train import (
+  Control,
   Step,
   TrainState,
   initial_state,
@@ -56,7 +58,8 @@ class Task(NamedTuple):
     return self.model.apply(params, batch, method="initial_carry")
 
 
-# (vocabulary, dataset, split to evaluate) -> task; without data nothing to evaluate.
+# (vocabulary, dataset, split to evaluate, plan) -> task; without data nothing to
+# evaluate.
 Build = Callable[..., Task]
 # (model, parameters, vocabulary, run folder), called once a run is finished.
 Finish = Callable[[Any, Params, Vocabulary, Path], None]
@@ -73,22 +76,20 @@ def train(
     build: makes the task.
     finish: what is still to be shown of a finished run.
   """
+  spread = devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch))
   data = dataset.load()
-  task = build(data.vocabulary, data)
-  source = dataset.source(data.tokens["train"])
-  step = make_step(
-    task.loss,
-    common.scheme(),
-    common.optimizer(),
-    common.schedule(),
-    jax.random.key(FLAGS.seed + 1),
+  planned = functools.partial(build, data.vocabulary, data, "val")
+  task = planned(
+    planning.chosen(lambda plan, batch: _lowered(planned(plan), batch, spread), data)
   )
+  source = dataset.source(data.tokens["train"])
+  step = _step(task)
   state, budget = _fresh_state(task), _budget(source)
   # Only now, when all flags have been found good, is anything written.
   settings = common.config(*own)
   path = workdir.prepare(experiment, settings, data.vocabulary, data.digest)
   params, summary, finished = _fit(
-    task, source, step, state, budget, data.tokens_per_char["val"], path
+    task, source, step, state, spread, budget, data.tokens_per_char["val"], path
   )
   if finished:
     print(
@@ -106,6 +107,7 @@ def train(
 def evaluate(experiment: str, build: Build) -> None:
   """--mode=eval: the validation split, and the test split where there is one."""
   path, vocabulary = workdir.existing(experiment)
+  spread = devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch))
   data = dataset.load(vocabulary)
   if data.digest != workdir.read_config(path)["data"]:
     raise BadInput(
@@ -116,7 +118,7 @@ def evaluate(experiment: str, build: Build) -> None:
     if split in data.tokens:
       task = build(vocabulary, data, split)
       params, step = restore(task, path)
-      results |= _evaluator(task, split, data.tokens_per_char[split])(params)
+      results |= _evaluator(task, split, data.tokens_per_char[split], spread)(params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
   if FLAGS.json:
@@ -128,6 +130,7 @@ def _fit(
   source: Source,
   step: Step,
   state: TrainState,
+  spread: devices.Spread,
   budget: loop.Budget,
   tokens_per_char: float,
   path: Path,
@@ -139,6 +142,8 @@ def _fit(
   """
   optimizer = common.optimizer()
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+  shardings = spread.state(state)
+  state = jax.device_put(state, shardings)
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   progress = loop.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
   if restored:
@@ -147,8 +152,9 @@ def _fit(
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
   )
-  evaluate = _evaluator(task, "val", tokens_per_char)
+  evaluate = _evaluator(task, "val", tokens_per_char, spread)
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
+  batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
   with (
     RunLog(path, progress.step) as log,
     checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep) as checkpoints,
@@ -168,10 +174,10 @@ def _fit(
       stop=interrupted,
     )
     state, progress, finished = loop.fit(
-      make_dispatch(step),
+      make_dispatch(step, (shardings, spread.whole)),
       state,
       progress,
-      dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods),
+      ((n, jax.device_put(some, spread.batches(some))) for n, some in batches),
       budget,
       hooks,
       eval_every=FLAGS.eval_every,
@@ -181,10 +187,12 @@ def _fit(
   records = read(path / "metrics.jsonl")
   losses = [r["train/loss"] for r in records if r.get("train/loss") is not None][-100:]
   speeds = [r["tokens_per_second"] for r in records if "tokens_per_second" in r]
+  starts = [r["start_seconds"] for r in records if "start_seconds" in r]
   summary = {
     "steps": progress.step,
     "tokens": int(progress.tokens),
     "seconds": round(progress.seconds, 2),
+    "start_seconds": round(starts[-1], 2) if starts else None,
     "tokens_per_second": round(statistics.median(speeds)) if speeds else 0,
     "parameters": parameters,
     "train/loss": statistics.fmean(losses) if losses else None,
@@ -195,7 +203,8 @@ def _fit(
   }
   if progress.step:
     curves(path, clip_norm=FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None)
-  return optimizer.averaged(state.opt_state, state.params), summary, finished
+  params = optimizer.averaged(state.opt_state, state.params)
+  return jax.device_put(params, jax.devices()[0]), summary, finished
 
 
 def restore(task: Task, path: Path) -> tuple[Params, int]:
@@ -214,12 +223,13 @@ def restore(task: Task, path: Path) -> tuple[Params, int]:
 
 
 def _evaluator(
-  task: Task, split: str, tokens_per_char: float
+  task: Task, split: str, tokens_per_char: float, spread: devices.Spread
 ) -> Callable[[Params], dict[str, float]]:
   """Compiles `params -> {"val/loss_streamed": …}`: nats, bits and perplexity."""
 
   def compiled(source: Source) -> Callable[[Params], Sums]:
-    batches = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *source)
+    batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
+    batches = jax.device_put(batches, spread.batches(batches))
     run = make_evaluate(task.loss, batches)
     rows = batches.inputs.shape[-1]
     return lambda params: run(params, task.carry(params, rows))
@@ -241,10 +251,39 @@ def _evaluator(
 
 
 def _fresh_state(task: Task) -> TrainState:
-  tokens = jnp.zeros((1, 1), jnp.int32)
-  params = jax.jit(task.model.init)(jax.random.key(FLAGS.seed), tokens)
-  carry = task.carry(params, FLAGS.batch)
-  return initial_state(params, common.optimizer(), carry)
+  @jax.jit
+  def fresh(seed):  # an argument, so that every seed is the same program
+    params = task.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
+    carry = task.carry(params, FLAGS.batch)
+    return initial_state(params, common.optimizer(), carry)
+
+  return fresh(np.int32(FLAGS.seed))
+
+
+def _step(task: Task) -> Step:
+  return make_step(
+    task.loss,
+    common.scheme(),
+    common.optimizer(),
+    common.schedule(),
+    jax.random.key(FLAGS.seed + 1),
+  )
+
+
+def _lowered(task: Task, batch: Any, spread: devices.Spread) -> jax.stages.Lowered:
+  """The program that trains on batches like this one, not compiled yet."""
+  state = jax.eval_shape(lambda: _fresh_state(task))
+  batches = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct((FLAGS.dispatch, *leaf.shape), leaf.dtype), batch
+  )
+  shardings = spread.state(state)
+  state, batches = jax.tree.map(
+    lambda leaf, how: leaf.update(sharding=how),
+    (state, batches),
+    (shardings, spread.batches(batches)),
+  )
+  dispatch = make_dispatch(_step(task), (shardings, spread.whole))
+  return dispatch.lower(state, batches, np.int32(1), Control(*np.ones(2, np.float32)))
 
 
 def _budget(source: Source) -> loop.Budget:

@@ -21,6 +21,8 @@ FLOORS = (
   ("compose",),
   ("scan",),
   ("parallel",),
+  ("remat",),
+  ("memory",),
   ("layers",),
   ("gradients",),
   ("diagnose",),
@@ -28,7 +30,7 @@ FLOORS = (
   ("checkpoint", "generate", "models", "score"),
   ("convert", "report"),
   ("train",),
-  ("loop",),
+  ("devices", "loop"),
   ("experiments",),
   ("launch",),
 )
@@ -99,7 +101,7 @@ def libraries_keep_to_their_rooms(path: PurePath, source: str) -> Iterator[str]:
 
 
 def time_is_scanned_in_its_room(path: PurePath, source: str) -> Iterator[str]:
-  rooms = ("scan", "parallel", "gradients", "diagnose", "train", "generate")
+  rooms = ("scan", "remat", "parallel", "gradients", "diagnose", "train", "generate")
   if path.parts[0] == "src" and room_of(module_of(path)) in rooms:
     return
   if any(within(name, "jax.lax.scan") for name in imports(path, source)):

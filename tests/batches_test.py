@@ -341,14 +341,14 @@ def test_dispatches_are_the_batches_in_order(source, periods, per_dispatch):
   source = source()
   step = 7
   for count, stacked in dispatches(source, 7, 30, per_dispatch, periods):
-    assert 1 <= count <= per_dispatch
+    assert 1 <= count <= (1 if step == 7 else per_dispatch)
     for i in range(per_dispatch):
       one = [None if field is None else field[i] for field in stacked]
       assert_same(one, source[step + min(i, count - 1)])
     for period in filter(None, periods):
       assert step // period == (step + count - 1) // period
+    full = count == per_dispatch or step in (7, 30 - count)
     step += count
-    full = count == per_dispatch or step == 30
     assert full or any(step % period == 0 for period in periods if period)
   assert step == 30
 
@@ -356,9 +356,10 @@ def test_dispatches_are_the_batches_in_order(source, periods, per_dispatch):
 def test_dispatches_without_end():
   source = SOURCES["lengths"]()
   it = dispatches(source, 2, None, 3)
+  assert next(it)[0] == 1
   for number, (count, stacked) in enumerate(itertools.islice(it, 50)):
     assert count == 3
-    np.testing.assert_array_equal(stacked.inputs[2], source[2 + number * 3 + 2].inputs)
+    np.testing.assert_array_equal(stacked.inputs[2], source[3 + number * 3 + 2].inputs)
 
 
 def test_no_dispatch_when_there_is_nothing_to_do():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command, run
+from commands import COMPILED, Command, run
 from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +26,7 @@ TINY = [
   *("--truncation=tbptt:8", "--steps=23", "--eval_every=7", "--checkpoint_every=5"),
   *("--dispatch=4", "--length=30"),
 ]
-TIMES = {"seconds", "tokens_per_second"}
+TIMES = {"seconds", "start_seconds", "tokens_per_second"}
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "Spain"]
 
 
@@ -44,6 +44,7 @@ def folder(tmp_path):
 ENVIRONMENT = os.environ | {
   "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
   "JAX_PLATFORMS": "cpu",
+  "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
 }
 
 
@@ -106,12 +107,12 @@ def tree(folder):
   }
 
 
-def refused(done, *words):
-  """Asserts one sentence on standard error that says `words`, and exit code 2."""
+def refused(done, *words, exit_code=2):
+  """Asserts one sentence on standard error that says `words`, and the exit code."""
   code = done.returncode if hasattr(done, "returncode") else done.code
   err = done.stderr if hasattr(done, "stderr") else done.err
   lines = [line for line in err.splitlines() if line.strip()]
-  assert code == 2 and len(lines) == 1 and lines[0].startswith("error: "), err
+  assert code == exit_code and len(lines) == 1 and lines[0].startswith("error: "), err
   assert all(word in lines[0] for word in words), lines[0]
 
 
@@ -353,7 +354,7 @@ def training(workdir, sessions):
 def test_interrupted_before_training(folder):
   before = tree(folder)
   done = run(folder, "charlm", *TINY, first=interrupt_loading)
-  refused(done, "interrupted")
+  refused(done, "interrupted", exit_code=130)
   assert tree(folder) == before
 
 

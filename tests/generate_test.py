@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unroll.generate import sample, shortlist
+from unroll.generate import NOISE_AHEAD, sample, shortlist
 from unroll.score import score, score_sentences
 from unroll.types import BadInput
 
@@ -212,6 +212,12 @@ def test_forbidden_tokens_are_never_drawn():
   assert set(draws(logits, forbid=(0,), top_k=2).tolist()) == {1, 2}
 
 
+@pytest.mark.parametrize("options", [{}, {"top_k": 3}])
+def test_the_first_among_equals_is_the_likeliest(options):
+  logits = np.float32([0, 2, 1, 2, 2, -1, 0])
+  assert set(draws(logits, streams=5, temperature=0, **options).tolist()) == {1}
+
+
 @each_model
 def test_warm_up_equals_stepping_through_the_prompt(apply, params, init):
   prompt, key = tokens_of(8, 6, 2), jax.random.key(3)
@@ -257,6 +263,17 @@ def test_a_stream_does_not_depend_on_the_others(b):
   narrow = draw(init(b + 1), np.concatenate([others, prompt[:, b : b + 1]], axis=1))
   np.testing.assert_array_equal(narrow.tokens[:, b], wide.tokens[:, b])
   assert narrow.count[b] == wide.count[b]
+
+
+def test_random_numbers_are_those_of_the_step_however_many_are_drawn_at_once():
+  length, streams = 11, NOISE_AHEAD // (4 * V)  # four steps at once
+  prompt, key = tokens_of(12, 1, streams), jax.random.key(6)
+  drawn = sample(markov, MARKOV, prompt[0], prompt, key, length=length).tokens
+  key = jax.random.fold_in(key, streams - 1)
+  token = prompt[0, -1]
+  for t in range(length):
+    token = jax.random.categorical(jax.random.fold_in(key, t), MARKOV[token])
+    assert drawn[t, -1] == token, t
 
 
 def test_streams_and_keys_differ_and_a_key_reproduces():

@@ -25,6 +25,7 @@ class Run:
     stop_at: the step from which someone asks for a stop.
     pace: seconds a step.
     evaluation: seconds an evaluation.
+    start: seconds before the first dispatch is done.
     monkeypatch: to set the clock.
   """
 
@@ -35,10 +36,12 @@ class Run:
     stop_at=math.inf,
     pace=0.0,
     evaluation=0.0,
+    start=0.0,
     monkeypatch=None,
   ):
     self.losses, self.bad, self.stop_at = losses, bad, stop_at
     self.pace, self.evaluation, self.now = pace, evaluation, 1000.0
+    self.start = start
     self.records, self.saves, self.evaluated, self.shown = [], [], [], []
     self.horizons, self.scales, self.taken = [], [], 0
     if monkeypatch:
@@ -48,7 +51,7 @@ class Run:
   def dispatch(self, state, batch, count, control):
     self.horizons.append(float(control.horizon))
     self.scales.append(float(control.scale))
-    self.now += self.pace * int(count)
+    self.now += self.pace * int(count) + self.start * (not self.taken)
     steps = state.step + np.arange(1, len(batch) + 1)
     skipped = np.array([sum(map(self.bad, range(1, s + 1))) for s in steps])
     in_a_row = np.array(
@@ -153,14 +156,17 @@ def test_records(size):
 
 
 def test_speed(monkeypatch):
-  run = Run(pace=0.25, monkeypatch=monkeypatch)
+  run = Run(pace=0.25, start=30.0, monkeypatch=monkeypatch)
   run.fit(budget(23), eval_every=100)
+  # Two dispatches are under way when the numbers of the first are read.
+  [start] = [r for r in run.records if "start_seconds" in r]
+  assert start == {"step": 3, "start_seconds": 30 + (3 + 2) * 0.25}
   spans = [r for r in run.records if "seconds" in r]
-  times = [0.0, *(r["seconds"] for r in spans)]
+  times = [start["start_seconds"], *(r["seconds"] for r in spans)]
   tokens = [
     r["tokens_per_second"] * (b - a) for r, a, b in zip(spans, times, times[1:])
   ]
-  assert len(spans) > 3 and sum(tokens) == pytest.approx(23 * 4)
+  assert len(spans) > 3 and sum(tokens) == pytest.approx(20 * 4)
   assert run.steps("seconds")[-1] == 23
   progress, loss, speed = run.shown[-1]
   assert progress.step == 23 and speed == spans[-1]["tokens_per_second"]
@@ -202,6 +208,13 @@ def test_minutes_end_in_time(monkeypatch):
   assert run.evaluated[-1] == state.step == run.saves[-1][0]
 
 
+def test_the_start_does_not_foreshorten_the_horizon(monkeypatch):
+  run = Run(pace=0.5, start=20.0, monkeypatch=monkeypatch)
+  run.fit(budget(seconds=60), sizes=1)
+  assert run.horizons[:2] == [math.inf] * 2
+  assert run.horizons[2] == pytest.approx(2 * 60 / 21)
+
+
 def test_minutes_count_over_restarts(monkeypatch):
   run = Run(pace=0.5, stop_at=40, monkeypatch=monkeypatch)
   _, progress, finished = run.fit(budget(seconds=60))
@@ -239,7 +252,7 @@ def test_an_interruption_saves(stop_at, best):
 
 def test_interrupted_and_resumed_is_uninterrupted():
   def without_times(records):
-    return [r for r in records if "seconds" not in r]
+    return [r for r in records if not r.keys() & {"seconds", "start_seconds"}]
 
   whole = Run()
   _, expected, _ = whole.fit(budget(23))

@@ -1,5 +1,7 @@
 """The laws of `scan.unroll`'s gradients: exact, causal, of every order asked for."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ from tables import (
   MASKS,
   NEVER,
   USERS,
+  B,
+  D,
   H,
   T,
   close,
@@ -26,6 +30,7 @@ from tables import (
 )
 
 from unroll import scan
+from unroll.cells import CELLS as REGISTRY
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 
@@ -158,3 +163,24 @@ def test_weight_gradients_leave_the_loop(name):
   assert summed_in_the_loop("autodiff")
   if name != "sliced":  # which is no product by a whole matrix
     assert not summed_in_the_loop("fast")
+
+
+@pytest.mark.parametrize("name", [*REGISTRY, "learned_carry"])
+def test_the_loops_of_a_derivative_work_in_place(name):
+  cell = CELLS[name]
+  params = parameters(cell)
+  shape = jax.ShapeDtypeStruct((T, B, D), np.float32)
+  for valid, reset in ((None, None), (ALWAYS, NEVER)):
+    for reverse in (False, True):
+
+      def loss(params, xs, valid, reset, reverse=reverse):
+        carry = cell.carry(params, B)
+        options = {"valid": valid, "reset": reset, "reverse": reverse}
+        return pairing(scan.unroll(cell, params, carry, xs, **options))
+
+      take = jax.jit(jax.grad(loss, (0, 1)))
+      program = take.lower(params, shape, valid, reset).compile().as_text()
+      bodies = [part for part in program.split("\n\n") if "\nENTRY" not in f"\n{part}"]
+      assert any("dynamic-update-slice" in body for body in bodies)
+      copied = re.compile(rf"= f32\[({T}|{T + 1}),{B},\d+\]\S* copy\(")
+      assert not copied.search("\n".join(bodies))

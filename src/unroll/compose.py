@@ -98,6 +98,10 @@ class Wiring(NamedTuple):
         raise BadInput(f"--{name}={getattr(self, name)}: give a rate from 0 to below 1")
     return self
 
+  def reads_input(self) -> bool:
+    """Whether the network's input goes anywhere but into its first layer."""
+    return self.residual or self.skip or self.input_dropout > 0
+
   def connect(
     self,
     layers: Sequence[Callable[[Array], tuple[Carry, Array]]],

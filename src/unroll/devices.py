@@ -6,6 +6,7 @@ the batch spread over them, each core runs its own loop over time, and they meet
 to add up the gradients. The same program runs on many accelerators.
 """
 
+import contextlib
 import ctypes
 import os
 from typing import Any
@@ -29,18 +30,26 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def named_count(spec: str, batch: int, most: int) -> int:
-  """How many devices to spread a batch over.
+def divide(spec: str, batch: int) -> int:
+  """Makes the CPU as many devices as a batch is to be spread over, and counts them.
+
+  It is for the start of a process: once JAX has looked for its devices, those stay.
 
   Args:
-    spec: `auto`, or a number; auto gives each device 16 rows or more.
+    spec: a number, or `auto`: as many as have 16 rows each.
     batch: B.
-    most: how many there are.
 
   Raises:
     BadInput: for another spec, more than there are, or a number that does not divide
       the batch.
   """
+  with contextlib.suppress(RuntimeError):  # raised where it is too late
+    jax.config.update("jax_num_cpu_devices", named_count(spec, batch, cores()))
+  return named_count(spec, batch, jax.device_count())
+
+
+def named_count(spec: str, batch: int, most: int) -> int:
+  """Reads a number of devices, of which there are `most`: see `divide`."""
   dividing = [n for n in range(1, most + 1) if batch % n == 0]
   if spec == "auto":
     return max(n for n in dividing if n == 1 or batch // n >= ROWS)
@@ -50,11 +59,6 @@ def named_count(spec: str, batch: int, most: int) -> int:
     f"--devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
     f"as divide --batch={batch} and are there"
   )
-
-
-def divide_cpu(count: int) -> None:
-  """Makes so many devices of the CPU; before JAX first asks for its devices."""
-  jax.config.update("jax_num_cpu_devices", count)
 
 
 def keep_memory() -> None:
@@ -80,19 +84,20 @@ class Spread:
   def state(self, state: TrainState) -> TrainState:
     """The shardings of a training state: its carry `[B, ...]` is spread."""
     whole = jax.tree.map(lambda leaf: self.whole, state)
-    carry = jax.tree.map(lambda leaf: self._rows(leaf, 0), state.carry)
+    carry = jax.tree.map(lambda leaf: self.rows(leaf, 0), state.carry)
     return whole._replace(carry=carry)
 
   def batches(self, batches: Any) -> Any:
     """The shardings of batches `[steps, T, B]`; whole where B does not divide."""
-    return jax.tree.map(lambda leaf: self._rows(leaf, 2), batches)
+    return jax.tree.map(lambda leaf: self.rows(leaf, 2), batches)
 
   @property
   def whole(self) -> NamedSharding:
     """The sharding of what every device has all of."""
     return NamedSharding(self._mesh, PartitionSpec())
 
-  def _rows(self, leaf: Any, axis: int) -> NamedSharding:
+  def rows(self, leaf: Any, axis: int) -> NamedSharding:
+    """The sharding of one array whose `axis` is the batch; whole if it has none."""
     if np.ndim(leaf) <= axis or leaf.shape[axis] % self.count:
       return self.whole
     return NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "batch"))

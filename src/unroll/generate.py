@@ -15,6 +15,10 @@ from unroll.types import Array, BadInput, Carry, Key, Params
 # the function that training calls; one step of generation is T = 1.
 Apply = Callable[..., tuple[Carry, Array]]
 
+# Random numbers drawn at once, for as many steps as that makes: one by one they cost
+# more than a small model's step, and more of them would not stay in cache.
+NOISE_AHEAD = 2**16
+
 
 @struct.dataclass
 class Sample:
@@ -144,7 +148,7 @@ def shortlist(
     `(logits [V], ids [V])`, both from the largest logit to the smallest, of equal
     logits the smaller id first; -inf where shut out.
   """
-  ids = jnp.argsort(logits, descending=True, stable=True)
+  ids = jnp.argsort(logits, descending=True, stable=True).astype(jnp.int32)
   logits = logits[ids]
   in_top_k = (top_k == 0) | (jnp.arange(len(logits)) < top_k)
   logits = jnp.where(in_top_k, logits, -jnp.inf)
@@ -182,21 +186,28 @@ def _sample(
   forbid: tuple[int, ...],
 ) -> Sample:
   batch = prompt.shape[1]
+  carry = warm_up(apply, params, carry, prompt)
+  vocabulary = jax.eval_shape(apply, params, carry, prompt[-1:])[1].shape[-1]
+  allowed = _allowed(vocabulary, forbid)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+  block = min(length, max(1, NOISE_AHEAD // (batch * vocabulary)))
 
-  def draw(logits: Array, key: Key) -> Array:
-    logits = jnp.where(_allowed(len(logits), forbid), logits, -jnp.inf)
-    ids = jnp.arange(len(logits))
+  def gumbel(t: Array, key: Key) -> Array:
+    return jax.random.gumbel(jax.random.fold_in(key, t), (vocabulary,), jnp.float32)
+
+  def draw(logits: Array, noise: Array) -> Array:
+    logits = jnp.where(allowed, logits, -jnp.inf)
+    ids = jnp.arange(vocabulary, dtype=jnp.int32)
     if cut:
       logits, ids = shortlist(logits, temperature, top_k, top_p)
-    # Gumbel-max, times the temperature: at 0 it is the argmax.
-    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    return ids[jnp.argmax(logits + temperature * noise)].astype(jnp.int32)
+    # Gumbel-max, times the temperature: at 0 it is the argmax, the first of equals.
+    scores = logits + temperature * noise
+    # XLA vectorises the maximum and the minimum, but not jnp.argmax.
+    return jnp.min(jnp.where(scores < jnp.max(scores), vocabulary, ids))
 
-  def step(s: _Loop) -> _Loop:
+  def step(noise: Array, s: _Loop) -> _Loop:
     carry, logits = apply(params, s.carry, s.last[None], valid=~s.stopped[None])
-    step_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, s.t)
-    token = jax.vmap(draw)(logits[0].astype(jnp.float32), step_keys)
+    token = jax.vmap(draw)(logits[0].astype(jnp.float32), noise[s.t % block])
     last = jnp.where(s.stopped, s.last, token)
     window = jnp.concatenate([s.window[1:], last[None]])
     return _Loop(
@@ -209,12 +220,25 @@ def _sample(
       stopped=s.stopped | jnp.all(window == stop[:, None], axis=0),
     )
 
+  def running(s: _Loop) -> Array:
+    return (s.t < length) & ~jnp.all(s.stopped)
+
+  def steps(s: _Loop) -> _Loop:
+    """A block of steps, its random numbers drawn at once."""
+    end = s.t + block
+    noise = jax.vmap(jax.vmap(gumbel, (None, 0)), (0, None))(
+      s.t + jnp.arange(block), keys
+    )
+    return jax.lax.while_loop(
+      lambda s: running(s) & (s.t < end), partial(step, noise), s
+    )
+
   end = jax.lax.while_loop(
-    lambda s: (s.t < length) & ~jnp.all(s.stopped),
-    step,
+    running,
+    steps,
     _Loop(
       t=jnp.zeros((), jnp.int32),
-      carry=warm_up(apply, params, carry, prompt),
+      carry=carry,
       last=prompt[-1],
       tokens=jnp.zeros((length, batch), jnp.int32),
       window=jnp.full((len(stop), batch), -2, jnp.int32),  # matches nothing

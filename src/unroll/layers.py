@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll import scan
+from unroll import remat, scan
 from unroll.compose import DeepCarry, Wiring, carry_all, init_all, mask, no_draw
-from unroll.types import Array, BadInput, Carry, Cell, Key, Params
+from unroll.types import Array, BadInput, Carry, Cell, Key, Lookup, Params
 
 Merge = Literal["concat", "sum", "mul", "average"]
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
@@ -63,8 +63,10 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
   wiring = (wiring or Wiring()).check()
 
   def unroll(params, carry: DeepCarry, xs, *, valid=None, reverse=False, **options):
-    if valid is not None:  # a residual connection would let such a step through
-      xs = scan.masked(xs, valid)
+    if isinstance(xs, Lookup) and wiring.reads_input():
+      xs = xs.dense()
+    if valid is not None and wiring.reads_input():
+      xs = scan.masked(xs, valid)  # such a step must not come through beside a layer
     options |= {"valid": valid, "reverse": reverse}
 
     def layer(layer, params, carry):
@@ -140,6 +142,43 @@ def bidirectional(
   )
 
 
+def rematerialised(part: Cell | Layer, plan: remat.Plan) -> Layer:
+  """The same layer, run segment by segment and again in the backward pass.
+
+  It keeps its inputs and outputs, and of what is between the carries of the plan. A
+  bidirectional layer takes it one direction each.
+
+  Args:
+    part: a cell or a layer, or a stack of them, that reads one way.
+    plan: how a sequence is cut.
+  """
+  layer = as_layer(part)
+
+  def unroll(params, carry, xs, *, valid=None, reset=None, reverse=False, **options):
+    nodes = jax.tree.leaves(carry, is_leaf=_is_bidirectional)
+    if any(map(_is_bidirectional, nodes)):
+      raise ValueError(
+        "a bidirectional layer cannot be cut into segments: rematerialise each of its "
+        "directions"
+      )
+
+    if isinstance(xs, Lookup):
+      xs = xs.dense()
+
+    def run(carry, inputs):
+      xs, valid, reset = inputs
+      masks = {"valid": valid, "reset": reset}
+      return layer.unroll(params, carry, xs, **masks, reverse=reverse, **options)
+
+    return remat.segmented(run, carry, (xs, valid, reset), plan, reverse=reverse)
+
+  return Layer(layer.init, layer.carry, unroll)
+
+
+def _is_bidirectional(node: Any) -> bool:
+  return isinstance(node, BidirectionalCarry)
+
+
 class Recurrent(nn.Module):
   """A cell or layer as a Flax (Linen) layer.
 
@@ -159,11 +198,11 @@ class Recurrent(nn.Module):
     self.layer = as_layer(self.core)
     self.params = self.param("core", self.layer.init)
 
-  def __call__(self, xs: Array, carry: Carry | None = None, **options):
+  def __call__(self, xs: Array | Lookup, carry: Carry | None = None, **options):
     """Unrolls: see `scan.unroll` for `valid`, `reset`, `reverse`, `backward`.
 
     Args:
-      xs: `[T, B, D]`.
+      xs: `[T, B, D]`, or a `Lookup`.
       carry: None starts afresh.
 
     Returns:

@@ -37,7 +37,7 @@ class Budget(NamedTuple):
   def horizon(self, step: int, seconds: float) -> float:
     """The step at which training is going to end, as far as known at `step`."""
     horizon = math.inf if self.steps is None else float(self.steps)
-    if self.seconds is not None and step > 0:
+    if self.seconds is not None and step > 1:  # the time of one is mostly the start's
       horizon = min(horizon, step * self.seconds / max(seconds, 1e-9))
     return horizon
 
@@ -78,7 +78,8 @@ class Hooks(NamedTuple):
     evaluate: `state -> {name: number}`.
     objective: which of those numbers is to fall.
     save: `(state, progress, best)`; must copy the state, which is donated next.
-    log: takes one record, `{"step": n, …}`.
+    log: takes one record, `{"step": n, …}`; one of them has the "start_seconds" that
+      passed before the first step of this session was done.
     show: `(progress, recent mean loss, tokens per second)`, for eyes only.
     stop: true once someone asked for a stop.
   """
@@ -123,16 +124,18 @@ def fit(
   Raises:
     BadInput: when 50 steps in a row were not finite.
   """
-  started = (time.monotonic() if clock is None else clock) - progress.seconds
+  session = time.monotonic() if clock is None else clock
+  started = session - progress.seconds
   pending: deque[tuple[int, int, StepMetrics]] = deque()
   recent = _Recent(progress)
   longest_evaluation = 0.0
+  first = progress.step
 
   def elapsed() -> float:
     return time.monotonic() - started
 
   def drain(keep: int) -> None:
-    nonlocal progress
+    nonlocal progress, recent
     while len(pending) > keep:
       step, count, metrics = pending.popleft()
       metrics = jax.tree.map(np.asarray, metrics)
@@ -142,7 +145,11 @@ def fit(
       progress = progress._replace(
         step=step + count, seconds=elapsed(), tokens=progress.tokens + tokens
       )
-      recent.add(progress, float(metrics.sums.total[:count].sum()), tokens, hooks)
+      if step == first:
+        hooks.log({"step": progress.step, "start_seconds": time.monotonic() - session})
+        recent = _Recent(progress)  # nor is what came before the first step
+      else:
+        recent.add(progress, float(metrics.sums.total[:count].sum()), tokens, hooks)
       if metrics.nonfinite[count - 1] >= PATIENCE_FOR_NONFINITE:
         raise BadInput(
           f"{PATIENCE_FOR_NONFINITE} steps in a row up to step {progress.step} had a "

@@ -102,11 +102,15 @@ def make_step(
   return step
 
 
-def make_dispatch(step: Step):
+def make_dispatch(step: Step, shardings: Any = None):
   """Compiles `(state, batches, count, control) -> (state, metrics [steps])`.
 
   `batches` hold one batch for each of a fixed number of steps, of which the first
   `count` are taken: any count runs the same program. The state is donated.
+
+  Args:
+    step: from `make_step`.
+    shardings: of the state and of the metrics that come out; None: as they come.
   """
 
   def dispatch(state: TrainState, batches: Any, count: Array, control: Control):
@@ -125,7 +129,7 @@ def make_dispatch(step: Step):
 
     return jax.lax.fori_loop(0, count, body, (state, metrics))
 
-  return jax.jit(dispatch, donate_argnums=0)
+  return jax.jit(dispatch, donate_argnums=0, out_shardings=shardings)
 
 
 def make_evaluate(loss: ChunkLoss, batches: Any) -> Callable[[Params, Carry], Sums]:

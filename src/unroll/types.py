@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
@@ -23,8 +24,36 @@ class BadInput(ValueError):
   """Input that a user gave and can mend: one sentence naming what, found, allowed."""
 
 
+@struct.dataclass
+class Lookup:
+  """A sequence `table[ids]`, not looked up yet: an embedding, or one-hot vectors.
+
+  Attributes:
+    table: `[V, D]`.
+    ids: `[T, B]`, integers below V.
+  """
+
+  table: Array
+  ids: Array
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """`(T, B, D)`, of the sequence."""
+    return (*self.ids.shape, self.table.shape[-1])
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+  def dense(self) -> Array:
+    """The sequence itself."""
+    return jnp.take(self.table, self.ids, axis=0)
+
+
 class Derivative(NamedTuple):
-  """A step's backward pass by hand, for a cell whose output is its carry's `h`.
+  """A step's backward pass by hand.
+
+  It is for cells whose output is their carry's `h`, and whose `project` takes every
+  input by itself.
 
   `scan.unroll` needs none: it differentiates any step, exactly. This one is faster,
   because it says what to keep, and what may be overwritten: `saved[0]` takes the

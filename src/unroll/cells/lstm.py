@@ -99,7 +99,7 @@ def lstm(
     return LSTMCarry(d_c * f, d_z @ transposed.w_h), (d_z,)
 
   def weights(params: LSTMParams, before: LSTMCarry, d_saved):
-    w_h = weight_gradient(before.h, *d_saved, params.w_h.dtype)
+    w_h = weight_gradient(before.h, d_saved[0], params.w_h.dtype)
     return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
 
   def step(params: LSTMParams, carry: LSTMCarry, z: Array):

@@ -73,7 +73,7 @@ def vanilla(
     return VanillaCarry(d_z @ transposed.w_h), (d_z,)
 
   def weights(params: VanillaParams, before: VanillaCarry, d_saved):
-    w_h = weight_gradient(before.h, *d_saved, params.w_h.dtype)
+    w_h = weight_gradient(before.h, d_saved[0], params.w_h.dtype)
     return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
 
   def step(params: VanillaParams, carry: VanillaCarry, z: Array):

@@ -31,7 +31,8 @@ def dispatches(
 
   Returns:
     An iterator of (count, batch): arrays `[per_dispatch, T, B]` of which the first
-    `count` are steps to take, the rest a repetition that keeps the shape the same.
+    `count` are steps to take, the rest a repetition that keeps the shape the same. The
+    first dispatch takes one step, so that a run soon shows that it works.
   """
   records = _Dispatches(source, start, stop, per_dispatch, periods)
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
@@ -76,7 +77,8 @@ class _Dispatches:
     """(first step, count) of each dispatch."""
     step = self._start
     while self._stop is None or step < self._stop:
-      count = min([self._per_dispatch, *(p - step % p for p in self._periods)])
+      most = 1 if step == self._start else self._per_dispatch
+      count = min([most, *(p - step % p for p in self._periods)])
       if self._stop is not None:
         count = min(count, self._stop - step)
       yield step, count

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from unroll import remat
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent
 from unroll.linear import Initializer
 from unroll.metrics import cross_entropy
-from unroll.types import Array, BadInput, Carry
+from unroll.types import Array, BadInput, Carry, Lookup, Sums
 
 
 class LanguageModel(nn.Module):
@@ -72,9 +72,10 @@ class LanguageModel(nn.Module):
     With T = 1 it is the step of generation.
     """
     if self.embedding:
-      xs = self.embed(tokens)
+      (table,) = self.embed.promote_dtype(self.embed.embedding, dtype=self.dtype)
     else:
-      xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype or jnp.float32)
+      table = jnp.eye(self.vocabulary, dtype=self.dtype or jnp.float32)
+    xs = Lookup(cast(Array, table), tokens)
     carry, ys = self.recurrent(xs, carry, valid=valid, reset=reset)
     if not self.tie:
       return carry, self.output(ys)
@@ -86,16 +87,27 @@ class LanguageModel(nn.Module):
     return self.recurrent.initial_carry(batch)
 
 
-def next_token_loss(model: LanguageModel) -> ChunkLoss:
-  """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss."""
+def next_token_loss(model: LanguageModel, plan: remat.Plan = remat.NONE) -> ChunkLoss:
+  """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss.
+
+  Args:
+    model: the model.
+    plan: how a chunk is cut. A segment goes from its tokens to its cross-entropy, so
+      that neither hidden states nor logits of the whole chunk exist.
+  """
 
   apply = cast(Callable[..., tuple[Carry, Array]], model.apply)
 
   def loss(params, carry, batch):
-    carry, logits = apply(
-      params, batch.inputs, carry, valid=batch.valid, reset=batch.reset
-    )
-    sums = cross_entropy(logits, batch.targets, batch.weight)
+    def run(both, batch):
+      carry, sums = both
+      carry, logits = apply(
+        params, batch.inputs, carry, valid=batch.valid, reset=batch.reset
+      )
+      return (carry, sums + cross_entropy(logits, batch.targets, batch.weight)), None
+
+    start = (carry, Sums.zero())
+    (carry, sums), _ = remat.segmented(run, start, batch, plan)
     return sums.mean(), (carry, sums)
 
   return loss

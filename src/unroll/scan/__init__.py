@@ -9,11 +9,11 @@ from typing import Literal
 import jax
 
 from unroll.linear import product
-from unroll.scan import derived, recorded
+from unroll.scan import derived, lookup, recorded
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
-from unroll.types import Array, Carry, Cell, Params
+from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Backward = Literal["fast", "autodiff"]
 
@@ -22,7 +22,7 @@ def unroll(
   cell: Cell,
   params: Params,
   carry: Carry,
-  xs: Array,
+  xs: Array | Lookup,
   *,
   valid: Array | None = None,
   reset: Array | None = None,
@@ -40,7 +40,8 @@ def unroll(
     cell: the cell.
     params: its parameters.
     carry: the carry before the first step; `cell.carry(params, B)` starts afresh.
-    xs: `[T, B, ...]`, what `cell.project` takes.
+    xs: `[T, B, ...]`, what `cell.project` takes; or a `Lookup`, of which it projects
+      the table where that is less work.
     valid: `[T, B]`, true at real steps; holes are fine. None: all are.
     reset: `[T, B]`, true where a sequence starts afresh before that step, in the
       order of the scan: with `reverse`, before the steps to its left.
@@ -60,13 +61,16 @@ def unroll(
       raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
-  if valid is not None:
-    valid = valid.astype(bool)
-    xs = masked(xs, valid)
-  if reset is not None:
-    reset = reset.astype(bool)
+  valid = None if valid is None else valid.astype(bool)
+  reset = None if reset is None else reset.astype(bool)
   fast = backward == "fast"
-  zs = _project(cell, params, xs, projection if fast else product)
+  multiply = projection if fast else product
+  if isinstance(xs, Lookup) and fast and cell.derivative and lookup.pays(xs):
+    rows = _project(cell, params, xs.table[:, None], multiply)[:, 0]
+    zs = lookup.look_up(rows, xs.ids)
+  else:
+    xs = xs.dense() if isinstance(xs, Lookup) else xs
+    zs = _project(cell, params, xs if valid is None else masked(xs, valid), multiply)
   initial = None if reset is None else cell.carry(params, xs.shape[1])
   masks = (valid, reset)
   rest = (carry, initial, zs, masks, reverse)

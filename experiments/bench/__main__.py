@@ -1,0 +1,171 @@
+"""`python -m experiments.bench`: flags, the race, and what is made of it."""
+
+import importlib.util
+import json
+import platform
+import re
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import common
+from experiments.bench import memory
+from experiments.bench.race import Contestant, Row, race
+from experiments.bench.shapes import Shape
+from experiments.bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
+from experiments.bench.table import MACHINE, OURS, ceiling, table
+from experiments.bench.timing import CORES
+from unroll.devices import named_count
+from unroll.types import BadInput
+
+FLAGS = flags.FLAGS
+flags.declare_key_flag("devices")
+
+STARTS = (
+  Contestant("first step, cold", "start", {"cached": False}),
+  Contestant("first step, cached", "start", {"cached": True}),
+)
+
+flags.DEFINE_enum("suite", "layer", list(SUITES), "what is measured")
+flags.DEFINE_list("peers", [], f"libraries to race: {', '.join(MODULES)}")
+flags.DEFINE_list("grid", [], "BxTxDxH[xL],…: other shapes than the suite's own")
+flags.DEFINE_list("cells", [], f"of {', '.join(CELLS)}; all if empty")
+flags.DEFINE_integer("rounds", 5, "how often each library has its turn", lower_bound=1)
+flags.DEFINE_string("plot", "", "a PNG of --suite=memory: memory and time against T")
+flags.DEFINE_string("out", "", "a JSON file for all that was measured")
+
+
+def main() -> None:
+  """Measures a suite, prints its table and writes its figures."""
+  _refuse_flags_of_training()
+  if FLAGS.plot and FLAGS.suite != "memory":
+    raise BadInput(f"--plot is for --suite=memory, not {FLAGS.suite}: drop it")
+  suite = SUITES[FLAGS.suite]
+  if FLAGS["devices"].present and not suite.spread:
+    raise BadInput(f"--devices: --suite={FLAGS.suite} runs on one of them; drop it")
+  peers = _peers(suite)
+  races = [(shape, _contestants(suite, shape, peers)) for shape in _shapes(suite)]
+  command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
+  report = {"command": command, **_surroundings(peers)}
+  rows: list[Row] = []
+  _write(report, rows)  # a path that cannot be written is better known now
+  for number, (shape, racing) in enumerate(races, 1):
+    common.say(f"{number}/{len(races)}: {shape.size} {shape.core}")
+    rows.append(race(racing, FLAGS.suite, shape, FLAGS.rounds, fresh=suite.fresh))
+    for name, result in rows[-1].results.items():
+      if "error" in result:
+        common.say(f"  {name}: {result['error']}")
+    _write(report, rows)
+  versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
+  print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
+  if (most := ceiling(suite, rows)) and suite.limit:
+    print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
+  printed = memory.table(rows) if FLAGS.suite == "memory" else table(suite, rows)
+  print(f"\n```sh\n{command}\n```\n\n{printed}")
+  if FLAGS.plot:
+    memory.plot(rows, FLAGS.plot)
+
+
+def _refuse_flags_of_training() -> None:
+  for flag in FLAGS.flags_by_module_dict()[common.__name__]:
+    if flag.present and flag.name != "devices":
+      raise BadInput(
+        f"--{flag.name} is for experiments that train, and the bench does not read "
+        "it: see --help"
+      )
+
+
+def _shapes(suite: Suite) -> list[Shape]:
+  for cell in FLAGS.cells:
+    if cell not in CELLS:
+      raise BadInput(f"--cells={cell}: choose of {', '.join(CELLS)}")
+  cells = FLAGS.cells or CELLS
+  if FLAGS.grid:
+    return [_shape(size, cell) for size in FLAGS.grid for cell in cells]
+  shapes = [shape for shape in suite.rows if shape.cell in cells]
+  if not shapes:
+    raise BadInput(
+      f"--cells={','.join(cells)}: --suite={FLAGS.suite} has no such row of its own; "
+      "give the shapes with --grid"
+    )
+  return shapes
+
+
+def _shape(size: str, cell: str) -> Shape:
+  try:
+    numbers = [int(number) for number in size.split("x")]
+    if len(numbers) == 4:
+      numbers.append(1)
+    batch, steps, inputs, hidden, layers = numbers
+    if min(numbers) < 1:
+      raise ValueError
+    shape = Shape(batch, steps, inputs, hidden, cell, layers)
+  except ValueError:
+    raise BadInput(
+      f"--grid={size}: give whole numbers from 1 up as BxTxDxH, such as 32x64x128x512, "
+      "or BxTxDxHxL for L layers"
+    ) from None
+  return shape
+
+
+def _peers(suite: Suite) -> list[str]:
+  for name in FLAGS.peers:
+    if name not in suite.peers:
+      allowed = f"choose of {', '.join(suite.peers)}" if suite.peers else "drop it"
+      raise BadInput(
+        f"--peers={name}: --suite={FLAGS.suite} does not race it; {allowed}"
+      )
+    if importlib.util.find_spec(MODULES[name]) is None:
+      raise BadInput(
+        f"--peers={name}: {MODULES[name]} is not installed here; "
+        "pip install -e '.[peers]' brings it"
+      )
+  return [name for name in suite.peers if name in FLAGS.peers]
+
+
+def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Contestant]:
+  if FLAGS.suite == "memory":
+    return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
+  devices = named_count(FLAGS.devices, shape.batch, CORES) if suite.spread else 1
+  if FLAGS.suite == "compile":
+    compile = Contestant("compile", OURS, devices=devices)
+    return [compile, *STARTS] if shape == DEFAULT else [compile]
+  machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
+  rivals = [Contestant(name, name) for name in peers]
+  return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
+
+
+def _surroundings(peers: Sequence[str]) -> dict[str, Any]:
+  names = ["jax", "jaxlib", "flax"]
+  names += [{"haiku": "dm-haiku"}.get(n, n) for n in peers if n not in ("linen", "nnx")]
+  versions = {"python": platform.python_version()}
+  versions |= {name: metadata.version(name) for name in names}
+  return {
+    "suite": FLAGS.suite,
+    "date": time.strftime("%Y-%m-%d"),
+    "cpu": _cpu(),
+    "cores": CORES,
+    "versions": versions,
+  }
+
+
+def _cpu() -> str:
+  about = Path("/proc/cpuinfo")
+  found = about.exists() and re.search(r"model name\s*: (.*)", about.read_text())
+  return found[1] if found else platform.processor() or platform.machine()
+
+
+def _write(report: dict[str, Any], rows: Sequence[Row]) -> None:
+  if FLAGS.out:
+    plain = [{**row.shape._asdict(), "results": row.results} for row in rows]
+    Path(FLAGS.out).write_text(json.dumps({**report, "rows": plain}) + "\n")
+
+
+if __name__ == "__main__":
+  common.run_main(main)

@@ -1,0 +1,145 @@
+"""This library, as its experiments use it."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.bench.shapes import VOCABULARY, Shape
+from experiments.bench.timing import Timed
+from unroll import generate as generation
+from unroll import layers, optim, remat, schedules, train
+from unroll import memory as needs
+from unroll.cells import CELLS
+from unroll.data.batches import Lanes
+from unroll.devices import Spread
+from unroll.gradients import truncated
+from unroll.models.language import LanguageModel, next_token_loss
+
+STEPS = 10  # a dispatch, the default of experiments
+
+
+def layer(shape: Shape) -> Timed:
+  """Forward and backward of sum(y²), for parameters and inputs."""
+  core = _core(shape)
+  params = jax.jit(core.init)(jax.random.key(0))
+  xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+  spread = Spread(jax.device_count())
+  params = jax.device_put(params, spread.whole)
+  xs = jax.device_put(xs, spread.rows(xs, axis=1))
+
+  def loss(params, xs):
+    _, ys = core.unroll(params, core.carry(params, xs.shape[1]), xs)
+    return jnp.sum(ys * ys)
+
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+
+
+def _core(shape: Shape) -> layers.Layer:
+  inputs = [shape.inputs] + [shape.width] * (shape.layers - 1)
+  cells = [CELLS[shape.cell](size, shape.hidden) for size in inputs]
+  if shape.bidirectional:
+    return layers.stacked(*(layers.bidirectional(cell, cell) for cell in cells))
+  return layers.stacked(*cells)
+
+
+def step(shape: Shape) -> Timed:
+  """The training step of a character language model; seconds a step."""
+  dispatch, *arguments = _training(shape)
+  return Timed(_running(dispatch, *arguments), STEPS)
+
+
+def compile(shape: Shape) -> Timed:
+  """Tracing, lowering and compiling that step."""
+  dispatch, *arguments = _training(shape)
+  return Timed(lambda: dispatch.lower(*arguments).compile())
+
+
+def memory(shape: Shape, plan: str) -> Timed:
+  """That step under a plan of rematerialisation, and the memory that it needs.
+
+  Raises:
+    MemoryError: if that is more than half of what the machine has.
+  """
+  dispatch, *arguments = _training(shape, remat.named_plan(plan), steps=1)
+  needed = needs.peak(dispatch.lower(*arguments))
+  half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+  if needed > half:
+    raise MemoryError(f"{needs.size(needed)} are more than half of what there is")
+  return Timed(_running(dispatch, *arguments), note={"needed_bytes": needed})
+
+
+def _training(
+  shape: Shape, plan: remat.Plan = remat.NONE, steps: int = STEPS
+) -> tuple[Any, train.TrainState, Any, np.int32, train.Control]:
+  """What `experiments.charlm` compiles, and the arguments of a call: state, batches,
+  their number, control."""
+  model = _model(shape)
+  optimizer = optim.optimizer("adam", clip_norm=1.0)
+  tokens = np.random.default_rng(0).integers(
+    VOCABULARY, size=steps * shape.steps * shape.batch + 1, dtype=np.int32
+  )
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
+  carry = model.apply(params, shape.batch, method="initial_carry")
+  update = train.make_step(
+    next_token_loss(model, plan),
+    truncated(shape.steps),
+    optimizer,
+    schedules.schedule("constant", 2e-3),
+    jax.random.key(1),
+  )
+  source = Lanes(tokens, shape.batch, shape.steps)
+  batches = jax.tree.map(
+    lambda *each: np.stack(each), *(source[i] for i in range(steps))
+  )
+  control = train.Control(*np.array([np.inf, 1], np.float32))
+  spread = Spread(jax.device_count())
+  state = train.initial_state(params, optimizer, carry)
+  shardings = spread.state(state)
+  state = jax.device_put(state, shardings)
+  batches = jax.device_put(batches, spread.batches(batches))
+  dispatch = train.make_dispatch(update, (shardings, spread.whole))
+  return dispatch, state, batches, np.int32(steps), control
+
+
+def _running(dispatch, state, *rest) -> Callable[[], None]:
+  """One dispatch after the other, as the state is donated."""
+
+  def call() -> None:
+    nonlocal state
+    state, metrics = dispatch(state, *rest)
+    jax.block_until_ready((state, metrics))
+
+  return call
+
+
+def generate(shape: Shape) -> Timed:
+  """Sampling; seconds a token of each stream."""
+  model = _model(shape)
+
+  def apply(params, carry, tokens, valid=None):
+    return model.apply(params, tokens, carry, valid=valid)
+
+  prompt = jnp.zeros((1, shape.batch), jnp.int32)
+  params = jax.jit(model.init)(jax.random.key(0), prompt)
+  carry = model.apply(params, shape.batch, method="initial_carry")
+  key = jax.random.key(1)
+
+  def call():
+    drawn = generation.sample(apply, params, carry, prompt, key, length=shape.steps)
+    jax.block_until_ready(drawn)
+
+  return Timed(call, shape.steps)
+
+
+def _model(shape: Shape) -> LanguageModel:
+  return LanguageModel(
+    vocabulary=VOCABULARY,
+    embedding=shape.inputs,
+    core=_core(shape),
+    width=shape.width,
+  )

@@ -1,0 +1,74 @@
+"""Compiled programs, kept from one run to the next, so that the second starts quickly.
+
+JAX names an entry of its cache after the program, the version of jaxlib, the flags of
+XLA and the features of the processor, so that none is taken for another. It leaves out
+the number of cores, for which XLA divides a program on a CPU: each has its own folder.
+"""
+
+import functools
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from unroll.data import cache
+
+FOLDER = ".compiled"  # beside the data sets, whose names start with no dot
+LIMIT = 64 * 2**20  # bytes; a run's programs take about half a million
+
+_TROUBLE = "Error (?:reading|writing) persistent compilation cache entry for '(.*?)'"
+
+
+def keep() -> None:
+  """Has JAX keep what it compiles in the cache folder, unless it has a place already.
+
+  That stands in the way of no run: what is damaged is compiled anew, and where nothing
+  can be written nothing is kept.
+  """
+  if jax.config.values["jax_compilation_cache_dir"] is not None:
+    return
+  folder = cache.root() / FOLDER / f"{sys.implementation.cache_tag}-{_cores()}"
+  try:
+    # For its owner alone: whoever writes an entry has it run by those who read it.
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _drop_oldest(folder)
+  except OSError:
+    return
+  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  # XLA's own caches have no limit, and their path would be part of every name.
+  jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
+  warnings.filterwarnings("always", _TROUBLE)
+  warnings.showwarning = functools.partial(_mend, folder, warnings.showwarning)
+
+
+def _cores() -> int:
+  """What XLA counts: the cores that this process may run on."""
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def _drop_oldest(folder: Path) -> None:
+  size = 0
+  for entry in sorted(folder.glob("*-cache"), key=os.path.getmtime, reverse=True):
+    size += entry.stat().st_size
+    if size > LIMIT:
+      entry.unlink(missing_ok=True)
+
+
+def _mend(folder: Path, show: Callable[..., Any], message: Any, *where: Any) -> None:
+  """Takes away what JAX warns of: it never replaces an entry, not even half of one."""
+  if (trouble := re.match(_TROUBLE, str(message))) is None:
+    show(message, *where)
+    return
+  with suppress(OSError):
+    for entry in folder.glob(f"{trouble[1]}-*-cache"):
+      entry.unlink(missing_ok=True)

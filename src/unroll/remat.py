@@ -1,0 +1,172 @@
+"""Rematerialisation: a sequence in segments, recomputed for the backward pass.
+
+Backpropagation keeps what every step computed. Here a segment keeps the carry that it
+starts from, and is run again when the gradient comes by: with segments of √T steps
+O(√T) is kept, with segments within segments O(log T) (Chen et al. 2016, "Training
+deep nets with sublinear memory cost"; Gruslys et al. 2016, "Memory-efficient
+backpropagation through time"). Gradients are the same but for the order of sums.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.types import BadInput, Carry
+
+# Segments within each of `recursive()`: a third of the passes that halving takes, for
+# 4/3 of its carries.
+MOST = 8
+
+
+class Plan(NamedTuple):
+  """How a sequence is cut into segments.
+
+  Attributes:
+    name: the spec that `named_plan` reads.
+    lengths: `T -> lengths` of segments, of segments within those, and so on; a last
+      one may be shorter. None are given where everything is kept.
+  """
+
+  name: str
+  lengths: Callable[[int], tuple[int, ...]]
+
+
+NONE = Plan("none", lambda length: ())  # everything is kept, nothing computed twice
+
+
+def every(k: int) -> Plan:
+  """Segments of `k` steps: O(T/k) carries and one segment; one forward pass more.
+
+  Raises:
+    ValueError: if k is below 1.
+  """
+  if k < 1:
+    raise ValueError(f"every(k={k}): must be at least 1")
+  return Plan(f"every:{k}", lambda length: (k,))
+
+
+def sqrt() -> Plan:
+  """Segments of about √T steps: O(√T) for one forward pass more."""
+  return recursive(1)._replace(name="sqrt")
+
+
+def recursive(depth: int | None = None) -> Plan:
+  """Segments within segments: O(T^(1/(depth + 1))) for `depth` forward passes more.
+
+  Args:
+    depth: how often segments are cut, at least 1; None: until about 8 go into each,
+      which is O(log T) of both.
+
+  Raises:
+    ValueError: if depth is below 1.
+  """
+  if depth is not None and depth < 1:
+    raise ValueError(f"recursive(depth={depth}): must be at least 1")
+
+  def lengths(length: int) -> tuple[int, ...]:
+    found: list[int] = []
+    for left in range(depth or deepest(length), 0, -1):
+      outer = found[-1] if found else length
+      found.append(_near(outer, outer ** (left / (left + 1))))
+    return tuple(found)
+
+  return Plan("recursive" if depth is None else f"recursive:{depth}", lengths)
+
+
+def deepest(length: int) -> int:
+  """The depth of `recursive()` for so many steps."""
+  depth = 0
+  while MOST ** (depth + 1) < length:
+    depth += 1
+  return depth
+
+
+def _near(length: int, wanted: float) -> int:
+  """A divisor of `length` close to the one wanted, so that no shorter one is left."""
+  divisors = [
+    k for k in range(math.ceil(wanted / 2), int(2 * wanted) + 1) if length % k == 0
+  ]
+  # A power of two can at least be cut again without a rest.
+  nearest = 2 ** round(math.log2(wanted))
+  return min(divisors, key=lambda k: abs(math.log(k / wanted)), default=nearest)
+
+
+def named_plan(spec: str) -> Plan:
+  """Reads `none`, `sqrt`, `every:K`, `recursive` or `recursive:DEPTH`.
+
+  Raises:
+    BadInput: for anything else, or a number below 1.
+  """
+  for plan in (NONE, sqrt(), recursive()):
+    if spec == plan.name:
+      return plan
+  name, _, argument = spec.partition(":")
+  numbered: dict[str, Callable[[int], Plan]] = {"every": every, "recursive": recursive}
+  if name in numbered and argument.isdecimal() and int(argument) >= 1:
+    return numbered[name](int(argument))
+  raise BadInput(
+    f"--remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
+    "recursive or recursive:DEPTH, or auto"
+  )
+
+
+def segmented(
+  run: Callable[[Carry, Any], tuple[Carry, Any]],
+  carry: Carry,
+  inputs: Any,
+  plan: Plan,
+  *,
+  reverse: bool = False,
+) -> tuple[Carry, Any]:
+  """`run(carry, inputs)`, segment by segment, keeping only the carries between them.
+
+  Args:
+    run: `(carry, inputs [T, ...]) -> (carry, outputs [T, ...])`, equal to itself over
+      the parts of a sequence in turn. It may close over parameters.
+    carry: what it starts from; a sum over steps belongs in it.
+    inputs: a pytree of time-major arrays, kept as they are.
+    plan: how they are cut.
+    reverse: whether `run` goes from the last step to the first.
+
+  Returns:
+    The carry after all steps, and the outputs in the order of the inputs.
+  """
+  length = len(jax.tree.leaves(inputs)[0])
+  return _nested(run, carry, inputs, plan.lengths(length), reverse)
+
+
+def _nested(run, carry, inputs, lengths, reverse):
+  total = len(jax.tree.leaves(inputs)[0])
+  lengths = [k for k in lengths if k < total]
+  if not lengths:
+    return run(carry, inputs)
+  k, *inner = lengths
+
+  def segment(carry, inputs):
+    return _nested(run, carry, inputs, inner, reverse)
+
+  # What k leaves over is run last, which in reverse is first in time.
+  cut = total % k if reverse else total - total % k
+  before, after = _cut(inputs, cut)
+  many, rest = (after, before) if reverse else (before, after)
+  many = jax.tree.map(lambda leaf: leaf.reshape(-1, k, *leaf.shape[1:]), many)
+  # Inside a loop XLA cannot merge the second computation with the first.
+  recomputed = jax.checkpoint(segment, prevent_cse=False)
+  carry, outputs = jax.lax.scan(recomputed, carry, many, reverse=reverse)
+  outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
+  if total % k:
+    carry, last = jax.checkpoint(segment)(carry, rest)
+    both = (outputs, last) if reverse else (outputs, last)
+    outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *both)
+  return carry, outputs
+
+
+def _cut(tree, step):
+  """The steps before `step`, and those from it on."""
+  return (
+    jax.tree.map(lambda leaf: leaf[:step], tree),
+    jax.tree.map(lambda leaf: leaf[step:], tree),
+  )

@@ -1,0 +1,41 @@
+"""Sequences of looked-up vectors: the table is projected, not the sequence.
+
+`x_t W` of an embedding is a row of `table W`: V products instead of T·B, and their
+gradient `onehotᵀ dz` is as large a product as that of W was.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from unroll.linear import weight_gradient
+from unroll.types import Array, Lookup
+
+
+def pays(xs: Lookup) -> bool:
+  """Whether projecting the table takes fewer operations than projecting the sequence.
+
+  Per step and projected feature, forward and backward: 3 D of a sequence, V and a
+  share of the table's of a lookup.
+  """
+  (vocabulary, width), steps = xs.table.shape, xs.ids.size
+  return vocabulary * (steps + 3 * width) < 3 * width * steps
+
+
+@jax.custom_vjp
+def look_up(table: Array, ids: Array) -> Array:
+  """`table [V, G]` at `ids [T, B]`; ids beyond V, as padding may hold, are clipped."""
+  return jnp.take(table, ids, axis=0, mode="clip")
+
+
+def _look_up_fwd(table, ids):
+  return look_up(table, ids), (ids, table[:, 0])
+
+
+def _look_up_bwd(residuals, dz):
+  ids, column = residuals
+  # A scatter would add row by row, on one core.
+  hot = jax.nn.one_hot(ids, len(column), dtype=dz.dtype)
+  return weight_gradient(hot, dz, column.dtype), None
+
+
+look_up.defvjp(_look_up_fwd, _look_up_bwd)

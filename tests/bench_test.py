@@ -1,0 +1,279 @@
+"""The bench: what it counts, how it races, what it prints, how it refuses."""
+
+import contextlib
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from commands import Command, run
+
+from experiments.bench import memory, table, timing
+from experiments.bench.libraries import unroll as ours
+from experiments.bench.race import Contestant, Row, race
+from experiments.bench.shapes import Shape
+from experiments.bench.suites import MODULES, SUITES
+
+TINY = Shape(2, 3, 4, 5, "lstm")
+BUILDS = [
+  *(TINY._replace(cell=cell) for cell in ("rnn", "gru", "lstm")),
+  TINY._replace(cell="gru", layers=2),
+  TINY._replace(layers=2, bidirectional=True),
+]
+
+
+def test_statistics():
+  assert timing.summary([[3.0, 1.0], [2.0, 7.0, 5.0]]) == (1.0, 3.0)
+  assert math.isclose(timing.geometric_mean([0.5, 2.0, 8.0]), 2.0)
+  assert math.isclose(memory.slope([1, 10, 100], [9, 5, 50 * math.sqrt(10)]), 1.5)
+
+
+def test_a_round_is_some_calls_but_not_too_many():
+  calls = []
+  seconds = timing.repeated(timing.Timed(lambda: calls.append(0), units=4))
+  assert len(seconds) == len(calls) == timing.MOST_CALLS
+  slow = timing.Timed(lambda: time.sleep(0.3))
+  assert len(timing.repeated(slow)) == timing.LEAST_CALLS
+
+
+def test_the_fastest_way_is_taken():
+  ways = {"slow": 0.02, "fast": 0.0, "middling": 0.01}
+  chosen = timing.fastest(
+    {name: timing.Timed(lambda s=s: time.sleep(s)) for name, s in ways.items()}
+  )
+  assert chosen.note == {"configuration": "fast"}
+
+
+def test_work_is_counted_as_published():
+  model = Shape(64, 64, 64, 512, "lstm", layers=2)
+  assert round(model.flops(model.model_weights) / 64**2 / 1e6, 1) == 19.9
+  layer = Shape(32, 64, 128, 512, "gru")
+  assert layer.flops(layer.weights) == 3 * 2 * 64 * 32 * (128 + 512) * 3 * 512
+  both = layer._replace(bidirectional=True, layers=2)
+  assert both.weights == 2 * ((128 + 512) + (1024 + 512)) * 3 * 512
+
+
+def check_gradients(gradients, shape):
+  """They are those of every weight that is counted, and of the inputs."""
+  leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(gradients)]
+  # Both biases of a GRU are one [2, 3H] in Keras.
+  matrices = [leaf for leaf in leaves if leaf.ndim == 2 and len(leaf) > 2]
+  assert sum(leaf.size for leaf in matrices) == shape.weights
+  (inputs,) = [leaf for leaf in leaves if leaf.ndim == 3]
+  assert sorted(inputs.shape) == sorted((shape.steps, shape.batch, shape.inputs))
+  for leaf in leaves:
+    if leaf.ndim > 1:
+      assert np.isfinite(leaf).all() and np.any(leaf)
+
+
+@pytest.mark.parametrize("shape", BUILDS, ids=lambda shape: shape.core)
+def test_a_layer_gives_the_gradients_that_are_counted(shape):
+  check_gradients(ours.layer(shape).call(), shape)
+
+
+def test_a_batch_spread_over_devices_gives_the_same_gradients():
+  script = """
+import jax, json, sys
+from experiments.bench.libraries import unroll
+from experiments.bench.shapes import Shape
+from unroll.devices import divide
+assert divide(sys.argv[1], 4) == jax.device_count() == int(sys.argv[1])
+gradients = unroll.layer(Shape(4, 3, 4, 5, "lstm")).call()
+assert gradients[1].sharding.num_devices == jax.device_count()
+print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
+"""
+  environment = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+  }
+  one, two = (
+    json.loads(
+      subprocess.check_output([sys.executable, "-c", script, count], env=environment)
+    )
+    for count in ("1", "2")
+  )
+  for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("suite", "options"),
+  [("step", {}), ("generate", {}), ("compile", {}), ("memory", {"plan": "sqrt"})],
+)
+def test_our_part_of_a_suite_runs(suite, options):
+  timed = getattr(ours, suite)(TINY, **options)
+  assert timing.once(timed)[0] > 0 and timing.once(timed)[0] > 0
+
+
+def measured(minimum, median):
+  return {"minimum": minimum, "median": median}
+
+
+def test_table():
+  big, small = Shape(2, 10, 30, 70, "lstm"), TINY._replace(cell="rnn", layers=2)
+  gigaflops = 1e-9 * big.flops(big.weights)
+  rows = [
+    Row(
+      big,
+      {
+        "machine": measured(0.01, 0.02),
+        "unroll": measured(0.02 * gigaflops, 1.0),
+        "torch": measured(0.08 * gigaflops, 2.0),
+        "keras": measured(0.01 * gigaflops, 2.0),
+      },
+    ),
+    Row(
+      small,
+      {
+        "machine": measured(0.02, 0.02),
+        "unroll": measured(1.5, 2.0),
+        "torch": measured(1.5, 123.456),
+        "keras": {"error": "no"},
+      },
+    ),
+  ]
+  layer = SUITES["layer"]
+  assert table.ceiling(layer, rows) == 100
+  lines = [
+    [cell.strip() for cell in line.split("|")[1:-1]]
+    for line in table.table(layer, rows).splitlines()
+  ]
+  units = ["unroll, ms", "torch, ms", "keras, ms", "GF/s", "of the machine's"]
+  assert lines[0] == [
+    *("B, T, D, H", "cell", *units, "torch / unroll", "keras / unroll")
+  ]
+  assert lines[2][:2] == ["2, 10, 30, 70", "lstm"]
+  assert lines[2][5:] == ["50.0", "50%", "4.00", "0.50"]
+  assert lines[3][:5] == [
+    *("2, 3, 4, 5", "rnn, 2 layers", "1,500 (2,000)", "1,500 (123,456)", "-")
+  ]
+  assert lines[3][-2:] == ["1.00", "-"]
+  assert [line[-2:] for line in lines[4:]] == [["2.00", "0.50"], ["1.00", "0.50"]]
+
+
+def test_who_fails_does_not_stop_the_others():
+  contestants = [
+    Contestant("nobody", "nowhere"),
+    Contestant("unroll", "unroll", devices=2),
+    Contestant("odd", "unroll", {"nonsense": 1}),
+  ]
+  results = race(contestants, "layer", TINY, rounds=2).results
+  assert results["nobody"]["error"].startswith("ModuleNotFoundError: No module named")
+  assert "nonsense" in results["odd"]["error"]
+  rounds = results["unroll"]["seconds"]
+  assert len(rounds) == 2 and results["unroll"]["minimum"] == min(map(min, rounds))
+
+
+def test_a_process_that_dies_is_reported(monkeypatch):
+  monkeypatch.setenv("XLA_FLAGS", "--xla_no_such_flag=1")
+  results = race([Contestant("unroll", "unroll")], "layer", TINY, rounds=1).results
+  assert "xla_no_such_flag" in results["unroll"]["error"]
+
+
+def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
+  done = run(
+    tmp_path,
+    "bench",
+    *("--grid=2x3x4x5x2", "--cells=rnn", "--rounds=2", "--devices=1"),
+    "--out=bench.json",
+  )
+  assert done.code == 0, done.err
+  assert "| 2, 3, 4, 5 | rnn, 2 layers |" in done.out
+  assert "python -m experiments.bench --grid=2x3x4x5x2" in done.out
+  report = json.loads((tmp_path / "bench.json").read_text())
+  assert report["suite"] == "layer" and "jax" in report["versions"]
+  assert [row["layers"] for row in report["rows"]] == [2]
+  machine, unroll = (
+    report["rows"][0]["results"][name] for name in ("machine", "unroll")
+  )
+  assert len(unroll["seconds"]) == 2 and unroll["resident_bytes"] > 2**20
+  assert 0 < machine["minimum"] <= machine["median"]
+
+
+def test_memory_is_shown_plan_by_plan(tmp_path):
+  def result(seconds, needed):
+    return {
+      **{"seconds": [[seconds, 3 * seconds]], "minimum": seconds},
+      **{"needed_bytes": needed, "resident_bytes": 2**30},
+    }
+
+  rows = [
+    Row(
+      TINY._replace(steps=steps),
+      {
+        "none": result(steps, steps * 2**20) if steps < 10**4 else {"error": "no"},
+        "sqrt": result(1.25 * steps, steps**0.5 * 2**20),
+        "recursive": result(2 * steps, 2**20),
+      },
+    )
+    for steps in (100, 1000, 10000)
+  ]
+  lines = memory.table(rows).splitlines()[2:]
+  expected = "| 1,000 | sqrt | 1,250 (2,500) | 1.25 | 31.7 MiB | 1.0 GiB |"
+  assert len(lines) == 9 and lines[4] == expected
+  assert lines[6] == "| 10,000 | none | - | - | - | - |"
+  memory.plot(rows, tmp_path / "memory.png")
+  assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
+
+
+REFUSED = {
+  "--peers=jaxrnn": "--peers=jaxrnn: --suite=layer does not race it; choose of torch",
+  "--suite=compile --peers=torch": "--suite=compile does not race it; drop it",
+  "--cells=foo": "--cells=foo: choose of rnn, gru, lstm",
+  "--suite=memory --cells=gru": "no such row of its own; give the shapes with --grid",
+  "--grid=1x2": "--grid=1x2: give whole numbers from 1 up as BxTxDxH",
+  "--grid=1x2x0x4": "--grid=1x2x0x4: give whole numbers",
+  "--grid=1x2x3x4x5x6": "--grid=1x2x3x4x5x6: give whole numbers",
+  "--devices=two": "--devices=two: choose auto or one of 1",
+  "--suite=memory --devices=2": "--suite=memory runs on one of them; drop it",
+  "--hidden=3": "--hidden is for experiments that train",
+  "--plot=a.png": "--plot is for --suite=memory",
+  "--rounds=0": "--rounds=0",
+  "--out=nowhere/bench.json": "No such file or directory (nowhere/bench.json)",
+}
+
+
+def test_what_is_wrong_is_said_in_a_sentence(tmp_path):
+  commands = {argv: Command(tmp_path, "bench", *argv.split()) for argv in REFUSED}
+  for argv, command in commands.items():
+    done = command.wait()
+    assert done.code == 2 and REFUSED[argv] in done.err, (argv, done.err)
+    assert done.err.count("\n") == 1 and not done.out
+
+
+@pytest.fixture
+def lenient(monkeypatch):
+  """Other libraries broadcast and cast as JAX lets them."""
+  monkeypatch.setenv("KERAS_BACKEND", "jax")
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(jax.numpy_rank_promotion("allow"))
+    stack.enter_context(jax.numpy_dtype_promotion("standard"))
+    yield
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", MODULES)
+def test_a_peer_does_the_same_work(name, lenient):
+  pytest.importorskip(MODULES[name])
+  peer = importlib.import_module(f"experiments.bench.libraries.{name}")
+  for shape in BUILDS:
+    check_gradients(peer.layer(shape).call(), shape)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+  ("name", "suite"),
+  [(name, suite) for suite in SUITES for name in SUITES[suite].peers],
+)
+def test_a_peer_is_raced(name, suite):
+  pytest.importorskip(MODULES[name])
+  results = race([Contestant(name, name)], suite, TINY, rounds=1).results
+  assert results[name].get("minimum", 0) > 0, results[name]
