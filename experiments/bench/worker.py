@@ -29,14 +29,15 @@ def main() -> None:
   try:
     keep_memory()  # for every library: it makes a difference to each of them
     shape = Shape(**request["shape"])
-    devices = divide(str(request["devices"]), shape.batch)
+    if request["devices"] > 1:
+      divide(str(request["devices"]), shape.batch)
     build = getattr(importlib.import_module(module), request["suite"])
     timed = build(shape, **request["options"])
     if not request["fresh"]:
       timed.call()  # compiles
     for _ in sys.stdin:
       seconds = [float(f"{one:.6g}") for one in measure(timed)]
-      ran = {"devices": devices, "resident_bytes": _resident()}
+      ran = {"devices": request["devices"], "resident_bytes": _resident()}
       answer = {**timed.note, **ran, "seconds": seconds}
       print(json.dumps(answer), file=answers, flush=True)
   except Exception as error:

@@ -159,7 +159,7 @@ def _nested(run, carry, inputs, lengths, reverse):
   outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
   if total % k:
     carry, last = jax.checkpoint(segment)(carry, rest)
-    both = (outputs, last) if reverse else (outputs, last)
+    both = (last, outputs) if reverse else (outputs, last)
     outputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), *both)
   return carry, outputs
 
