@@ -256,3 +256,31 @@ def test_reset_and_valid_reach_the_core():
   short = np.concatenate([TOKENS[:2], TOKENS[4:]])
   close(held.layers, model.apply(params, short)[0].layers, 1e-5)
   assert np.any(logits[:3] != whole[:3])
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "gru_reset_before", "lstm"])
+@pytest.mark.parametrize("embedding", [E, 0, H], ids=["embedding", "one-hot", "tied"])
+def test_half_precision_products_train_alike(cell, embedding):
+  tie = embedding == H
+  full = language(cell, layers=2, embedding=embedding, tie=tie)
+  half = full.clone(dtype=jnp.bfloat16)
+  params = parameters(full)
+  batch = batch_of(TOKENS, tokens_of(2, T, B))
+
+  @jax.jit
+  def take(params):
+    carry = full.apply(params, B, method="initial_carry")
+    grads = [
+      jax.grad(next_token_loss(model), has_aux=True)(params, carry, batch)
+      for model in (full, half)
+    ]
+    return grads
+
+  (exact, (carry, _)), (grads, (rounded, _)) = take(params)
+  assert jax.tree.map(lambda p: p.dtype, grads) == jax.tree.map(
+    lambda p: p.dtype, params
+  )
+  close(rounded, carry, 0.03)
+  for got, wanted in zip(jax.tree.leaves(grads), jax.tree.leaves(exact), strict=True):
+    assert jnp.linalg.norm(got - wanted) < 0.05 * jnp.linalg.norm(wanted)
+    assert not jnp.array_equal(got, wanted)

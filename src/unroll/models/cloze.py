@@ -42,7 +42,7 @@ class ClozeModel(nn.Module):
     if self.merge not in MERGES:
       raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
     if self.embedding:
-      self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
+      self.embed = nn.Embed(self.vocabulary, self.embedding)
     core = self.forward or self.backward
     if self.forward and self.backward:
       core = bidirectional(self.forward, self.backward, merge=None)
@@ -61,7 +61,7 @@ class ClozeModel(nn.Module):
     if self.embedding:
       xs = self.embed(tokens)
     else:
-      xs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype or jnp.float32)
+      xs = jax.nn.one_hot(tokens, self.vocabulary)
     initial = self.initial_carry(tokens.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
     if self.forward and self.backward:

@@ -71,15 +71,12 @@ class LanguageModel(nn.Module):
 
     With T = 1 it is the step of generation.
     """
-    if self.embedding:
-      (table,) = self.embed.promote_dtype(self.embed.embedding, dtype=self.dtype)
-    else:
-      table = jnp.eye(self.vocabulary, dtype=self.dtype or jnp.float32)
+    table = self.embed.embedding if self.embedding else jnp.eye(self.vocabulary)
     xs = Lookup(cast(Array, table), tokens)
     carry, ys = self.recurrent(xs, carry, valid=valid, reset=reset)
     if not self.tie:
       return carry, self.output(ys)
-    logits = self.embed.attend(ys)
+    logits = self.embed.attend(ys).astype(ys.dtype)
     return carry, logits + jnp.broadcast_to(self.output_bias, logits.shape)
 
   def initial_carry(self, batch: int) -> Carry:

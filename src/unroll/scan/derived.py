@@ -48,8 +48,8 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
       return jnp.zeros((steps, *leaf.shape), leaf.dtype)
 
     carries = jax.tree.map(lambda leaf: stack(leaf, length + 1), carry)
-    extra = jax.eval_shape(step, carry, zs[0])[1][1:]
-    saved = (zs, *(stack(leaf, length) for leaf in extra))
+    first, *extra = jax.eval_shape(step, carry, zs[0])[1]
+    saved = (zs.astype(first.dtype), *(stack(leaf, length) for leaf in extra))
     (carry, carries), saved = _in_place(times, body, (carry, carries), saved)
     carries = _put(carries, times[-1] + after, carry)
     ys = carries.h[after : after + length]
@@ -90,7 +90,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
     if reset is not None:
       left = select(~reset, left, jax.tree.map(lambda i: i[None], initial))
     d_params = derivative.weights(params, left, d_saved)
-    return d_params, d_carry, d_initial, d_saved[0], None
+    return d_params, d_carry, d_initial, d_saved[0].astype(zs.dtype), None
 
   run.defvjp(forward, backward)
   return run(params, carry, initial, zs, masks)
