@@ -2,13 +2,10 @@
 
 import json
 import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +51,9 @@ def python(*argv, data, cwd=ROOT, **options):
   )
 
 
-def compiled(data, **options):
+def compiled(data, first="", **options):
   """(programs found, programs not found, result); asserts that nobody heard of it."""
-  done = python("-c", PROGRAM, data=data, **options)
+  done = python("-c", f"{first}\n{PROGRAM}", data=data, **options)
   assert done.returncode == 0 and done.stderr == "", done.stderr
   return tuple(json.loads(done.stdout))
 
@@ -103,8 +100,8 @@ def test_a_program_is_for_a_number_of_cores(data, result):
   cores = os.sched_getaffinity(0)
   if len(cores) == 1:
     pytest.skip("needs two cores")
-  alone = partial(os.sched_setaffinity, 0, [min(cores)])
-  assert compiled(data, preexec_fn=alone) == (0, 1, result)
+  alone = f"import os; os.sched_setaffinity(0, [{min(cores)}])"
+  assert compiled(data, first=alone) == (0, 1, result)
 
 
 def flip(data):
@@ -127,14 +124,16 @@ def test_a_damaged_entry_is_replaced(data, result, how):
   assert compiled(data) == (1, 0, result)
 
 
-def limit_files(size):
-  """No file may grow beyond so many bytes: what a full disk does to a write."""
-  signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+# No file may grow beyond so many bytes: what a full disk does to a write.
+LIMIT_FILES = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+"""
 
 
 def test_a_full_disk(tmp_path, result):
-  assert compiled(tmp_path, preexec_fn=partial(limit_files, 100))[2] == result
+  assert compiled(tmp_path, first=LIMIT_FILES)[2] == result
   assert entries(tmp_path) == []
 
 

@@ -2,6 +2,6 @@
 
   python -m experiments.bench --suite=layer --peers=torch,linen --out=bench.json
 
-Every library runs in a process of its own, in turn, for several rounds; `docs/
-benchmarks.md` holds the tables that this prints.
+Every library runs in a process of its own, in turn, for several rounds. What this
+prints is what `docs/benchmarks.md` holds.
 """
