@@ -16,6 +16,7 @@ from tables import (
   noise,
   pairing,
   parameters,
+  quick,
 )
 
 from unroll import scan
@@ -69,7 +70,7 @@ def test_a_lookup_is_its_sequence(name, vocabulary):
     valid, reset = MASKS[masks]
     options = {"valid": valid, "reset": reset, "reverse": masks == "none"}
     take = [
-      jax.jit(jax.value_and_grad(loss, (0, 1)))
+      quick(jax.value_and_grad(loss, (0, 1)))
       for loss in losses(cell, params, carry, ids, **options)
     ]
     (value, grads), (exact, exact_grads) = (f(table, params) for f in take)
