@@ -74,7 +74,7 @@ def unroll(
   initial = None if reset is None else cell.carry(params, xs.shape[1])
   masks = (valid, reset)
   rest = (carry, initial, zs, masks, reverse)
-  if fast and cell.derivative is not None:
+  if fast and cell.derivative and len(zs):
     return derived.run(cell, params, *rest)
   z = jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
   products = recorded.products_of(cell.step, params, carry, z)
