@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 
+from unroll import devices
 from unroll.data import cache
 
 FOLDER = ".compiled"  # beside the data sets, whose names start with no dot
@@ -33,7 +34,7 @@ def keep() -> None:
   """
   if jax.config.values["jax_compilation_cache_dir"] is not None:
     return
-  folder = cache.root() / FOLDER / f"{sys.implementation.cache_tag}-{_cores()}"
+  folder = cache.root() / FOLDER / f"{sys.implementation.cache_tag}-{devices.cores()}"
   try:
     # For its owner alone: whoever writes an entry has it run by those who read it.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,13 +48,6 @@ def keep() -> None:
   jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
   warnings.filterwarnings("always", _TROUBLE)
   warnings.showwarning = functools.partial(_mend, folder, warnings.showwarning)
-
-
-def _cores() -> int:
-  """What XLA counts: the cores that this process may run on."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
 
 
 def _drop_oldest(folder: Path) -> None:

@@ -74,6 +74,11 @@ class Derivative(NamedTuple):
   backward: Callable[..., tuple[Carry, tuple[Array, ...]]]
   weights: Callable[[Params, Carry, tuple[Array, ...]], Params]
 
+  def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
+    """The cell's step: `forward`, without what only a gradient needs."""
+    carry, _ = self.forward(params, carry, z)
+    return carry, carry.h
+
 
 class Cell(NamedTuple):
   """A recurrent cell: four pure functions over plain pytrees.

@@ -171,11 +171,7 @@ def _cell(init, hidden_size: int, project, derivative: Derivative) -> Cell:
   def carry(params, batch: int) -> GRUCarry:
     return GRUCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
 
-  def step(params, carry: GRUCarry, z: Array):
-    carry, _ = derivative.forward(params, carry, z)
-    return carry, carry.h
-
-  return Cell(init, carry, project, step, derivative)
+  return Cell(init, carry, project, derivative.step, derivative)
 
 
 def _bias(init: Init, key_b: Key, key_c: Key, hidden_size: int) -> Array:

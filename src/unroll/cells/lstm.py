@@ -102,8 +102,5 @@ def lstm(
     w_h = weight_gradient(before.h, d_saved[0], params.w_h.dtype)
     return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
 
-  def step(params: LSTMParams, carry: LSTMCarry, z: Array):
-    carry, _ = forward(params, carry, z)
-    return carry, carry.h
-
-  return Cell(new, carry, project, step, Derivative(forward, backward, weights))
+  derivative = Derivative(forward, backward, weights)
+  return Cell(new, carry, project, derivative.step, derivative)
