@@ -199,6 +199,7 @@ def _fit(
     **_without_step(progress.last),
     **{f"best/{name}": value for name, value in progress.best.items()},
     "skipped": int(state.skipped),
+    "finished": finished,
     "workdir": str(path),
   }
   if progress.step:

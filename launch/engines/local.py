@@ -1,0 +1,58 @@
+"""Processes on this machine."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+
+
+class LocalProcess:
+  """A child of this process."""
+
+  def __init__(self, child: "subprocess.Popen[bytes]"):
+    self._child = child
+
+  def running(self) -> bool:
+    """Whether it has not ended."""
+    return self._child.poll() is None
+
+  def stop(self) -> None:
+    """Asks it to end, with SIGTERM, and does not wait."""
+    if self.running():
+      self._child.terminate()
+
+  def end(self, within: float) -> None:
+    """Waits for its end, and enforces it after so many seconds."""
+    try:
+      self._child.wait(max(within, 0))
+    except subprocess.TimeoutExpired:
+      self._child.kill()
+      self._child.wait()
+
+
+class Local:
+  """Children of this process, which end with it."""
+
+  def __init__(self) -> None:
+    self._processes: list[LocalProcess] = []
+
+  def start(self, command: Sequence[str], log: Path) -> LocalProcess:
+    """Starts a command, its standard output and error appended to a file."""
+    tethered = [sys.executable, "-m", "launch.tether", *command]
+    with open(log, "ab") as output:
+      child = subprocess.Popen(
+        tethered, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+      )
+    self._processes.append(LocalProcess(child))
+    return self._processes[-1]
+
+  def close(self) -> None:
+    """Stops what still runs, and waits for its end."""
+    for process in self._processes:
+      process.stop()
+    deadline = time.monotonic() + GRACE
+    for process in self._processes:
+      process.end(deadline - time.monotonic())
