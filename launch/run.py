@@ -52,10 +52,12 @@ def follow(
     if stop() or not _wait(2.0**tries - 1, stop):
       return None
     code, output, stopped = _once(command, log, stop)
-    if stopped:
-      return None
+    ended = _last_object(output)
+    if stopped:  # it may have come to its end by itself just then
+      done = isinstance(ended, dict) and ended.get("finished")
+      return Outcome(ended, None) if done else None
     if code == 0:
-      return Outcome(_last_object(output), None)
+      return Outcome(ended, None)
     if code == BAD_INPUT:
       return Outcome(None, _sentence(log))
   how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -205,11 +205,14 @@ class Study:
     finished = self._trials((TrialState.COMPLETE,))
     if len(finished) < 4 or not self.plan.space:
       return {}
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    sign = -1 if self.plan.maximize[0] else 1
     try:
-      return optuna.importance.get_param_importances(
-        self._study, evaluator=evaluator, target=lambda trial: trial.values[0]
-      )
+      with warnings.catch_warnings(action="ignore"):  # that it looks for low values
+        return optuna.importance.get_param_importances(
+          self._study,
+          evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+          target=lambda trial: sign * trial.values[0],
+        )
     except (ValueError, RuntimeError):  # no flag that all the trials share
       return {}
 
