@@ -48,6 +48,11 @@ class Plan(NamedTuple):
   storage: str
   study: str
 
+  @property
+  def prunes(self) -> bool:
+    """Whether trials may be stopped before their end."""
+    return self.prune or self.search == "hyperband"
+
   def to_json(self) -> dict[str, Any]:
     """Plain dicts, lists and texts."""
     space = {name: domain._asdict() for name, domain in self.space.items()}
