@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import flags
 
@@ -65,6 +66,30 @@ def main(arguments: Sequence[str]) -> None:
       "--cell=gru,lstm"
     )
   sweep(arguments[0], [list(arguments[1:])])
+
+
+def named(experiment: str, lines: Sequence[str], **flags: Any) -> NoReturn:
+  """The main function of a sweep that has a file of its own.
+
+  Args:
+    experiment: the module.
+    lines: its flags, each line a grid; what the command line gives takes precedence.
+    **flags: of the sweep, likewise.
+  """
+  for name, value in flags.items():
+    FLAGS.set_default(name, value)
+
+  def main(arguments: Sequence[str]) -> None:
+    given = {argument.partition("=")[0] for argument in arguments}
+    sweep(
+      experiment,
+      [
+        [*(a for a in line.split() if a.partition("=")[0] not in given), *arguments]
+        for line in lines
+      ],
+    )
+
+  run_main(main)
 
 
 def sweep(experiment: str, lines: Sequence[Sequence[str]]) -> None:
