@@ -4,8 +4,8 @@
 
 By default, the learning rate, clipping threshold, width and cell of a small language
 model, in so few steps that a trial takes seconds; what the command line gives takes
-precedence, as for launch.sweep, whose flags hold here too. Each search is a sweep of its
-own in the folder, and goes on where it was stopped.
+precedence, as for launch.sweep, whose flags hold here too. Each search is a sweep of
+its own in the folder, and goes on where it was stopped.
 """
 
 import itertools
@@ -24,10 +24,16 @@ from unroll.errors import BadInput
 FLAGS = flags.FLAGS
 
 SEARCHES = ("random", "tpe", "gp", "cmaes", "nsga2", "hyperband")
-SPACE = (
-  "--learning_rate=log:1e-4:1e-1 --clip_norm=log:0.03:30 --hidden=logint:16:128 "
-  "--cell=rnn,gru,lstm --layers=1 --corpus=pydoc --steps=120 --eval_every=20"
-).split()
+SPACE = [
+  "--learning_rate=log:1e-4:1e-1",
+  "--clip_norm=log:0.03:30",
+  "--hidden=logint:16:128",
+  "--cell=rnn,gru,lstm",
+  "--layers=1",
+  "--corpus=pydoc",
+  "--steps=120",
+  "--eval_every=20",
+]
 PICTURE = "searches.png"
 
 
@@ -41,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
   found = {}
   for search in SEARCHES:
     say(f"--search={search}")
-    FLAGS.search, FLAGS.sweepdir = search, str(base / search)
+    FLAGS["search"].value, FLAGS["sweepdir"].value = search, str(base / search)
     sweep("experiments.charlm", [space])
     if FLAGS.dry_run:
       return
