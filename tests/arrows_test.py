@@ -15,6 +15,7 @@ FILES = sorted(
 
 # From the bottom up: a room imports from the rooms of earlier lines and of its own.
 FLOORS = (
+  ("errors",),
   ("types",),
   ("linear",),
   ("cells",),
@@ -111,6 +112,17 @@ def time_is_scanned_in_its_room(path: PurePath, source: str) -> Iterator[str]:
       yield f"line {node.lineno} calls lax.scan: the scan over time is scan.unroll"
 
 
+def launch_starts_quickly(path: PurePath, source: str) -> Iterator[str]:
+  if room_of(module_of(path)) != "launch":
+    return
+  for name in imports(path, source):
+    heavy = within(name, "unroll") and not within(name, "unroll.errors")
+    if heavy or within(name, "jax", "flax", "numpy"):
+      yield f"imports {name}: launch does without JAX, and so starts in no time"
+    if within(name, "optuna") and path.stem != "study":
+      yield f"imports {name}: Optuna is known to launch/study.py alone"
+
+
 def nothing_is_unpickled(path: PurePath, source: str) -> Iterator[str]:
   for name in imports(path, source):
     if within(name, "pickle", "cloudpickle", "dill", "shelve", "joblib"):
@@ -164,6 +176,11 @@ LAWS: dict[Law, tuple[tuple[str, str], ...]] = {
     ("src/unroll/models/tagger.py", "lax.scan(f, carry, xs)"),
     ("experiments/charlm.py", "from jax.lax import scan"),
     ("experiments/train.py", "loop = jax.lax.scan"),
+  ),
+  launch_starts_quickly: (
+    ("launch/sweep.py", "import jax"),
+    ("launch/sweep.py", "from unroll.types import BadInput"),
+    ("launch/sweep.py", "import optuna"),
   ),
   nothing_is_unpickled: (
     ("src/unroll/data/text.py", "import pickle"),

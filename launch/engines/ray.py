@@ -45,16 +45,16 @@ class Ray:
   """A Ray cluster, whose nodes share the folders and the Python of this machine.
 
   Args:
-    address: of a running cluster, `HOST:PORT` or `auto`; none: one of this machine
+    address: of a running cluster, `HOST:PORT` or `auto`; empty: one of this machine
       alone, until `close`. Ray asks for a token: a running cluster's is that of
       RAY_AUTH_TOKEN or of the file RAY_AUTH_TOKEN_PATH, the same on every node.
-    cpus: that each process takes.
+    cores: that each process takes.
 
   Raises:
     BadInput: if there is no cluster at the address.
   """
 
-  def __init__(self, address: str | None = None, cpus: float | str = 1):
+  def __init__(self, address: str = "", cores: int = 1):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report home
     handler = signal.getsignal(signal.SIGTERM)
     if not address:  # a token of this cluster's own, rather than one in a file at home
@@ -72,7 +72,7 @@ class Ray:
     finally:
       signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in its place
     # A worker's process ends with its task, and with it what the task may have left.
-    self._run = ray.remote(num_cpus=float(cpus), max_retries=-1, max_calls=1)(_run)
+    self._run = ray.remote(num_cpus=cores, max_retries=-1, max_calls=1)(_run)
     self._processes: list[RayProcess] = []
 
   def start(self, command: Sequence[str], log: Path) -> RayProcess:

@@ -75,7 +75,7 @@ class Slurm:
       raise BadInput(
         "--on=slurm found no squeue here: run it where sbatch works, or --on=local"
       ) from None
-    self._cpus, self._options = cpus, options
+    self._cores = cores
     self._queue, self._jobs = Queue(), set[str]()
 
   def start(self, command: Sequence[str], log: Path) -> SlurmProcess:
@@ -87,7 +87,7 @@ class Slurm:
     output = str(log).replace("%", "%%")
     executor.update_parameters(
       job_name=log.stem,
-      cpus_per_task=self._cpus,
+      cpus_per_task=self._cores,
       time=None,  # the partition's, unless the options say
       use_srun=False,
       stderr_to_stdout=True,

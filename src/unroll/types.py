@@ -14,14 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from unroll.errors import BadInput as BadInput
+
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
 Params = Any  # a plain pytree of named arrays
 Carry = Any  # the recurrent state: a NamedTuple of [B, H] arrays
-
-
-class BadInput(ValueError):
-  """Input that a user gave and can mend: one sentence naming what, found, allowed."""
 
 
 @struct.dataclass

@@ -56,14 +56,14 @@ def alive(process: int) -> bool:
 @pytest.fixture(params=["local", "ray", "ray --address", "slurm"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
   name, _, flag = request.param.partition(" ")
-  options = {}
+  address = slurm = ""
   if name == "slurm":
     request.getfixturevalue("slurm")
-    options = {"partition": "main", "time": "5"}
+    slurm = "partition=main,time=5"
   if name == "ray":
     cluster = request.getfixturevalue("raylets")
-    options = {"address": cluster.address} if flag else {}
-  engine = named_engine(name, **options)
+    address = cluster.address if flag else ""
+  engine = named_engine(name, address=address, slurm=slurm)
   try:
     yield engine
   finally:
@@ -178,11 +178,13 @@ def test_a_driver_that_is_killed_takes_ray_along(raylets, tmp_path) -> None:
   assert words(log, "saved")
 
 
-def test_what_cannot_run_is_said_in_one_sentence(monkeypatch) -> None:
-  with pytest.raises(BadInput, match="--on=cloud is unknown: choose from local, ray"):
-    named_engine("cloud")
-  with pytest.raises(BadInput, match="--on=local got an unexpected keyword"):
-    named_engine("local", partition="main")
+def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -> None:
+  with pytest.raises(BadInput, match="is for --on=slurm, not --on=local: drop it"):
+    named_engine("local", slurm="time=5")
+  with pytest.raises(BadInput, match="partition has no value"):
+    named_engine("slurm", slurm="partition")
+  with pytest.raises(BadInput, match="sbatch refused the job: .*partition"):
+    named_engine("slurm", slurm="partition=moon").start(["true"], tmp_path / "log")
   monkeypatch.setenv("PATH", "")
   with pytest.raises(BadInput, match="no squeue here"):
     named_engine("slurm")

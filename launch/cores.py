@@ -1,0 +1,46 @@
+"""Cores of this machine, taken by one worker each."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def cores() -> set[int]:
+  """The cores that this process may run on."""
+  try:
+    return os.sched_getaffinity(0)
+  except AttributeError:  # not every system has it
+    return set(range(os.cpu_count() or 1))
+
+
+@contextlib.contextmanager
+def held(count: int) -> Iterator[set[int]]:
+  """Confines this process to cores that no other worker on the machine holds.
+
+  They are free again when it ends, however it ends. Where fewer are free, or the system
+  cannot confine a process, it stays where it is.
+
+  Args:
+    count: how many; 0 for no such confinement.
+  """
+  before = cores()
+  folder = Path(tempfile.gettempdir(), f"unroll-cores-{os.getuid()}")
+  with contextlib.ExitStack() as locks:
+    taken: set[int] = set()
+    if 0 < count < len(before) and hasattr(os, "sched_setaffinity"):
+      folder.mkdir(mode=0o700, exist_ok=True)
+      for core in sorted(before):
+        if len(taken) == count:
+          break
+        file = locks.enter_context(open(folder / str(core), "w"))
+        with contextlib.suppress(BlockingIOError):
+          fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+          taken.add(core)
+    if count and len(taken) == count:
+      os.sched_setaffinity(0, taken)
+    yield cores()
+    if hasattr(os, "sched_setaffinity"):
+      os.sched_setaffinity(0, before)

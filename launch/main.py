@@ -1,0 +1,45 @@
+"""The command lines of this room: flags of its own, and what is passed on."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags
+
+from unroll.errors import BadInput
+
+
+def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
+  """Runs `main` on the arguments that are not flags of ours, in their order.
+
+  Bad input ends in one sentence and exit code 2.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    try:
+      return flags.FLAGS(argv, known_only=True)
+    except flags.Error as error:
+      fail(str(error))
+
+  def guarded(argv: list[str]) -> None:
+    try:
+      main(argv[1:])
+    except BadInput as error:
+      fail(str(error))
+    except OSError as error:
+      where = f" ({error.filename})" if error.filename else ""
+      fail(f"{error.strerror or error}{where}")
+
+  app.run(guarded, flags_parser=parse)
+  raise AssertionError("app.run does not return")
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+  """Ends the process with one sentence on standard error."""
+  print(f"error: {message}", file=sys.stderr)
+  sys.exit(code)
+
+
+def say(message: str) -> None:
+  """One line for people, on standard error."""
+  print(message, file=sys.stderr, flush=True)

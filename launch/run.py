@@ -1,0 +1,156 @@
+"""One run of an experiment, as a process: watched, stopped, tried again."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+TRIES = 4  # at a run that crashes; each goes on from the last checkpoint
+BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
+PAUSE = 0.05  # seconds between two looks at a run
+GRACE = 60.0  # seconds that a run has to save and end
+
+
+class Outcome(NamedTuple):
+  """How a run ended.
+
+  Attributes:
+    output: the object that it printed last, if it did.
+    error: why it could not be run to an end, in a sentence; None if it could.
+  """
+
+  output: Any
+  error: str | None
+
+
+def command(module: str, flags: dict[str, str]) -> list[str]:
+  """The command line of an experiment."""
+  return [sys.executable, "-m", module, *(f"--{k}={v}" for k, v in flags.items())]
+
+
+def follow(
+  command: Sequence[str], log: Path, stop: Callable[[], bool]
+) -> Outcome | None:
+  """Runs a command to its end, again where it crashes.
+
+  Args:
+    command: of a run that resumes where it was, and prints an object at its end.
+    log: a file, to which its output is appended.
+    stop: asked all the time; true ends the run with a checkpoint.
+
+  Returns:
+    How it ended; None if it was stopped.
+  """
+  code = 0
+  for tries in range(TRIES):
+    if stop() or not _wait(2.0**tries - 1, stop):
+      return None
+    code, output, stopped = _once(command, log, stop)
+    ended = _last_object(output)
+    if stopped:  # it may have come to its end by itself just then
+      done = isinstance(ended, dict) and ended.get("finished")
+      return Outcome(ended, None) if done else None
+    if code == 0:
+      return Outcome(ended, None)
+    if code == BAD_INPUT:
+      return Outcome(None, _sentence(log))
+  how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+  return Outcome(None, f"{how}, {TRIES} times: {_sentence(log)}, see {log}")
+
+
+def _once(
+  command: Sequence[str], log: Path, stop: Callable[[], bool]
+) -> tuple[int, str, bool]:
+  """Exit code, standard output, and whether it was asked to stop."""
+  tethered = [sys.executable, "-m", "launch.tether", *command]
+  with tempfile.TemporaryFile() as output, open(log, "ab") as errors:
+    child = subprocess.Popen(
+      tethered, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+    )
+    stopped = False
+    try:
+      while child.poll() is None:
+        if not stopped and stop():
+          child.terminate()
+          stopped, deadline = True, time.monotonic() + GRACE
+        if stopped and time.monotonic() > deadline:
+          child.kill()
+        time.sleep(PAUSE)
+    finally:
+      child.kill()  # unless it has ended
+      child.wait()
+    text = _read(output)
+    errors.write(text.encode())
+  return child.returncode, text, stopped
+
+
+def _wait(seconds: float, stop: Callable[[], bool]) -> bool:
+  """Waits; false if it was cut short."""
+  deadline = time.monotonic() + seconds
+  while time.monotonic() < deadline:
+    if stop():
+      return False
+    time.sleep(PAUSE)
+  return True
+
+
+def _read(file: IO[bytes]) -> str:
+  file.seek(0)
+  return file.read().decode("utf-8", "replace")
+
+
+def _last_object(text: str) -> Any:
+  lines = text.strip().splitlines()
+  with contextlib.suppress(ValueError):
+    return json.loads(lines[-1]) if lines else None
+  return None
+
+
+def _sentence(log: Path) -> str:
+  """The last line of a log, which is what an experiment says of its end."""
+  with open(log, "rb") as file:
+    file.seek(max(os.path.getsize(log) - 4096, 0))
+    lines = file.read().decode("utf-8", "replace").strip().splitlines()
+  return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+
+
+class Tail:
+  """The evaluations in a `metrics.jsonl` that is being written.
+
+  Args:
+    path: the file, which need not be there yet.
+    name: of the number that is followed.
+  """
+
+  def __init__(self, path: Path, name: str):
+    self._path, self._name = path, name
+    self._file = self._offset = self._count = 0
+
+  def new(self) -> list[tuple[int, float]]:
+    """Those since the last call: which evaluation, from 1, and its number.
+
+    A run that resumes writes the file anew: its evaluations come again.
+    """
+    try:
+      with open(self._path, "rb") as file:
+        if (inode := os.fstat(file.fileno()).st_ino) != self._file:
+          self._file, self._offset, self._count = inode, 0, 0
+        file.seek(self._offset)
+        whole = file.read().rpartition(b"\n")[0]
+    except FileNotFoundError:
+      return []
+    self._offset += len(whole) + bool(whole)
+    values = []
+    for line in whole.splitlines():
+      with contextlib.suppress(ValueError, AttributeError):
+        value = json.loads(line).get(self._name)
+        if isinstance(value, int | float):
+          self._count += 1
+          values.append((self._count, float(value)))
+    return values

@@ -1,0 +1,292 @@
+"""The trials of a sweep and who works on them: the one file that names Optuna.
+
+A slot is a place in the plan: a point of the grid, or the n-th draw of a search. It is
+filled with a waiting trial; a worker claims that, and tells how it ended. What is taken
+from a dead worker leaves its slot empty, to be filled again with the same parameters.
+"""
+
+import contextlib
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.storages import get_storage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from launch.plan import Folder, Plan
+from launch.space import Range, Values
+from unroll.errors import BadInput
+
+ATTEMPTS = 5  # at a slot whose workers die, before it counts as failed
+STUDY = "study.db"
+SLOT, WORKER, ERROR, OUTCOMES = "slot", "worker", "error", "runs"
+
+SEARCHES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2", "hyperband")
+_STATES = {
+  TrialState.WAITING: "waiting",
+  TrialState.RUNNING: "running",
+  TrialState.COMPLETE: "complete",
+  TrialState.PRUNED: "pruned",
+  TrialState.FAIL: "failed",
+}
+
+logging.getLogger("optuna").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+class Claim(NamedTuple):
+  """A trial that a worker has to itself.
+
+  Attributes:
+    slot: its place in the plan.
+    values: its flags.
+    trial: Optuna's.
+  """
+
+  slot: int
+  values: Values
+  trial: optuna.Trial
+
+
+class Study:
+  """The trials of a plan, shared by everybody who opens it.
+
+  Args:
+    plan: what is to be tried.
+    folder: where the storage is, unless the plan says otherwise.
+
+  Raises:
+    BadInput: if the storage cannot be opened.
+  """
+
+  def __init__(self, plan: Plan, folder: Folder):
+    self.plan = plan
+    self._folder = folder
+    try:
+      self._storage = _storage(plan.storage or f"sqlite:///{folder.path / STUDY}")
+      self._study = optuna.create_study(
+        storage=self._storage,
+        study_name=plan.study,
+        directions=["maximize" if most else "minimize" for most in plan.maximize],
+        load_if_exists=True,
+        pruner=_pruner(plan),
+      )
+    except Exception as error:  # of SQLAlchemy, of a driver, or of the system
+      reason = str(error).strip().splitlines()[0]
+      raise BadInput(
+        f"--storage={plan.storage or STUDY} cannot be opened ({reason}): give a "
+        "journal file, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+      ) from None
+    self._id = self._storage.get_study_id_from_name(plan.study)
+
+  def fill(self) -> None:
+    """Gives every empty slot a waiting trial; for the driver alone."""
+    last = {trial.user_attrs[SLOT]: trial for trial in self._trials()}
+    for slot in range(self.plan.trials):
+      trial = last.get(slot)
+      if trial is None:
+        point = self.plan.points[slot] if self.plan.points else {}
+        self._study.enqueue_trial(dict(point), {SLOT: slot})
+      elif trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
+        fixed = trial.system_attrs.get("fixed_params", {})
+        self._study.enqueue_trial({**fixed, **trial.params}, {SLOT: slot})
+
+  def claim(self, worker: str, most: int = 1) -> list[Claim]:
+    """Takes waiting trials: one, and others that may run in its process.
+
+    Args:
+      worker: who takes them.
+      most: how many.
+    """
+    claims: list[Claim] = []
+    with self._alone():
+      for frozen in self._trials((TrialState.WAITING,)):
+        if len(claims) == most:
+          break
+        fixed = frozen.system_attrs.get("fixed_params", {})
+        if claims and not self._alike(fixed, claims[0].values):
+          continue
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+          number = frozen._trial_id
+          if self._storage.set_trial_state_values(number, TrialState.RUNNING):
+            # First of all, so that it is freed when the worker dies.
+            self._storage.set_trial_user_attr(number, WORKER, worker)
+            claims.append(self._drawn(frozen, fixed))
+    return claims
+
+  def _drawn(self, frozen: FrozenTrial, fixed: Values) -> Claim:
+    slot = frozen.user_attrs[SLOT]
+    # Its own generator for each slot: a draw does not depend on who makes it.
+    digest = hashlib.blake2b(f"{self.plan.seeds} {slot}".encode(), digest_size=4)
+    self._study.sampler = _sampler(self.plan, int.from_bytes(digest.digest()))
+    trial = optuna.Trial(self._study, frozen._trial_id)
+    values = {}
+    for name, domain in self.plan.space.items():
+      if isinstance(domain, Range):
+        low, high = domain.low, domain.high
+        if domain.whole:
+          number: float = trial.suggest_int(name, int(low), int(high), log=domain.log)
+        else:
+          number = trial.suggest_float(name, low, high, log=domain.log)
+        values[name] = domain.text(number)
+      elif name in fixed or not self.plan.points:
+        values[name] = trial.suggest_categorical(name, domain.values)
+    return Claim(slot, values, trial)
+
+  def _alike(self, values: Values, others: Values) -> bool:
+    """Whether two trials differ in flags alone that may differ in one process."""
+    names = (values.keys() | others.keys()) - set(self.plan.together)
+    # What a search is still to draw may be anything.
+    drawn = names - values.keys() if not self.plan.points else set()
+    return not drawn and all(values.get(name) == others.get(name) for name in names)
+
+  def mine(self, claim: Claim) -> bool:
+    """Whether a claim still stands: it was not taken away as a dead worker's."""
+    return self._storage.get_trial(claim.trial._trial_id).state == TrialState.RUNNING
+
+  def report(self, claim: Claim, value: float, evaluation: int) -> bool:
+    """Notes an evaluation's number, counted from 1; true if the trial is to stop."""
+    with warnings.catch_warnings(action="ignore"):  # one that is known already
+      claim.trial.report(value, evaluation)
+    return claim.trial.should_prune()
+
+  def complete(self, claim: Claim, values: Sequence[float], runs: Any) -> None:
+    """A trial has run to its end."""
+    self._tell(claim, TrialState.COMPLETE, runs, values=list(values))
+
+  def pruned(self, claim: Claim, runs: Any) -> None:
+    """A trial was stopped because others do better."""
+    self._tell(claim, TrialState.PRUNED, runs)
+
+  def failed(self, claim: Claim, error: str, runs: Any) -> None:
+    """A trial cannot be run to its end, for a reason."""
+    claim.trial.set_user_attr(ERROR, error)
+    self._tell(claim, TrialState.FAIL, runs)
+
+  def release(self, claim: Claim) -> None:
+    """A trial goes back, to be taken up by another worker."""
+    self._study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True)
+
+  def free(self, dead: Iterable[str | None]) -> None:
+    """Takes the trials of dead workers away; for the driver alone."""
+    gone = set(dead)
+    trials = self._trials()
+    for trial in trials:
+      if trial.state != TrialState.RUNNING or trial.user_attrs.get(WORKER) not in gone:
+        continue
+      tries = sum(t.user_attrs[SLOT] == trial.user_attrs[SLOT] for t in trials)
+      with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        if tries >= ATTEMPTS:
+          reason = f"its worker died, {tries} times: see the logs of the workers"
+          self._storage.set_trial_user_attr(trial._trial_id, ERROR, reason)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+  def workers(self) -> set[str | None]:
+    """Who has trials; None is someone who died in taking one."""
+    running = self._trials((TrialState.RUNNING,))
+    return {trial.user_attrs.get(WORKER) for trial in running}
+
+  def records(self) -> list[dict[str, Any]]:
+    """The trials as `trials.json` has them, slot by slot."""
+    slots: dict[int, list[FrozenTrial]] = {n: [] for n in range(self.plan.trials)}
+    for trial in self._trials():
+      slots[trial.user_attrs[SLOT]].append(trial)
+    return [self._record(slot, trials) for slot, trials in slots.items()]
+
+  def importance(self) -> dict[str, float]:
+    """How much of the objective each flag decides, adding up to 1; empty if unknown.
+
+    PED-ANOVA (Watanabe, Bansal & Hutter 2023): what sets the better trials apart.
+    """
+    finished = self._trials((TrialState.COMPLETE,))
+    if len(finished) < 4 or not self.plan.space:
+      return {}
+    sign = -1 if self.plan.maximize[0] else 1
+    try:
+      with warnings.catch_warnings(action="ignore"):  # that it looks for low values
+        return optuna.importance.get_param_importances(
+          self._study,
+          evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
+          target=lambda trial: sign * trial.values[0],
+        )
+    except (ValueError, RuntimeError):  # no flag that all the trials share
+      return {}
+
+  def _record(self, slot: int, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
+    last = trials[-1] if trials else None
+    state = "waiting" if last is None else _STATES[last.state]
+    attributes = last.user_attrs if last else {}
+    if state == "failed" and ERROR not in attributes:
+      state = "waiting"  # to be filled again
+    spent = last.duration.total_seconds() if last and last.duration else None
+    params = last.params if last and last.params else {}
+    point = self.plan.points[slot] if self.plan.points else {}
+    return {
+      "slot": slot,
+      "state": state,
+      "attempts": len(trials),
+      "params": {name: _number(value) for name, value in {**point, **params}.items()},
+      "values": list(last.values or ()) if last else [],
+      "seconds": spent,
+      "error": attributes.get(ERROR),
+      "runs": attributes.get(OUTCOMES, []),
+    }
+
+  def _tell(self, claim: Claim, state: TrialState, runs: Any, **values: Any) -> None:
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+      claim.trial.set_user_attr(OUTCOMES, runs)
+      self._study.tell(claim.trial, state=state, skip_if_finished=True, **values)
+
+  def _trials(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+    return self._storage.get_all_trials(self._id, deepcopy=False, states=states)
+
+  def _alone(self) -> contextlib.AbstractContextManager[object]:
+    """SQLite does not lock the row that it reads: two would take the same trial."""
+    if self.plan.storage and not self.plan.storage.startswith("sqlite"):
+      return contextlib.nullcontext()
+    return self._folder.locked("claim", wait=True)
+
+
+def _storage(where: str) -> optuna.storages.BaseStorage:
+  if "://" not in where:
+    return optuna.storages.JournalStorage(JournalFileBackend(where))
+  options = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
+  return get_storage(optuna.storages.RDBStorage(where, engine_kwargs=options))
+
+
+def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
+  samplers = optuna.samplers
+  match plan.search:
+    case "gp":
+      return samplers.GPSampler(seed=seed, deterministic_objective=False)
+    case "cmaes":
+      return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    case "nsga2":
+      # A generation of 50, as by default, is random search for most sweeps.
+      generation = min(50, max(4, plan.trials // 5))
+      return samplers.NSGAIISampler(population_size=generation, seed=seed)
+    case "tpe" | "hyperband":
+      return samplers.TPESampler(
+        multivariate=True, group=True, constant_liar=True, seed=seed
+      )
+  return samplers.RandomSampler(seed=seed)
+
+
+def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
+  if plan.search == "hyperband":
+    return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
+  if plan.prune:
+    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+  return optuna.pruners.NopPruner()
+
+
+def _number(text: Any) -> Any:
+  """A text as the number that it says, if it says one."""
+  for kind in (int, float):
+    with contextlib.suppress(ValueError, TypeError):
+      return kind(text) if isinstance(text, str) else text
+  return text
