@@ -61,20 +61,24 @@ class Slurm:
   """The Slurm cluster of this machine, whose nodes share its folders and its Python.
 
   Args:
-    cpus: that each process takes.
-    **options: of sbatch, by their long names: `partition`, `time`, `account`, `gres`.
+    options: of sbatch, by their long names, as in `partition=main,time=60,gres=gpu:1`.
+    cores: that each process takes.
 
   Raises:
-    BadInput: if there is no Slurm here.
+    BadInput: if there is no Slurm here, or an option has no value.
   """
 
-  def __init__(self, cpus: int | str = 1, **options: str):
+  def __init__(self, options: str = "", cores: int = 1):
+    pairs = [option.partition("=") for option in options.split(",") if option]
+    if bare := [name for name, _, value in pairs if not value]:
+      raise BadInput(f"--slurm: {bare[0]} has no value: write {bare[0]}=VALUE")
     try:
       subprocess.run(["squeue", "--version"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
       raise BadInput(
         "--on=slurm found no squeue here: run it where sbatch works, or --on=local"
       ) from None
+    self._options = {name: value for name, _, value in pairs}
     self._cores = cores
     self._queue, self._jobs = Queue(), set[str]()
 
