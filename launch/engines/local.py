@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launch import tether
 
-GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+GRACE = 70.0  # seconds between SIGTERM and SIGKILL: a run that saves may take 60
 
 
 class LocalProcess:

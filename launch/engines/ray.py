@@ -4,6 +4,7 @@ A task keeps its command as a child on the node where Ray places it. A command w
 node dies is started again on another one: what it does must bear that.
 """
 
+import logging
 import os
 import secrets
 import signal
@@ -64,7 +65,7 @@ class Ray:
         address or "local",
         include_dashboard=None if address else False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
       )
     except (ConnectionError, RayError, ValueError) as error:
       reason = str(error).partition("\n")[0]

@@ -183,7 +183,7 @@ def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -
     named_engine("local", slurm="time=5")
   with pytest.raises(BadInput, match="partition has no value"):
     named_engine("slurm", slurm="partition")
-  with pytest.raises(BadInput, match="sbatch refused the job: .*partition"):
+  with pytest.raises(BadInput, match=r"sbatch refused the job: .*partition"):
     named_engine("slurm", slurm="partition=moon").start(["true"], tmp_path / "log")
   monkeypatch.setenv("PATH", "")
   with pytest.raises(BadInput, match="no squeue here"):

@@ -191,7 +191,7 @@ def postgresql() -> Iterator[str]:
     yield f"postgresql+psycopg://unroll@/postgres?host={folder}"
 
 
-NODE = {"num_cpus": 1}  # of Ray
+NODE: dict[str, Any] = {"num_cpus": 1}  # of Ray
 
 
 class Raylets:
