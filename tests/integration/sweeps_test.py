@@ -150,7 +150,7 @@ def test_a_real_experiment_is_swept(on: str, request, start) -> None:
     where.append(f"--address={cluster.address}")
   else:
     request.getfixturevalue("slurm")
-  small = ["--hidden=8", "--steps=4", "--batch_size=4", "--truncation=tbptt:8"]
+  small = ["--hidden=8", "--steps=4", "--batch=4", "--truncation=tbptt:8"]
   sweep = start("experiments.charlm", "--cell=rnn,gru", *small, *where, "--workers=2")
   result = sweep.result()
   assert [trial["state"] for trial in result["trials"]] == ["complete"] * 2
