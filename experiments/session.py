@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+import shlex
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
+from unroll.report.page import page
 from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
 from unroll.train import (
@@ -100,6 +102,7 @@ def train(
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
+  page(path, command=_command(experiment), summary=summary)
   if FLAGS.json:
     print(json.dumps(summary))
 
@@ -300,6 +303,15 @@ def _budget(source: Source) -> loop.Budget:
     limits.append(round(epochs * len(source)))
   seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
   return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
+
+
+def _command(experiment: str) -> str:
+  """The command that repeats a run: the flags given, but where to and how to print."""
+  given = [flag for flag in map(FLAGS.__getitem__, FLAGS) if flag.present]
+  texts = [
+    f.serialize() for f in given if f.name not in ("workdir", "overwrite", "json")
+  ]
+  return shlex.join(["python", "-m", f"experiments.{experiment}", *texts])
 
 
 def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:

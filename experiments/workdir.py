@@ -21,8 +21,9 @@ CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (
   *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt"),
+  "report.html",
   # What a killed run may leave of them.
-  *("config.partial", "vocab.partial", "metrics.tmp"),
+  *("config.partial", "vocab.partial", "report.partial", "metrics.tmp"),
 )
 EVENTS = "events.out.tfevents.*"
 

@@ -17,7 +17,9 @@ from launch import page
 def main() -> None:
   """Writes the page; bad input ends in one sentence and exit code 2."""
   parser = argparse.ArgumentParser(prog="python -m launch.report", allow_abbrev=False)
-  parser.add_argument("sweep", type=Path, metavar="SWEEP_DIR", help="the sweep's folder")
+  parser.add_argument(
+    "sweep", type=Path, metavar="SWEEP_DIR", help="the sweep's folder"
+  )
   parser.add_argument("--out", type=Path, help="the page; SWEEP_DIR/report.html")
   arguments = parser.parse_args()
   try:

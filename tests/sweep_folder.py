@@ -1,6 +1,6 @@
 """Sweep folders as a sweep leaves them, made without one: for tests of what shows them.
 
-  python -m tests.sweep_folder grid FOLDER      (or: random FOLDER [TRIALS])
+python -m tests.sweep_folder grid FOLDER      (or: random FOLDER [TRIALS])
 """
 
 import itertools
@@ -56,7 +56,10 @@ def drawn(sweep: Path, trials: int = 200, *, steps: int = 200) -> Path:
     _train(sweep, trial, seeds=1, steps=steps)
     made.append(trial)
   importance = dict(
-    zip(("learning_rate", "dropout", "truncation", "clip_norm", "cell"), (0.71, 0.14, 0.09, 0.055, 0.005))
+    zip(
+      ("learning_rate", "dropout", "truncation", "clip_norm", "cell"),
+      (0.71, 0.14, 0.09, 0.055, 0.005),
+    )
   )
   return _write(sweep, made, "random", importance, 1)
 
@@ -86,7 +89,9 @@ def _train(sweep: Path, trial: Trial, *, seeds: int, steps: int) -> None:
   params = trial["params"]
   cell, hidden = params["cell"], params.get("hidden", 64)
   rate, clip = params.get("learning_rate", 2e-3), params["clip_norm"]
-  floor = FLOOR[cell] - 0.16 * math.log2(hidden / 64) + 0.05 * math.log10(clip / 0.7) ** 2
+  floor = (
+    FLOOR[cell] - 0.16 * math.log2(hidden / 64) + 0.05 * math.log10(clip / 0.7) ** 2
+  )
   floor += 0.35 * abs(math.log10(rate / 3e-3)) ** 1.7
   floor += 0.9 * (params.get("dropout", 0.1) - 0.1) ** 2
   floor += {"tbptt:16": 0.12, "full": 0.02}.get(params.get("truncation", ""), 0)
@@ -102,7 +107,9 @@ def _train(sweep: Path, trial: Trial, *, seeds: int, steps: int) -> None:
     records: list[dict[str, Any]] = [{"step": 10, "start_seconds": 1.5}]
     last = int(steps * share)
     for step in range(1, last + 1):
-      loss = level + (5.2 - level) / (1 + step / (25 * GATES[cell])) + chance.gauss(0, 0.06)
+      loss = (
+        level + (5.2 - level) / (1 + step / (25 * GATES[cell])) + chance.gauss(0, 0.06)
+      )
       broken = trial["state"] == "failed" and step > last - 20
       norm = chance.lognormvariate(-0.7 - 0.3 * GATES[cell] / 4, 0.4)
       loss_ = None if broken else loss * math.log(2)
@@ -136,7 +143,11 @@ def _train(sweep: Path, trial: Trial, *, seeds: int, steps: int) -> None:
 
 
 def _write(
-  sweep: Path, trials: list[Trial], search: str, importance: dict[str, float], seeds: int
+  sweep: Path,
+  trials: list[Trial],
+  search: str,
+  importance: dict[str, float],
+  seeds: int,
 ) -> Path:
   best = min((t for t in trials if t["values"]), key=lambda t: t["values"][0])
   flags = {"layers": "1", "steps": "600", "batch": "32", "corpus": "pydoc"}
@@ -152,7 +163,10 @@ def _write(
     "finished": all(t["state"] not in ("waiting", "running") for t in trials),
     "trials": trials,
     "importance": importance,
-    "chosen": {"slot": best["slot"], "test": {"test/bits_per_char": best["values"][0] + 0.03}},
+    "chosen": {
+      "slot": best["slot"],
+      "test": {"test/bits_per_char": best["values"][0] + 0.03},
+    },
   }
   (sweep / "sweep.json").write_text(json.dumps({"experiment": "experiments.charlm"}))
   (sweep / "trials.json").write_text(json.dumps(listed))

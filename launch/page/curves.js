@@ -97,7 +97,7 @@ function drawCurves(holder, entries, all) {
   };
   const line = (trial, of) => {
     const found = points(trial), real = found.filter(Boolean);
-    const mark = real.length && real.length <= 12;
+    const mark = real.length === 1 || (real.length <= 12 && of["stroke-width"] > 1);
     const marks = mark ? real.map(([cx, cy]) => shape("circle", { cx, cy, r: 2.6, fill: of.stroke })) : [];
     return shape("g", { "data-slot": trial.slot, class: of.class },
       shape("path", { d: path(found), fill: "none", ...of }), ...marks);

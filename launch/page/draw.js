@@ -48,19 +48,22 @@ function short(x) {
 function duration(seconds) {
   if (!finite(seconds)) return "–";
   if (seconds < 100) return `${Number(seconds.toPrecision(3))} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 100 ? `${minutes} min` : `${Number((minutes / 60).toPrecision(3))} h`;
+  const of = (big, small) => `${Math.floor(seconds / big)} ${small}`;
+  const rest = (unit, name) => `${Math.floor(seconds / unit) % 60} ${name}`;
+  return seconds < 3600 ? `${of(60, "min")} ${rest(1, "s")}` : `${of(3600, "h")} ${rest(60, "min")}`;
 }
 
-function spread(mean, deviation) {
-  if (!finite(deviation)) return number(mean);
-  const digits = clamp(1 - Math.floor(Math.log10(deviation || 1e-3)), 0, 6);
+// As many digits as the deviation has meaning for: two, or those of a whole column.
+const meant = (deviation) => clamp(1 - Math.floor(Math.log10(deviation || 1e-3)), 0, 6);
+function spread(mean, deviation, digits = meant(deviation)) {
+  if (!finite(mean)) return "–";
+  if (!finite(deviation)) return mean >= 0.001 && mean < 1000 ? mean.toPrecision(4) : number(mean);
   return `${mean.toFixed(digits)} ± ${deviation.toFixed(digits)}`;
 }
 
 const pen = document.createElement("canvas").getContext("2d");
 function textWidth(text) {
-  pen.font = "12px system-ui, sans-serif";
+  pen.font = "600 12.5px system-ui, sans-serif"; // the widest that pictures use
   return pen.measureText(text).width;
 }
 
@@ -137,7 +140,7 @@ function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
     );
   }
   let end = -Infinity; // of the label before
-  for (const tick of x.ticks(Math.round((right - left) / 84))) {
+  for (const tick of x.ticks(Math.round((right - left) / 64))) {
     const text = short(tick), half = textWidth(text) / 2;
     svg.append(
       shape("line", { class: "tick", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }),

@@ -40,7 +40,9 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
   objectives = [str(name) for name in listed.get("objective") or ["objective"]]
   directions = (listed.get("directions") or []) + ["minimize"] * len(objectives)
   trials = [_trial(trial, objectives, sweep, out) for trial in listed["trials"]]
-  ranked = [t for t in trials if t["state"] == "complete" and t["values"][0] is not None]
+  ranked = [
+    t for t in trials if t["state"] == "complete" and t["values"][0] is not None
+  ]
   sign = 1 if directions[0] == "minimize" else -1
   ranked.sort(key=lambda trial: sign * trial["values"][0])
   return _plain(
@@ -52,7 +54,9 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
       "search": listed.get("search", ""),
       "command": _without_password(str(listed.get("command", ""))),
       "finished": bool(listed.get("finished")),
-      "names": list(dict.fromkeys(name for trial in trials for name in trial["params"])),
+      "names": list(
+        dict.fromkeys(name for trial in trials for name in trial["params"])
+      ),
       "trials": [{k: v for k, v in t.items() if k != "folders"} for t in trials],
       "curves": _curves(trials, objectives),
       "importance": listed.get("importance") or {},
@@ -71,7 +75,9 @@ def _listed(sweep: Path) -> dict[str, Any]:
   except FileNotFoundError:
     if (sweep / "config.json").exists():
       page = sweep / "report.html"
-      raise NoSweep(f"{sweep} is a single run: training wrote its page, {page}") from None
+      raise NoSweep(
+        f"{sweep} is a single run: training wrote its page, {page}"
+      ) from None
     raise NoSweep(
       f"{sweep} holds no {TRIALS}: give the folder of a sweep that has been started"
     ) from None

@@ -50,8 +50,8 @@ function heat(holder) {
 // A flag's values, or bins of them, as an axis of cells.
 function cells(name) {
   if (numeric(name)) return edges(name);
-  const values = distinct(name);
-  return { labels: values.map(shown), of: (x) => values.indexOf(x) };
+  const values = distinct(name), labels = values.map(shown);
+  return { labels, middles: labels, of: (x) => values.indexOf(x) };
 }
 
 function drawHeat(holder, trials) {
@@ -65,18 +65,18 @@ function drawHeat(holder, trials) {
   const mean = (some) => some.reduce((sum, t) => sum + value(t), 0) / some.length;
   const range = limits([...found.values()].map(mean)), bad = badness(range);
   const R = rows.labels.length, C = columns.labels.length;
-  const left = Math.min(Math.max(...rows.labels.map(textWidth)) + 12, holder.clientWidth * 0.34);
+  const left = Math.min(Math.max(...rows.middles.map(textWidth)) + 12, holder.clientWidth * 0.34);
   const cell = Math.min((Math.max(holder.clientWidth, 240) - left) / C, 150);
   const tall = clamp(cell * 0.62, 26, 52);
-  const turned = columns.labels.some((text) => textWidth(text) > cell - 6);
-  const longest = Math.max(...columns.labels.map(textWidth));
+  const turned = columns.middles.some((text) => textWidth(text) > cell - 6);
+  const longest = Math.max(...columns.middles.map(textWidth));
   const foot = turned ? Math.min(longest, 90) * 0.75 + 18 : 22;
   const top = 24, bottom = top + R * tall;
   const { svg, width } = canvas(holder, bottom + foot + 66, `Heat map of ${pair.rows} and ${pair.columns}`);
   svg.append(shape("text", { x: 0, y: 12, class: "title" }, pair.rows));
-  rows.labels.forEach((text, i) => svg.append(shape("text", {
+  rows.middles.forEach((text, i) => svg.append(shape("text", {
     x: left - 8, y: bottom - (i + 0.5) * tall + 4, "text-anchor": "end" }, fit(text, left - 10))));
-  columns.labels.forEach((text, i) => {
+  columns.middles.forEach((text, i) => {
     const x = left + (i + 0.5) * cell;
     const turn = { transform: `translate(${x + 4},${bottom + 14}) rotate(-40)`, "text-anchor": "end" };
     const plain = { x, y: bottom + 17, "text-anchor": "middle" };
@@ -119,7 +119,8 @@ function colourBar(svg, [low, high], left, right, y) {
     const x = low + ((high - low) * (i + 0.5)) / n;
     svg.append(shape("rect", { x: left + i * wide, y, width: wide + 0.5, height: 8, fill: rgb(heatOf(bad(x))) }));
   }
-  const goal = fit(`${goalName()} (${lower() ? "lower" : "higher"} is better)`, right - left - 110);
+  const better = `${lower() ? "lower" : "higher"} is better`, long = `${goalName()}, ${better}`;
+  const goal = textWidth(long) < right - left - 110 ? long : better;
   svg.append(
     shape("text", { x: left, y: y + 23 }, number(low)),
     shape("text", { x: (left + right) / 2, y: y + 23, "text-anchor": "middle", class: "title" }, goal),

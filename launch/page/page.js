@@ -37,9 +37,9 @@ function chosen(holder) {
   holder.replaceChildren(
     node("h2", {}, `Chosen: trial ${trial.slot}`),
     node("p", { class: "flags" }, ...Object.entries(trial.params).map(([name, x]) =>
-      node("code", {}, `--${name}=${x}`))),
+      node("code", { title: `--${name}=${x}` }, `--${name}=${number(x)}`))),
     node("div", { class: "figures" },
-      ...DATA.objectives.map((name, i) => figure(name, spread(trial.values[i], trial.deviations[i]))),
+      ...DATA.objectives.map((name, i) => figure(name, score(trial, i))),
       ...tests,
       ...(finite(trial.parameters) ? [figure("parameters", number(trial.parameters))] : []),
       ...(finite(trial.speed) ? [figure("tokens/s", number(trial.speed))] : []),

@@ -16,11 +16,9 @@ function parallel(holder) {
   const place = upright ? uprightAxes(width, height, axes) : lyingAxes(width, axes);
   const bad = badness(range);
   const group = shape("g");
-  const drawn = trials.map((trial) => {
-    const points = axes.map((axis, i) => {
-      const at = axis.of(trial);
-      return at === null ? null : place.point(i, at);
-    });
+  const fans = axes.map((axis) => fanned(axis, trials));
+  const drawn = trials.map((trial, nth) => {
+    const points = fans.map((at, i) => (at[nth] === null ? null : place.point(i, at[nth])));
     group.append(shape("path", {
       "data-slot": trial.slot, class: "strand", fill: "none", d: bend(points, upright),
       stroke: rgb(heatOf(bad(value(trial)))), "stroke-width": trials.length > 100 ? 1 : 1.6,
@@ -40,27 +38,39 @@ function parallel(holder) {
   });
 }
 
-// Where a trial crosses an axis, from 0 to 1, and the ticks.
+// Where a trial crosses an axis, from 0 to 1, and the ticks. Words, and numbers of which
+// there are few, are places at equal distances; `room` is what each place has.
 function flagAxis(name, trials) {
-  const values = distinct(name, trials);
-  if (!values.every(finite) || values.length <= 1) {
-    const at = (i) => (values.length > 1 ? 0.06 + (0.88 * i) / (values.length - 1) : 0.5);
-    const of = (t) => (t.params[name] == null ? null : at(values.indexOf(t.params[name])));
-    return { name, of, ticks: () => values.map((v, i) => [at(i), shown(v)]) };
+  const values = distinct(name, trials), n = values.length;
+  const known = (place) => (t) => (t.params[name] == null ? null : place(t.params[name]));
+  if (!values.every(finite) || n <= 8) {
+    const at = (i) => (i + 0.5) / n;
+    const ticks = () => values.map((v, i) => [at(i), shown(v)]);
+    return { name, of: known((v) => at(values.indexOf(v))), ticks, room: 0.55 / n };
   }
-  const log = wide(values), low = values[0], high = values[values.length - 1];
-  const to = scale([low, high], [0, 1], log);
-  const ticks = (count) =>
-    (values.length <= 6 ? values : to.ticks(count)).map((v) => [to(v), number(v, 3)]);
-  return { name, of: (t) => (t.params[name] == null ? null : to(t.params[name])), ticks };
+  const to = scale([values[0], values[n - 1]], [0, 1], wide(values));
+  const ticks = (count) => to.ticks(count).map((v) => [to(v), number(v, 3)]);
+  return { name, of: known(to), ticks };
+}
+
+// Trials that share a place lie side by side in it, in their order.
+function fanned(axis, trials) {
+  const at = trials.map(axis.of);
+  if (!axis.room) return at;
+  const all = new Map(), met = new Map();
+  for (const place of at) all.set(place, (all.get(place) ?? 0) + 1);
+  return at.map((place) => {
+    if (place === null) return null;
+    const nth = met.get(place) ?? 0, n = all.get(place);
+    met.set(place, nth + 1);
+    return place + Math.min(axis.room, 0.018 * n) * ((nth + 0.5) / n - 0.5);
+  });
 }
 
 function goalAxis(trials, [low, high]) {
   const to = scale([low, high], [0, 1], false);
-  const over = trials.some((t) => value(t) > high || value(t) < low);
   return {
     name: goalName(), goal: true, of: (t) => clamp(to(value(t)), 0, 1),
-    note: over ? "the worst end here" : "",
     ticks: (count) => to.ticks(count).map((v) => [to(v), number(v)]),
   };
 }
@@ -69,21 +79,26 @@ function uprightAxes(width, height, axes) {
   const top = 44, bottom = height - 14;
   const room = axes[0].ticks(7).map(([, text]) => textWidth(text));
   const left = Math.max(...room, textWidth(axes[0].name) / 2) + 12;
-  const right = width - Math.max(textWidth(axes[axes.length - 1].name) / 2, 50) - 4;
+  const right = width - 58;
   const x = (i) => left + ((right - left) * i) / Math.max(axes.length - 1, 1);
   const y = (t) => bottom - t * (bottom - top);
   const gap = (right - left) / Math.max(axes.length - 1, 1);
   const axis = (svg, { name, ticks, goal }, i) => {
     const last = i === axes.length - 1;
-    const title = { x: x(i), y: 16, "text-anchor": "middle", class: goal ? "title strong" : "title" };
+    const title = {
+      x: last ? width : x(i), y: 16, class: goal ? "title strong" : "title",
+      "text-anchor": last ? "end" : "middle" };
     svg.append(
       shape("line", { class: "axis", x1: x(i), x2: x(i), y1: top - 6, y2: bottom + 6 }),
       shape("text", title, fit(name, gap)));
     for (const [t, text] of ticks(7)) {
-      const at = { x: x(i) + (last ? 8 : -8), y: y(t) + 4, "text-anchor": last ? "start" : "end", class: "halo" };
+      const at = { x: x(i) + (last ? 9 : -9), y: y(t) + 4, "text-anchor": last ? "start" : "end", class: "over" };
+      const short = fit(text, gap * 0.8), long = textWidth(short) + 6;
+      const box = { x: last ? x(i) + 6 : x(i) - 6 - long, y: y(t) - 9, width: long, height: 18 };
       svg.append(
         shape("line", { class: "axis", x1: x(i) - 3, x2: x(i) + 3, y1: y(t), y2: y(t) }),
-        shape("text", at, fit(text, gap * 0.8)));
+        shape("rect", { ...box, rx: 3, class: "veil" }),
+        shape("text", at, short));
     }
   };
   return { axis, point: (i, t) => [x(i), y(t)] };
@@ -94,7 +109,7 @@ function lyingAxes(width, axes) {
   const x = (t) => left + t * (right - left);
   const y = (i) => 34 + 64 * i;
   const axis = (svg, { name, ticks, goal }, i) => {
-    const title = { x: 0, y: y(i) - 10, class: goal ? "title strong halo" : "title halo" };
+    const title = { x: 0, y: y(i) - 10, class: goal ? "title strong over halo" : "title over halo" };
     svg.append(
       shape("line", { class: "axis", x1: left - 6, x2: right + 6, y1: y(i), y2: y(i) }),
       shape("text", title, name));
@@ -104,7 +119,7 @@ function lyingAxes(width, axes) {
       svg.append(shape("line", { class: "axis", x1: x(t), x2: x(t), y1: y(i) - 3, y2: y(i) + 3 }));
       if (at - half < end + 5) continue;
       end = at + half;
-      svg.append(shape("text", { x: at, y: y(i) + 17, "text-anchor": "middle", class: "halo" }, text));
+      svg.append(shape("text", { x: at, y: y(i) + 17, "text-anchor": "middle", class: "over halo" }, text));
     }
   };
   return { axis, point: (i, t) => [x(t), y(i)] };

@@ -1,7 +1,7 @@
 // The leaderboard: every trial, sorted by any column.
 
 const FEW = 30; // rows until more are asked for
-const board = { by: "rank", up: true, all: false };
+const board = { by: "rank", up: true, all: false, only: null };
 
 function columns() {
   const order = new Map(ranked().map((trial, i) => [trial.slot, i + 1]));
@@ -12,7 +12,7 @@ function columns() {
     ...DATA.objectives.map((name, i) => ({
       key: `value ${i}`, title: `${name} ${lower(i) ? "↓" : "↑"}`, number: true,
       of: (t) => t.values[i], class: several && i !== goal ? "" : "goal",
-      show: (t) => (finite(t.values[i]) ? spread(t.values[i], t.deviations[i]) : "–"),
+      show: (t) => score(t, i),
     })),
     ...DATA.names.map((name) => ({
       key: `flag ${name}`, title: name, of: (t) => t.params[name] ?? null,
@@ -52,13 +52,25 @@ function compare(a, b) {
   return board.up ? order : -order;
 }
 
+// The states that there are, to look at one alone.
+function filters(holder) {
+  const kinds = [null, ...STATES].map((state) => [
+    state, TRIALS.filter((t) => !state || t.state === state).length]);
+  const chips = kinds.filter(([, n]) => n).map(([state, n]) => {
+    const click = () => { board.only = state; leaderboard(holder); };
+    const of = { type: "button", class: "chip", "aria-pressed": board.only === state, click };
+    return node("button", of, `${number(n)} ${state ?? "trials"}`);
+  });
+  return node("div", { class: "legend" }, ...(chips.length > 2 ? chips : []));
+}
+
 const STATES = ["complete", "running", "pruned", "failed", "waiting"];
 
 function leaderboard(holder) {
   const shownColumns = columns();
   const by = shownColumns.find((column) => column.key === board.by) ?? shownColumns[0];
   const stage = (t) => STATES.indexOf(t.state);
-  const rows = [...TRIALS].sort(
+  const rows = TRIALS.filter((t) => !board.only || t.state === board.only).sort(
     (a, b) => compare(by.of(a), by.of(b)) || stage(a) - stage(b) || a.slot - b.slot);
   const heads = shownColumns.map((column) => {
     const sorted = column === by;
@@ -83,7 +95,7 @@ function leaderboard(holder) {
   const table = node("table", {}, node("thead", {}, node("tr", {}, ...heads)), body);
   const before = holder.querySelector(".scroll")?.scrollLeft ?? 0;
   const scroll = node("div", { class: "scroll", tabindex: 0 }, table);
-  holder.replaceChildren(scroll);
+  holder.replaceChildren(filters(holder), scroll);
   scroll.scrollLeft = before;
   if (!TRIALS.length) holder.replaceChildren(node("p", { class: "none" }, "No trial yet."));
   if (rows.length > FEW) {

@@ -27,9 +27,12 @@ const numeric = (name) => distinct(name).every(finite);
 const VARIED = DATA.names.filter((name) => distinct(name).length > 1);
 const NAMES = VARIED.length ? VARIED : DATA.names;
 
-// Spread over orders of magnitude: better seen on a logarithmic axis.
-const wide = (values) =>
-  values.length > 1 && Math.min(...values) > 0 && Math.max(...values) >= 20 * Math.min(...values);
+// Spread over orders of magnitude, most of them low: better seen on a logarithmic axis.
+function wide(values) {
+  const sorted = values.filter(finite).sort((a, b) => a - b);
+  const low = sorted[0], middle = sorted[sorted.length >> 1], high = sorted[sorted.length - 1];
+  return low > 0 && high >= 10 * low && middle < (low + high) / 3;
+}
 
 const shown = (x) => (x === true ? "true" : x === false ? "false" : number(x, 3));
 const named = (trial) =>
@@ -99,16 +102,15 @@ function groups(trials, by) {
 }
 
 // Few values of a number stay as they are; many are put into bins of equal width.
-function edges(name, most = 8) {
-  const values = distinct(name);
-  if (values.length <= most) {
-    return { labels: values.map(shown), of: (x) => values.indexOf(x) };
-  }
+function edges(name, most = 6) {
+  const values = distinct(name), labels = values.map(shown);
+  if (values.length <= 8) return { labels, middles: labels, of: (x) => values.indexOf(x) };
   const log = wide(values), t = log ? Math.log : (x) => x, back = log ? Math.exp : (x) => x;
   const low = t(values[0]), step = (t(values[values.length - 1]) - low) / most;
-  const at = (i) => number(back(low + i * step), 2);
+  const at = (i) => number(back(low + i * step), 2), bins = [...Array(most).keys()];
   return {
-    labels: Array.from({ length: most }, (_, i) => `${at(i)} – ${at(i + 1)}`),
+    labels: bins.map((i) => `${at(i)} – ${at(i + 1)}`),
+    middles: bins.map((i) => `~ ${at(i + 0.5)}`),
     of: (x) => (x == null ? -1 : clamp(Math.floor((t(x) - low) / step), 0, most - 1)),
   };
 }
@@ -129,4 +131,10 @@ function focus(slot, event, extra = []) {
   }
 }
 
-const facts = (trial) => [`${goalName()} ${spread(value(trial), trial.deviations[goal])}`];
+// Mean and deviation, with the digits that half of the trials deserve.
+const DIGITS = DATA.objectives.map((_, i) => {
+  const all = TRIALS.map((t) => t.deviations[i]).filter((d) => finite(d) && d > 0);
+  return all.length ? meant(all.sort((a, b) => a - b)[all.length >> 1]) : undefined;
+});
+const score = (t, i = goal) => spread(t.values[i], t.deviations[i], DIGITS[i]);
+const facts = (trial) => [`${goalName()} ${score(trial)}`];
