@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import shlex
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -102,7 +101,7 @@ def train(
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
-  page(path, command=_command(experiment), summary=summary)
+  page(path, command=workdir.command(experiment), summary=summary)
   if FLAGS.json:
     print(json.dumps(summary))
 
@@ -303,15 +302,6 @@ def _budget(source: Source) -> loop.Budget:
     limits.append(round(epochs * len(source)))
   seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
   return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
-
-
-def _command(experiment: str) -> str:
-  """The command that repeats a run: the flags given, but where to and how to print."""
-  given = [flag for flag in map(FLAGS.__getitem__, FLAGS) if flag.present]
-  texts = [
-    f.serialize() for f in given if f.name not in ("workdir", "overwrite", "json")
-  ]
-  return shlex.join(["python", "-m", f"experiments.{experiment}", *texts])
 
 
 def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ The page needs no network and no server; it can be made while the sweep is runni
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
@@ -39,11 +40,9 @@ def viewers(sweep: Path) -> list[tuple[str, str]]:
   Args:
     sweep: its folder; the storage is the one that its `sweep.json` names.
   """
-  storage = None
-  try:
+  storage = None  # without the file, it is where it is by default
+  with contextlib.suppress(OSError, ValueError, AttributeError):
     storage = json.loads((sweep / "sweep.json").read_text("utf-8")).get("storage")
-  except (OSError, ValueError, AttributeError):
-    pass  # without the file, it is where it is by default
   storage = str(storage or f"sqlite:///{sweep / 'study.db'}")
   return [
     ("the search, live:", f"optuna-dashboard {shlex.quote(storage)}"),

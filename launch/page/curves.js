@@ -117,7 +117,7 @@ function drawCurves(holder, entries, all) {
       plot.append(line(trial, of));
     }
   }
-  hover(picture.svg, (px, py, event) => {
+  hover(picture.stack, (px, py, event) => {
     let best = { far: 30 };
     for (const trial of drawn) {
       points(trial).forEach((point, i) => {

@@ -116,18 +116,23 @@ function decades(low, high, count) {
   return sparse.length >= 2 ? sparse : steps(low, high, Math.min(count, 3));
 }
 
-// An empty SVG as wide as its holder, in CSS pixels.
+// An empty SVG as wide as its holder, in CSS pixels, and a way to lay more of them over
+// it: to fade a thousand marks behind one is then no new drawing of them.
 function canvas(holder, height, label) {
   const width = Math.max(holder.clientWidth, 240);
-  const box = { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" };
-  const svg = shape("svg", { ...box, "aria-label": label });
-  holder.replaceChildren(svg);
-  return { svg, width, height };
+  const stack = node("div", { class: "stack", role: "img", "aria-label": label });
+  const layer = (name) => {
+    const box = { width, height, viewBox: `0 0 ${width} ${height}`, class: name };
+    return stack.appendChild(shape("svg", box));
+  };
+  const svg = layer("base");
+  holder.replaceChildren(stack);
+  return { stack, svg, layer, width, height };
 }
 
-// Axes with titles and ticks, and a group to draw in that is cut at its edges.
+// Axes with titles and ticks, and a group of marks that is cut at its edges.
 function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
-  const { svg, width } = canvas(holder, height, label);
+  const { stack, svg, layer, width } = canvas(holder, height, label);
   const top = 26, bottom = height - 38, right = width - 14;
   const y = scale(ys, [bottom, top], logY);
   const yTicks = y.ticks(Math.round((bottom - top) / 46));
@@ -154,14 +159,15 @@ function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
   const cut = `cut-${(frame.count = (frame.count || 0) + 1)}`;
   const box = { x: left, y: top - 5, width: right - left, height: bottom - top + 10 };
   const plot = shape("g", { "clip-path": `url(#${cut})` });
+  layer("marks").append(plot);
+  layer("front").append(shape("g", { "clip-path": `url(#${cut})`, class: "lit" }));
   svg.append(
     shape("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
     shape("text", { x: 0, y: 12, class: "title" }, yTitle),
     shape("text", foot, xTitle),
     shape("clipPath", { id: cut }, shape("rect", box)),
-    plot,
   );
-  return { svg, plot, x, y, left, right, top, bottom, width };
+  return { stack, plot, x, y, left, right, top, bottom, width };
 }
 
 // The path through points; a gap where there is none.
@@ -199,12 +205,12 @@ function showTip(event, lines) {
 }
 
 // Calls `at(x, y, event)` with the pixel in the picture under a mouse or a finger.
-function hover(svg, at) {
+function hover(stack, at) {
   const move = (event) => {
-    const box = svg.getBoundingClientRect();
+    const box = stack.getBoundingClientRect();
     at(event.clientX - box.left, event.clientY - box.top, event);
   };
-  svg.addEventListener("pointermove", move);
-  svg.addEventListener("pointerdown", move);
-  svg.addEventListener("pointerleave", () => focus(null));
+  stack.addEventListener("pointermove", move);
+  stack.addEventListener("pointerdown", move);
+  stack.addEventListener("pointerleave", () => focus(null));
 }

@@ -11,7 +11,7 @@ function parallel(holder) {
   const axes = [...names.map((name) => flagAxis(name, trials)), goalAxis(trials, range)];
   // On a narrow page the axes lie on their side, one below the other.
   const upright = holder.clientWidth / axes.length > 105;
-  const { svg, width, height } = canvas(
+  const { stack, layer, width, height } = canvas(
     holder, upright ? 380 : 64 * axes.length + 20, "Parallel coordinates");
   const place = upright ? uprightAxes(width, height, axes) : lyingAxes(width, axes);
   const bad = badness(range);
@@ -25,9 +25,11 @@ function parallel(holder) {
     }));
     return { trial, points };
   });
-  svg.append(group);
-  axes.forEach((axis, i) => place.axis(svg, axis, i));
-  hover(svg, (px, py, event) => {
+  layer("marks").append(group);
+  layer("front").append(shape("g", { class: "lit" }));
+  const over = layer("over");
+  axes.forEach((axis, i) => place.axis(over, axis, i));
+  hover(stack, (px, py, event) => {
     let best = { far: 14 };
     for (const { trial, points } of drawn) {
       const far = distance(points, px, py, upright);

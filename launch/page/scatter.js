@@ -1,7 +1,7 @@
 // Dots: the objective against the number of the trial, and against what it costs.
 
-function nearest(svg, dots) {
-  hover(svg, (px, py, event) => {
+function nearest(stack, dots) {
+  hover(stack, (px, py, event) => {
     let best = { far: 18 };
     for (const dot of dots) {
       const far = Math.hypot(dot.x - px, dot.y - py);
@@ -27,7 +27,7 @@ function search(holder) {
   }
   const range = limits(done.map(value)), last = Math.max(...TRIALS.map((t) => t.slot));
   const log = lower() && wide(done.map(value));
-  const { svg, plot, x, y, top, bottom } = frame(holder, {
+  const { stack, plot, x, y, top, bottom } = frame(holder, {
     height: 300, xs: [0, last], ys: padded(range, log), logY: log,
     xTitle: "trial", yTitle: goalName(), label: "Value against trials" });
   const edge = (v) => clamp(y(v), top, bottom);
@@ -49,7 +49,7 @@ function search(holder) {
       d: `M${px - 4},${py - 4}l8,8m0,-8l-8,8` }));
     dots.push({ trial, x: px, y: py, lines: trial.error ? [trial.error] : [] });
   }
-  nearest(svg, dots);
+  nearest(stack, dots);
   const crosses = ["pruned", "failed"].map((s) => [s, TRIALS.filter((t) => t.state === s).length]);
   const said = crosses.filter(([, n]) => n).map(([s, n]) => `${n} ${s}`).join(", ");
   if (said) holder.append(node("p", { class: "hint" }, `× ${said}`));
@@ -96,7 +96,7 @@ function tradeoff(holder) {
 function drawTrade(holder, trials, entries, title, of, less) {
   const spent = trials.map(of), log = wide(spent);
   const ends = [spent.reduce((a, b) => Math.min(a, b)), spent.reduce((a, b) => Math.max(a, b))];
-  const { svg, plot, x, y, top, bottom } = frame(holder, {
+  const { stack, plot, x, y, top, bottom } = frame(holder, {
     height: 300, xs: padded(ends, log), logX: log, ys: padded(limits(trials.map(value))),
     xTitle: title, yTitle: goalName(), label: `Objective against ${title}` });
   const edge = (t) => clamp(y(value(t)), top, bottom);
@@ -109,7 +109,7 @@ function drawTrade(holder, trials, entries, title, of, less) {
   }
   const d = front.map((t, i) => (i ? `H${x(of(t))}V${edge(t)}` : `M${x(of(t))},${edge(t)}`)).join("");
   plot.append(shape("path", { d, class: "best", fill: "none" }));
-  nearest(svg, [...trials].reverse().map((t) => ({
+  nearest(stack, [...trials].reverse().map((t) => ({
     ...dot(plot, t, x(of(t)), edge(t), colors.get(t.slot) ?? "var(--faint)"),
     lines: [...facts(t), `${title} ${number(of(t))}`] })));
 }

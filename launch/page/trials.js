@@ -122,12 +122,14 @@ function focus(slot, event, extra = []) {
   else if (event) showTip(event, [...lines(SLOTS.get(slot)), ...extra]);
   if (slot === focused) return;
   for (const old of document.querySelectorAll(".hot")) old.classList.remove("hot");
+  for (const lit of document.querySelectorAll(".lit")) lit.replaceChildren();
   focused = slot;
   document.body.classList.toggle("focused", slot !== null);
   if (slot === null) return;
   for (const one of document.querySelectorAll(`[data-slot="${slot}"]`)) {
-    one.classList.add("hot");
-    if (one instanceof SVGElement) one.parentNode.append(one);
+    const lit = one.closest(".stack")?.querySelector(".lit");
+    if (lit) lit.append(one.cloneNode(true));
+    else one.classList.add("hot");
   }
 }
 
