@@ -95,14 +95,14 @@ function drawCurves(holder, entries, all) {
     const c = columns(trial), ok = (v, log) => finite(v) && (!log || v > 0);
     return c[column].map((v, i) => (ok(v, y.log) && ok(c[view.x][i], x.log) ? [x(c[view.x][i]), y(v)] : null));
   };
-  const line = (trial, of) => {
+  const line = (trial, name, of) => {
     const found = points(trial), real = found.filter(Boolean);
     const mark = real.length === 1 || (real.length <= 12 && of["stroke-width"] > 1);
     const marks = mark ? real.map(([cx, cy]) => shape("circle", { cx, cy, r: 2.6, fill: of.stroke })) : [];
-    return shape("g", { "data-slot": trial.slot, class: of.class },
+    return shape("g", { "data-slot": trial.slot, class: name },
       shape("path", { d: path(found), fill: "none", ...of }), ...marks);
   };
-  for (const trial of grey) plot.append(line(trial, { class: "curve grey", stroke: "var(--faint)", "stroke-width": 1 }));
+  for (const trial of grey) plot.append(line(trial, "curve grey", { stroke: "var(--faint)", "stroke-width": 1 }));
   for (const entry of bright) {
     for (const trial of entry.trials) {
       if (trial.seeds < 2 || coloured.size > 12) continue;
@@ -113,8 +113,8 @@ function drawCurves(holder, entries, all) {
   }
   for (const entry of [...bright].reverse()) {
     for (const trial of entry.trials) {
-      const of = { class: "curve", stroke: entry.color, "stroke-width": 1.8, "stroke-dasharray": entry.dash };
-      plot.append(line(trial, of));
+      const of = { stroke: entry.color, "stroke-width": 1.8, "stroke-dasharray": entry.dash };
+      plot.append(line(trial, "curve", of));
     }
   }
   hover(picture.stack, (px, py, event) => {
