@@ -5,32 +5,32 @@
 The page needs no network and no server; it can be made while the sweep is running.
 """
 
-import argparse
 import contextlib
 import json
 import shlex
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
 from launch import page
+from launch.main import run_main
+from launch.plan import PLAN, RUNS
+from unroll.errors import BadInput
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("out", "", "the page; empty: report.html in the sweep's folder")
 
 
-def main() -> None:
-  """Writes the page; bad input ends in one sentence and exit code 2."""
-  parser = argparse.ArgumentParser(prog="python -m launch.report", allow_abbrev=False)
-  parser.add_argument(
-    "sweep", type=Path, metavar="SWEEP_DIR", help="the sweep's folder"
-  )
-  parser.add_argument("--out", type=Path, help="the page; SWEEP_DIR/report.html")
-  arguments = parser.parse_args()
-  try:
-    out = page.write(arguments.sweep, arguments.out)
-  except page.NoSweep as error:
-    sys.exit(_fail(str(error)))
-  except OSError as error:
-    sys.exit(_fail(f"{error.filename} cannot be written ({error.strerror})"))
-  print(out)
-  for purpose, command in viewers(arguments.sweep):
+def main(arguments: Sequence[str]) -> None:
+  """Writes the page of the sweep in a folder."""
+  if len(arguments) != 1 or arguments[0].startswith("-"):
+    given = " ".join(arguments) or "nothing"
+    raise BadInput(f"{given}: give one folder, python -m launch.report SWEEP_DIR")
+  sweep = Path(arguments[0])
+  print(page.write(sweep, Path(FLAGS.out) if FLAGS.out else None))
+  for purpose, command in viewers(sweep):
     print(f"{purpose:24} {command}")
 
 
@@ -42,18 +42,16 @@ def viewers(sweep: Path) -> list[tuple[str, str]]:
   """
   storage = None  # without the file, it is where it is by default
   with contextlib.suppress(OSError, ValueError, AttributeError):
-    storage = json.loads((sweep / "sweep.json").read_text("utf-8")).get("storage")
+    storage = json.loads((sweep / PLAN).read_text("utf-8")).get("storage")
   storage = str(storage or f"sqlite:///{sweep / 'study.db'}")
   return [
     ("the search, live:", f"optuna-dashboard {shlex.quote(storage)}"),
-    ("every scalar of a run:", f"tensorboard --logdir {shlex.quote(f'{sweep}/runs')}"),
+    (
+      "every scalar of a run:",
+      f"tensorboard --logdir {shlex.quote(f'{sweep}/{RUNS}')}",
+    ),
   ]
 
 
-def _fail(message: str) -> int:
-  print(f"error: {message}", file=sys.stderr)
-  return 2
-
-
 if __name__ == "__main__":
-  main()
+  run_main(main)

@@ -75,6 +75,35 @@ def test_the_page_holds_the_sweep(grid):
   assert found["samples"][0]["slot"] == found["chosen"]["slot"]
 
 
+def test_a_sweep_that_was_really_run(tmp_path):
+  sweep = tmp_path / "sweep"
+  flags = ("--x=0.1,0.3,0.9", "--kind=good,bad", "--seeds=2", f"--sweepdir={sweep}")
+  module = [sys.executable, "-m", "launch.sweep", "tests.toy", *flags]
+  subprocess.run(module, capture_output=True, check=True, cwd=ROOT)
+  found = shown(sweep)
+  assert found["finished"]
+  assert found["names"] == ["x", "kind"]
+  [best, *_] = sorted(found["trials"], key=lambda t: t["values"][0] or 99)
+  assert best["params"] == {"x": 0.3, "kind": "good"}
+  assert best["deviations"] == pytest.approx([0.01 / 2**0.5])
+  assert found["chosen"]["slot"] == best["slot"]
+  steps, _, mean, low, high = found["curves"]["val/bits_per_char"][str(best["slot"])]
+  assert steps == [1, 2, 3, 4, 5]
+  assert mean == pytest.approx([1.005 + 1 / step for step in steps], rel=1e-4)
+  assert high[0] - low[0] == pytest.approx(0.01)
+  failed = [trial for trial in found["trials"] if trial["state"] == "failed"]
+  assert len(failed) == 3
+  assert failed[0]["error"] == "--kind=bad is not good: choose another"
+
+
+def test_a_trial_at_work_has_a_curve(tmp_path):
+  run(tmp_path, "runs/0007-seed3", b'{"step": 1, "val/loss": 2}\n')
+  trial = {"slot": 7, "state": "running", "params": {"x": 1}, "runs": []}
+  found = shown(listed(tmp_path, trial, objective=["val/loss"]))
+  assert found["curves"]["val/loss"]["7"][2] == [2]
+  assert found["trials"][0]["seeds"] == 1
+
+
 def test_nothing_of_a_run_becomes_markup(tmp_path):
   one = run(tmp_path, f"runs/{EVIL.replace('/', '')}", b"")
   folder = tmp_path / one["workdir"]
@@ -153,6 +182,13 @@ def test_what_is_no_sweep_is_refused(tmp_path, files, said):
   assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
   assert said in done.stderr
   assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("argv", [(), ("a", "b"), ("--what=1",), ("a", "--what=1")])
+def test_one_folder_is_asked_for(argv):
+  done = command(*argv)
+  assert done.returncode == 2
+  assert "give one folder" in done.stderr
 
 
 def test_the_commands_of_other_viewers(grid, tmp_path):

@@ -13,9 +13,10 @@ import string
 from pathlib import Path
 from typing import Any
 
-from launch.page.gather import NoSweep, gather
+from launch.page.gather import gather
+from launch.plan import REPORT
 
-__all__ = ["NoSweep", "gather", "render", "write"]
+__all__ = ["gather", "render", "write"]
 
 HERE = Path(__file__).parent
 # In the order in which one needs the other.
@@ -33,10 +34,10 @@ def write(sweep: Path, out: Path | None = None) -> Path:
     Where the page is.
 
   Raises:
-    NoSweep: if the folder is none.
+    BadInput: if the folder is none.
     OSError: if the page cannot be written.
   """
-  out = out or sweep / "report.html"
+  out = out or sweep / REPORT
   page = render(gather(sweep, out))
   partial = out.with_name(f"{out.name}.partial")
   try:

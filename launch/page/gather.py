@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from launch.page.curves import curve, read
+from launch.plan import REPORT, RUNS, TRIALS
+from unroll.errors import BadInput
 
-TRIALS = "trials.json"
 ALSO = ("train/loss", "grad_norm")  # curves beside those of the objectives
 POINTS = 200  # of a curve, at most
 TOTAL = 100_000  # points of all curves together: a few MB
 SAMPLES = 6  # trials, the best
 TEXT = 3000  # characters of a sample
-
-
-class NoSweep(ValueError):
-  """A folder that is no sweep: one sentence that says what it is, and what to do."""
 
 
 def gather(sweep: Path, out: Path) -> dict[str, Any]:
@@ -34,7 +31,7 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
     Plain JSON, without NaN or infinities.
 
   Raises:
-    NoSweep: if the folder is none, or its list of trials is damaged.
+    BadInput: if the folder is none, or its list of trials is damaged.
   """
   listed = _listed(sweep)
   objectives = [str(name) for name in listed.get("objective") or ["objective"]]
@@ -69,20 +66,20 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
 def _listed(sweep: Path) -> dict[str, Any]:
   path = sweep / TRIALS
   if not sweep.is_dir():
-    raise NoSweep(f"{sweep} is no folder: give the folder of a sweep")
+    raise BadInput(f"{sweep} is no folder: give the folder of a sweep")
   try:
     listed = json.loads(path.read_text("utf-8"))
   except FileNotFoundError:
     if (sweep / "config.json").exists():
-      page = sweep / "report.html"
-      raise NoSweep(
+      page = sweep / REPORT
+      raise BadInput(
         f"{sweep} is a single run: training wrote its page, {page}"
       ) from None
-    raise NoSweep(
+    raise BadInput(
       f"{sweep} holds no {TRIALS}: give the folder of a sweep that has been started"
     ) from None
   except ValueError as error:
-    raise NoSweep(
+    raise BadInput(
       f"{path} is not JSON ({error}): the sweep's own command writes it anew"
     ) from None
   match listed:
@@ -90,7 +87,7 @@ def _listed(sweep: Path) -> dict[str, Any]:
       isinstance(t, dict) and isinstance(t.get("slot"), int) for t in trials
     ):
       return listed
-  raise NoSweep(
+  raise BadInput(
     f"{path} is not a list of trials: the sweep's own command writes it anew"
   )
 
@@ -99,7 +96,8 @@ def _trial(
   trial: dict[str, Any], objectives: list[str], sweep: Path, out: Path
 ) -> dict[str, Any]:
   """A trial as the page has it: what its runs have in common, and their links."""
-  runs = trial.get("runs") or []
+  # Of a trial at work, nothing is listed yet but its folders are there.
+  runs = trial.get("runs") or _begun(sweep, trial["slot"])
   summaries = [run["summary"] for run in runs if run.get("summary")]
   folders = [sweep / run["workdir"] for run in runs if run.get("workdir")]
   values = (trial.get("values") or []) + [None] * len(objectives)
@@ -118,11 +116,19 @@ def _trial(
     "seeds": len(runs),
     "folders": folders,
     "pages": [
-      {"seed": run.get("seed"), "href": _link(folder / "report.html", out)}
+      {"seed": run.get("seed"), "href": _link(folder / REPORT, out)}
       for run, folder in zip(runs, folders)
-      if (folder / "report.html").is_file()
+      if (folder / REPORT).is_file()
     ],
   }
+
+
+def _begun(sweep: Path, slot: int) -> list[dict[str, Any]]:
+  return [
+    {"seed": int(path.name.partition("-seed")[2]), "workdir": f"{RUNS}/{path.name}"}
+    for path in sorted((sweep / RUNS).glob(f"{slot:04}-seed*"))
+    if path.name.partition("-seed")[2].isdecimal()
+  ]
 
 
 def _deviation(name: str, value: float | None, summaries: list[dict]) -> float | None:

@@ -47,7 +47,7 @@ function search(holder) {
     plot.append(shape("path", {
       "data-slot": trial.slot, class: "cross", stroke: color,
       d: `M${px - 4},${py - 4}l8,8m0,-8l-8,8` }));
-    dots.push({ trial, x: px, y: py, lines: trial.error ? [trial.error] : [] });
+    dots.push({ trial, x: px, y: py, lines: [trial.error || "fell behind the others"] });
   }
   nearest(stack, dots);
   const crosses = ["pruned", "failed"].map((s) => [s, TRIALS.filter((t) => t.state === s).length]);

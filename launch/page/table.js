@@ -40,7 +40,8 @@ function pages(trial) {
 
 function state(trial) {
   const tries = trial.attempts > 1 ? [` attempt ${trial.attempts}`] : [];
-  const why = trial.error ? [node("span", { class: "why", title: trial.error }, trial.error)] : [];
+  const reason = trial.error || (trial.state === "pruned" && "fell behind the others");
+  const why = reason ? [node("span", { class: "why" }, reason)] : [];
   const chip = node("span", { class: `state ${trial.state}` }, trial.state);
   return node("span", {}, chip, ...tries, ...why);
 }
