@@ -29,7 +29,10 @@ function number(x, digits = 4) {
   if (typeof x !== "number") return String(x);
   const size = Math.abs(x);
   if (x !== 0 && (size < 1e-3 || size >= 1e9)) {
-    return x.toPrecision(Math.min(digits, 3)).replace(/\.?0+(e|$)/, "$1").replace("+", "");
+    return x
+      .toPrecision(Math.min(digits, 3))
+      .replace(/\.?0+(e|$)/, "$1")
+      .replace("+", "");
   }
   if (Number.isInteger(x) || size >= 1000) return Math.round(x).toLocaleString("en");
   return String(Number(x.toPrecision(digits)));
@@ -37,7 +40,11 @@ function number(x, digits = 4) {
 
 // 38914 -> 38.9 k
 function short(x) {
-  for (const [unit, name] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+  for (const [unit, name] of [
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+  ]) {
     if (Math.abs(x) >= 10 * unit || (unit > 1e3 && Math.abs(x) >= unit)) {
       return `${Number((x / unit).toPrecision(3))} ${name}`;
     }
@@ -50,7 +57,9 @@ function duration(seconds) {
   if (seconds < 100) return `${Number(seconds.toPrecision(3))} s`;
   const of = (big, small) => `${Math.floor(seconds / big)} ${small}`;
   const rest = (unit, name) => `${Math.floor(seconds / unit) % 60} ${name}`;
-  return seconds < 3600 ? `${of(60, "min")} ${rest(1, "s")}` : `${of(3600, "h")} ${rest(60, "min")}`;
+  return seconds < 3600
+    ? `${of(60, "min")} ${rest(1, "s")}`
+    : `${of(3600, "h")} ${rest(60, "min")}`;
 }
 
 // As many digits as the deviation has meaning for: two, or those of a whole column.
@@ -133,7 +142,9 @@ function canvas(holder, height, label) {
 // Axes with titles and ticks, and a group of marks that is cut at its edges.
 function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
   const { stack, svg, layer, width } = canvas(holder, height, label);
-  const top = 26, bottom = height - 38, right = width - 14;
+  const top = 26,
+    bottom = height - 38,
+    right = width - 14;
   const y = scale(ys, [bottom, top], logY);
   const yTicks = y.ticks(Math.round((bottom - top) / 46));
   const left = Math.max(...yTicks.map((tick) => textWidth(number(tick))), 20) + 10;
@@ -146,7 +157,8 @@ function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
   }
   let end = -Infinity; // of the label before
   for (const tick of x.ticks(Math.round((right - left) / 64))) {
-    const text = short(tick), half = textWidth(text) / 2;
+    const text = short(tick),
+      half = textWidth(text) / 2;
     svg.append(
       shape("line", { class: "tick", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }),
     );
@@ -172,7 +184,8 @@ function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
 
 // The path through points; a gap where there is none.
 function path(points) {
-  let draw = false, d = "";
+  let draw = false,
+    d = "";
   for (const point of points) {
     if (point) d += `${draw ? "L" : "M"}${point[0].toFixed(1)},${point[1].toFixed(1)}`;
     draw = Boolean(point);

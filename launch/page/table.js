@@ -10,17 +10,29 @@ function columns() {
     { key: "rank", title: "#", of: (t) => order.get(t.slot) ?? null, number: true },
     { key: "slot", title: "trial", of: (t) => t.slot, show: trialName, number: true },
     ...DATA.objectives.map((name, i) => ({
-      key: `value ${i}`, title: `${name} ${lower(i) ? "↓" : "↑"}`, number: true,
-      of: (t) => t.values[i], class: several && i !== goal ? "" : "goal",
+      key: `value ${i}`,
+      title: `${name} ${lower(i) ? "↓" : "↑"}`,
+      number: true,
+      of: (t) => t.values[i],
+      class: several && i !== goal ? "" : "goal",
       show: (t) => score(t, i),
     })),
     ...DATA.names.map((name) => ({
-      key: `flag ${name}`, title: name, of: (t) => t.params[name] ?? null,
-      show: (t) => shown(t.params[name]), number: numeric(name),
+      key: `flag ${name}`,
+      title: name,
+      of: (t) => t.params[name] ?? null,
+      show: (t) => shown(t.params[name]),
+      number: numeric(name),
     })),
     { key: "parameters", title: "parameters", of: (t) => t.parameters, number: true },
     { key: "speed", title: "tokens/s", of: (t) => t.speed, number: true },
-    { key: "seconds", title: "time", of: (t) => t.seconds, show: (t) => duration(t.seconds), number: true },
+    {
+      key: "seconds",
+      title: "time",
+      of: (t) => t.seconds,
+      show: (t) => duration(t.seconds),
+      number: true,
+    },
     { key: "pages", title: "runs", of: (t) => t.pages.length, show: pages },
     { key: "state", title: "state", of: (t) => t.state, show: state },
   ];
@@ -29,12 +41,15 @@ function columns() {
 
 function trialName(trial) {
   const chosen = DATA.chosen && DATA.chosen.slot === trial.slot;
-  return chosen ? node("b", { title: "the chosen configuration" }, `★ ${trial.slot}`) : `${trial.slot}`;
+  return chosen
+    ? node("b", { title: "the chosen configuration" }, `★ ${trial.slot}`)
+    : `${trial.slot}`;
 }
 
 function pages(trial) {
   const links = trial.pages.map(({ seed, href }) =>
-    node("a", { href, title: `page of seed ${seed}` }, `${seed}`));
+    node("a", { href, title: `page of seed ${seed}` }, `${seed}`),
+  );
   return links.length ? node("span", { class: "links" }, ...links) : "–";
 }
 
@@ -56,12 +71,19 @@ function compare(a, b) {
 // The states that there are, to look at one alone.
 function filters(holder) {
   const kinds = [null, ...STATES].map((state) => [
-    state, TRIALS.filter((t) => !state || t.state === state).length]);
-  const chips = kinds.filter(([, n]) => n).map(([state, n]) => {
-    const click = () => { board.only = state; leaderboard(holder); };
-    const of = { type: "button", class: "chip", "aria-pressed": board.only === state, click };
-    return node("button", of, `${number(n)} ${state ?? "trials"}`);
-  });
+    state,
+    TRIALS.filter((t) => !state || t.state === state).length,
+  ]);
+  const chips = kinds
+    .filter(([, n]) => n)
+    .map(([state, n]) => {
+      const click = () => {
+        board.only = state;
+        leaderboard(holder);
+      };
+      const of = { type: "button", class: "chip", "aria-pressed": board.only === state, click };
+      return node("button", of, `${number(n)} ${state ?? "trials"}`);
+    });
   return node("div", { class: "legend" }, ...(chips.length > 2 ? chips : []));
 }
 
@@ -72,7 +94,8 @@ function leaderboard(holder) {
   const by = shownColumns.find((column) => column.key === board.by) ?? shownColumns[0];
   const stage = (t) => STATES.indexOf(t.state);
   const rows = TRIALS.filter((t) => !board.only || t.state === board.only).sort(
-    (a, b) => compare(by.of(a), by.of(b)) || stage(a) - stage(b) || a.slot - b.slot);
+    (a, b) => compare(by.of(a), by.of(b)) || stage(a) - stage(b) || a.slot - b.slot,
+  );
   const heads = shownColumns.map((column) => {
     const sorted = column === by;
     const sort = () => {
@@ -88,9 +111,19 @@ function leaderboard(holder) {
   for (const trial of board.all ? rows : rows.slice(0, FEW)) {
     const point = () => focus(trial.slot);
     const of = { "data-slot": trial.slot, class: trial.state, pointerenter: point };
-    body.append(node("tr", of, ...shownColumns.map((column) => node(
-      "td", { class: `${column.number ? "number" : ""} ${column.class ?? ""}` },
-      column.show ? column.show(trial) : number(column.of(trial))))));
+    body.append(
+      node(
+        "tr",
+        of,
+        ...shownColumns.map((column) =>
+          node(
+            "td",
+            { class: `${column.number ? "number" : ""} ${column.class ?? ""}` },
+            column.show ? column.show(trial) : number(column.of(trial)),
+          ),
+        ),
+      ),
+    );
   }
   body.addEventListener("pointerleave", () => focus(null));
   const table = node("table", {}, node("thead", {}, node("tr", {}, ...heads)), body);
@@ -101,7 +134,10 @@ function leaderboard(holder) {
   if (!TRIALS.length) holder.replaceChildren(node("p", { class: "none" }, "No trial yet."));
   if (rows.length > FEW) {
     const text = board.all ? `show the first ${FEW}` : `show all ${number(rows.length)} trials`;
-    const more = () => { board.all = !board.all; leaderboard(holder); };
+    const more = () => {
+      board.all = !board.all;
+      leaderboard(holder);
+    };
     holder.append(node("button", { type: "button", class: "more", click: more }, text));
   }
 }

@@ -30,7 +30,9 @@ const NAMES = VARIED.length ? VARIED : DATA.names;
 // Spread over orders of magnitude, most of them low: better seen on a logarithmic axis.
 function wide(values) {
   const sorted = values.filter(finite).sort((a, b) => a - b);
-  const low = sorted[0], middle = sorted[sorted.length >> 1], high = sorted[sorted.length - 1];
+  const low = sorted[0],
+    middle = sorted[sorted.length >> 1],
+    high = sorted[sorted.length - 1];
   return low > 0 && high >= 10 * low && middle < (low + high) / 3;
 }
 
@@ -48,10 +50,13 @@ const lines = (trial) => [
 function limits(values, low = lower()) {
   const sorted = values.filter(finite).sort((a, b) => (low ? a - b : b - a));
   if (!sorted.length) return [0, 1];
-  const best = sorted[0], worst = sorted[sorted.length - 1];
+  const best = sorted[0],
+    worst = sorted[sorted.length - 1];
   const most = sorted[Math.floor(0.9 * (sorted.length - 1))];
-  const edge = Math.abs(worst - best) > 2.5 * Math.abs(most - best) && most !== best
-    ? most + (most - best) * 0.25 : worst;
+  const edge =
+    Math.abs(worst - best) > 2.5 * Math.abs(most - best) && most !== best
+      ? most + (most - best) * 0.25
+      : worst;
   return low ? [best, edge] : [edge, best];
 }
 
@@ -61,13 +66,24 @@ function padded([low, high], log = false, share = 0.05) {
 }
 
 // Viridis; the best is the end that stands out from the page.
-const VIRIDIS = ["#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c",
-  "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725"].map(
-  (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+const VIRIDIS = [
+  "#440154",
+  "#482475",
+  "#414487",
+  "#355f8d",
+  "#2a788e",
+  "#21918c",
+  "#22a884",
+  "#44bf70",
+  "#7ad151",
+  "#bddf26",
+  "#fde725",
+].map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function viridis(t) {
-  const at = clamp(t, 0, 1) * (VIRIDIS.length - 1), i = Math.min(Math.floor(at), 9);
+  const at = clamp(t, 0, 1) * (VIRIDIS.length - 1),
+    i = Math.min(Math.floor(at), 9);
   return VIRIDIS[i].map((a, k) => Math.round(a + (VIRIDIS[i + 1][k] - a) * (at - i)));
 }
 
@@ -77,37 +93,54 @@ const rgb = (color) => `rgb(${color.join(",")})`;
 const inkOn = ([r, g, b]) => (0.299 * r + 0.587 * g + 0.114 * b > 130 ? "#111" : "#fff");
 
 // How bad a value is among others, from 0 to 1.
-const badness = ([low, high]) => (x) =>
-  high === low ? 0 : clamp(lower() ? (x - low) / (high - low) : (high - x) / (high - low), 0, 1);
+const badness =
+  ([low, high]) =>
+  (x) =>
+    high === low ? 0 : clamp(lower() ? (x - low) / (high - low) : (high - x) / (high - low), 0, 1);
 
 // Trials by what they are coloured by: one each, or those of equal flag.
-const HUES = 8, DASHES = ["none", "7 4", "2 3", "9 3 2 3", "4 2"];
+const HUES = 8,
+  DASHES = ["none", "7 4", "2 3", "9 3 2 3", "4 2"];
 function groups(trials, by) {
   if (!by) {
     return trials.map((trial, i) => ({
-      label: named(trial), trials: [trial], color: `var(--c${i % HUES})`,
-      dash: DASHES[Math.floor(i / HUES) % DASHES.length], key: trial.slot,
+      label: named(trial),
+      trials: [trial],
+      color: `var(--c${i % HUES})`,
+      dash: DASHES[Math.floor(i / HUES) % DASHES.length],
+      key: trial.slot,
     }));
   }
-  const numbers = numeric(by), bins = numbers && edges(by);
+  const numbers = numeric(by),
+    bins = numbers && edges(by);
   const labels = numbers ? bins.labels : distinct(by).map(shown);
   const of = numbers ? (t) => bins.of(t.params[by]) : (t) => distinct(by).indexOf(t.params[by]);
   const members = labels.map(() => []);
   for (const trial of trials) members[of(trial)]?.push(trial);
   const ramp = (i) => rgb(viridis(0.08 + (0.8 * i) / Math.max(labels.length - 1, 1)));
-  return labels.map((label, i) => ({
-    label: `${label}`, trials: members[i], key: i, dash: DASHES[Math.floor(i / HUES) % 5],
-    color: numbers ? ramp(i) : `var(--c${i % HUES})`,
-  })).filter((group) => group.trials.length);
+  return labels
+    .map((label, i) => ({
+      label: `${label}`,
+      trials: members[i],
+      key: i,
+      dash: DASHES[Math.floor(i / HUES) % 5],
+      color: numbers ? ramp(i) : `var(--c${i % HUES})`,
+    }))
+    .filter((group) => group.trials.length);
 }
 
 // Few values of a number stay as they are; many are put into bins of equal width.
 function edges(name, most = 6) {
-  const values = distinct(name), labels = values.map(shown);
+  const values = distinct(name),
+    labels = values.map(shown);
   if (values.length <= 8) return { labels, middles: labels, of: (x) => values.indexOf(x) };
-  const log = wide(values), t = log ? Math.log : (x) => x, back = log ? Math.exp : (x) => x;
-  const low = t(values[0]), step = (t(values[values.length - 1]) - low) / most;
-  const at = (i) => number(back(low + i * step), 2), bins = [...Array(most).keys()];
+  const log = wide(values),
+    t = log ? Math.log : (x) => x,
+    back = log ? Math.exp : (x) => x;
+  const low = t(values[0]),
+    step = (t(values[values.length - 1]) - low) / most;
+  const at = (i) => number(back(low + i * step), 2),
+    bins = [...Array(most).keys()];
   return {
     labels: bins.map((i) => `${at(i)} – ${at(i + 1)}`),
     middles: bins.map((i) => `~ ${at(i + 0.5)}`),
