@@ -4,6 +4,7 @@
 #   make test        the laws, minutes (ARGS="-k lstm" adds pytest's own options)
 #   make test-slow   the tests that train something
 #   make test-peers  parity with other frameworks, in an environment of its own
+#   make test-integration  sweeps on a real Ray, Slurm and PostgreSQL, on this machine
 #   make lint        ruff and mypy
 #   make lock        resolve setup.cfg anew into requirements.lock (needs uv)
 #
@@ -21,12 +22,12 @@ none_fits = no Python >= 3.11 with venv and ensurepip among: $(PYTHON); \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ONLY_BINARY := :all:
 
-.PHONY: install charlm test test-slow test-peers lint lock
+.PHONY: install charlm test test-slow test-peers test-integration lint lock
 
 install: .venv/ready
 
 # The stamps are written last, so that an interrupted installation starts over.
-.venv/locked .venv-peers/locked: requirements.lock
+.venv/locked .venv-peers/locked .venv-launch/locked: requirements.lock
 	$(or $(python),$(error $(none_fits))) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install -qq --no-deps -r requirements.lock
 	@touch $@
@@ -41,18 +42,29 @@ install: .venv/ready
 	.venv-peers/bin/python -m pip install -qq --no-build-isolation -e ".[peers]"
 	@touch $@
 
+# Not locked: Ray, psycopg and what they bring are for clusters, which have their own.
+.venv-launch/ready: .venv-launch/locked setup.cfg pyproject.toml
+	.venv-launch/bin/python -m pip install -qq --no-build-isolation \
+	  -e ".[search,ray,slurm,postgresql,dashboard]"
+	@touch $@
+
 charlm: .venv/ready
 	.venv/bin/python -m experiments.charlm --minutes=1.5 $(ARGS)
 
 test: .venv/ready
-	.venv/bin/python -m pytest -n 2 -m "not slow and not peers" $(ARGS)
+	.venv/bin/python -m pytest -n 2 -m "not slow and not peers and not integration" $(ARGS)
 
 # Exit code 5 is pytest's "nothing collected": a mark that no test carries yet.
 test-slow: .venv/ready
-	.venv/bin/python -m pytest -m "slow and not peers" $(ARGS) || [ $$? -eq 5 ]
+	.venv/bin/python -m pytest -m "slow and not peers and not integration" $(ARGS) || [ $$? -eq 5 ]
 
 test-peers: .venv-peers/ready
 	.venv-peers/bin/python -m pytest -m peers $(ARGS) || [ $$? -eq 5 ]
+
+# Root on Debian installs the servers that are not there; what is missing is skipped.
+test-integration: .venv-launch/ready
+	tests/integration/packages.sh
+	.venv-launch/bin/python -m pytest -m integration $(ARGS)
 
 lint: .venv/ready
 	.venv/bin/python -m ruff check

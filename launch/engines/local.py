@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from launch import tether
 
 GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 
@@ -34,17 +36,30 @@ class LocalProcess:
 
 
 class Local:
-  """Children of this process, which end with it."""
+  """Children of this process, which end with it.
 
-  def __init__(self) -> None:
+  Args:
+    cwd: the folder they run in; none: this process's.
+    environment: likewise.
+  """
+
+  def __init__(
+    self, cwd: str | None = None, environment: Mapping[str, str] | None = None
+  ):
+    self._cwd, self._environment = cwd, environment
     self._processes: list[LocalProcess] = []
 
   def start(self, command: Sequence[str], log: Path) -> LocalProcess:
     """Starts a command, its standard output and error appended to a file."""
-    tethered = [sys.executable, "-m", "launch.tether", *command]
+    tethered = [sys.executable, "-P", tether.__file__, *command]
     with open(log, "ab") as output:
       child = subprocess.Popen(
-        tethered, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        tethered,
+        cwd=self._cwd,
+        env=self._environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
       )
     self._processes.append(LocalProcess(child))
     return self._processes[-1]
