@@ -45,7 +45,7 @@ install: .venv/ready
 # Not locked: Ray, psycopg and what they bring are for clusters, which have their own.
 .venv-launch/ready: .venv-launch/locked setup.cfg pyproject.toml
 	.venv-launch/bin/python -m pip install -qq --no-build-isolation \
-	  -e ".[search,ray,slurm,postgresql,dashboard]"
+	  -e ".[search,ray,slurm,postgresql,dashboard,browser]"
 	@touch $@
 
 charlm: .venv/ready
@@ -75,5 +75,5 @@ lint: .venv/ready
 lock:
 	echo "setuptools>=77" | uv pip compile -q --upgrade --universal \
 	  --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
-	  --custom-compile-command "make lock" --extra test --extra lint \
+	  --custom-compile-command "make lock" --extra test --extra lint --extra search \
 	  setup.cfg - -o requirements.lock

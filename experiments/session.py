@@ -22,6 +22,7 @@ from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
+from unroll.report.page import page
 from unroll.runlog import RunLog, read
 from unroll.schedules import plateau
 from unroll.train import (
@@ -100,6 +101,7 @@ def train(
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
+  page(path, command=workdir.command(experiment), summary=summary)
   if FLAGS.json:
     print(json.dumps(summary))
 

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -21,8 +22,9 @@ CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (
   *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt"),
+  "report.html",
   # What a killed run may leave of them.
-  *("config.partial", "vocab.partial", "metrics.tmp"),
+  *("config.partial", "vocab.partial", "report.partial", "metrics.tmp"),
 )
 EVENTS = "events.out.tfevents.*"
 
@@ -137,6 +139,14 @@ def read_config(path: Path) -> dict[str, Any]:
     case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
       return saved
   raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+
+
+def command(experiment: str) -> str:
+  """What repeats this run in a folder of its own: the flags that were given."""
+  given = [FLAGS[name] for name in FLAGS if FLAGS[name].present]
+  own = [flag for flag in given if flag.name not in ("workdir", "overwrite", "json")]
+  texts = [flag.serialize() for flag in own]
+  return shlex.join(["python", "-m", f"experiments.{experiment}", *texts])
 
 
 def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

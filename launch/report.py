@@ -1,0 +1,57 @@
+"""Shows a sweep as one HTML page, and says what else can show it.
+
+  python -m launch.report SWEEP_DIR [--out=PAGE.html]
+
+The page needs no network and no server; it can be made while the sweep is running.
+"""
+
+import contextlib
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch import page
+from launch.main import run_main
+from launch.plan import PLAN, RUNS
+from unroll.errors import BadInput
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("out", "", "the page; empty: report.html in the sweep's folder")
+
+
+def main(arguments: Sequence[str]) -> None:
+  """Writes the page of the sweep in a folder."""
+  if len(arguments) != 1 or arguments[0].startswith("-"):
+    given = " ".join(arguments) or "nothing"
+    raise BadInput(f"{given}: give one folder, python -m launch.report SWEEP_DIR")
+  sweep = Path(arguments[0])
+  print(page.write(sweep, Path(FLAGS.out) if FLAGS.out else None))
+  for purpose, command in viewers(sweep):
+    print(f"{purpose:24} {command}")
+
+
+def viewers(sweep: Path) -> list[tuple[str, str]]:
+  """What else shows a sweep, also while it runs: purpose and command.
+
+  Args:
+    sweep: its folder; the storage is the one that its `sweep.json` names.
+  """
+  storage = None  # without the file, it is where it is by default
+  with contextlib.suppress(OSError, ValueError, AttributeError):
+    storage = json.loads((sweep / PLAN).read_text("utf-8")).get("storage")
+  storage = str(storage or f"sqlite:///{sweep / 'study.db'}")
+  return [
+    ("the search, live:", f"optuna-dashboard {shlex.quote(storage)}"),
+    (
+      "every scalar of a run:",
+      f"tensorboard --logdir {shlex.quote(f'{sweep}/{RUNS}')}",
+    ),
+  ]
+
+
+if __name__ == "__main__":
+  run_main(main)
