@@ -13,7 +13,11 @@ from servers import wait_until
 from launch.engines import Engine, named_engine
 from unroll.errors import BadInput
 
-pytestmark = pytest.mark.integration
+# Ray forks where other tests may have started JAX; what it forks is another program.
+pytestmark = [
+  pytest.mark.integration,
+  pytest.mark.filterwarnings("ignore:os.fork"),
+]
 
 # Says where it is, and what it was told, and ends when a file appears or on SIGTERM.
 COMMAND = """
@@ -53,16 +57,14 @@ def alive(process: int) -> bool:
     return False
 
 
-@pytest.fixture(params=["local", "ray", "ray --address", "slurm"])
+@pytest.fixture(params=["local", "ray", "slurm"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-  name, _, flag = request.param.partition(" ")
-  address = slurm = ""
+  name, address, slurm = request.param, "", ""
   if name == "slurm":
     request.getfixturevalue("slurm")
     slurm = "partition=main,time=5"
   if name == "ray":
-    cluster = request.getfixturevalue("raylets")
-    address = cluster.address if flag else ""
+    address = request.getfixturevalue("raylets").address
   engine = named_engine(name, address=address, slurm=slurm)
   try:
     yield engine
@@ -162,20 +164,27 @@ def test_a_cancelled_job_has_ended(slurm, tmp_path) -> None:
     engine.close()
 
 
-def test_a_driver_that_is_killed_takes_ray_along(raylets, tmp_path) -> None:
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_a_ray_of_one_s_own_ends_with_the_driver(raylets, tmp_path, how: str) -> None:
   log = tmp_path / "log"
   driver = (
-    "import pathlib, sys, time\n"
+    "import pathlib, sys\n"
     "from launch.engines import named_engine\n"
-    "named_engine('ray').start(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
-    "time.sleep(600)\n"
+    "engine = named_engine('ray')\n"
+    "engine.start(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
+    "input()\n"
+    "engine.close()\n"
   )
-  arguments = [str(log), *command(tmp_path / "never")]
-  child = subprocess.Popen([sys.executable, "-c", driver, *arguments])
-  [[pid, *_]] = wait_until("it runs", lambda: words(log, "here"))
-  child.kill()
-  child.wait()
+  call = [sys.executable, "-c", driver, str(log), *command(tmp_path / "never")]
+  with subprocess.Popen(call, stdin=subprocess.PIPE) as child:
+    [[pid, *_]] = wait_until("it runs", lambda: words(log, "here"))
+    if how == "kill":
+      child.kill()
+    else:
+      child.communicate(b"\n", timeout=30)
   wait_until("its command has ended too", lambda: not alive(int(pid)))
+  assert child.returncode == (0 if how == "close" else -signal.SIGKILL)
+  assert how == "kill" or words(log, "saved")
 
 
 def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -> None:
