@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import wait_until
+from servers import free_ports, wait_until
 
 from launch.engines import Engine, named_engine
 from unroll.errors import BadInput
@@ -187,9 +187,14 @@ def test_a_ray_of_one_s_own_ends_with_the_driver(raylets, tmp_path, how: str) ->
   assert how == "kill" or words(log, "saved")
 
 
-def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -> None:
+def test_what_cannot_run_is_said_in_one_sentence(
+  slurm, raylets, tmp_path, monkeypatch
+) -> None:
   with pytest.raises(BadInput, match="is for --on=slurm, not --on=local: drop it"):
     named_engine("local", slurm="time=5")
+  [port] = free_ports(1)
+  with pytest.raises(BadInput, match=f"--address=127.0.0.1:{port}: no Ray cluster"):
+    named_engine("ray", address=f"127.0.0.1:{port}")
   with pytest.raises(BadInput, match="partition has no value"):
     named_engine("slurm", slurm="partition")
   with pytest.raises(BadInput, match=r"sbatch refused the job: .*partition"):
@@ -197,3 +202,7 @@ def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -
   monkeypatch.setenv("PATH", "")
   with pytest.raises(BadInput, match="no squeue here"):
     named_engine("slurm")
+  monkeypatch.delitem(sys.modules, "launch.engines.ray", raising=False)
+  monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+  with pytest.raises(BadInput, match="needs the package ray: pip install -e"):
+    named_engine("ray")
