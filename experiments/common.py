@@ -3,6 +3,7 @@
 A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, NoReturn
 import jax.numpy as jnp
 from absl import app, flags, logging
 
-from experiments import compilation
+from experiments import compilation, gang
 from unroll import devices, gradients, linear, optim, schedules
 from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
@@ -19,6 +20,7 @@ from unroll.data import text
 from unroll.types import BadInput, Cell
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(gang)
 
 # What the run is.
 flags.DEFINE_string("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
@@ -192,15 +194,15 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     try:
       compilation.keep()
       devices.keep_memory()
-      main()
+      with gang.joined():
+        main()
     except BadInput as error:
-      fail(str(error))
+      fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
     except KeyboardInterrupt:
       again = "the same command starts again, or goes on from a checkpoint"
-      fail(f"interrupted; {again}", code=128 + signal.SIGINT)
+      fail(f"interrupted; {again}", 128 + signal.SIGINT)
     except OSError as error:
-      where = f" ({error.filename})" if error.filename else ""
-      fail(f"{error.strerror or error}{where}")
+      fail(gang.sentence(error))
 
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   app.run(guarded, flags_parser=parse)
@@ -210,12 +212,13 @@ def run_main(main: Callable[[], None]) -> NoReturn:
 def fail(message: str, code: int = 2) -> NoReturn:
   """Ends the process with one sentence on standard error."""
   print(f"error: {message}", file=sys.stderr)
-  sys.exit(code)
+  gang.leave(code)
 
 
 def say(message: str) -> None:
-  """One line for people, on standard error."""
-  print(message, file=sys.stderr, flush=True)
+  """One line for people, on standard error; of several processes one speaks."""
+  if gang.speaks():
+    print(message, file=sys.stderr, flush=True)
 
 
 def config(*own: str) -> dict[str, Any]:

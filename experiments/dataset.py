@@ -8,7 +8,7 @@ from absl import flags
 
 from experiments import common
 from unroll.data import corpora, splits
-from unroll.data.batches import Lanes, Source, Windows
+from unroll.data.batches import ALL, Lanes, Source, Windows
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
@@ -61,8 +61,8 @@ def load(known: Vocabulary | None = None) -> Dataset:
   return Dataset(vocab, tokens, density, corpus.digest)
 
 
-def source(tokens: np.ndarray) -> Source:
-  """The training batches, as scheme and partition ask for them."""
+def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
+  """The training batches, or some columns, as scheme and partition ask for them."""
   how = common.scheme()
   if FLAGS.partition == "random":
     if how.overlap or how.lengths:
@@ -73,14 +73,15 @@ def source(tokens: np.ndarray) -> Source:
     length = FLAGS.window or how.length
     if length is None:
       raise BadInput("--truncation=full with random windows needs their --window=STEPS")
-    return Windows(tokens, FLAGS.batch, length, stride=FLAGS.stride, seed=FLAGS.seed)
+    drawn = {"stride": FLAGS.stride, "seed": FLAGS.seed}
+    return Windows(tokens, FLAGS.batch, length, **drawn, columns=columns)
   if FLAGS.stride:
     raise BadInput("--stride is for --partition=random; lanes are read step by step")
   lane = -(-(tokens.size - 1) // FLAGS.batch)
   draw = how.lengths
   if draw is None:
     length = FLAGS.window or how.length or lane
-    return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap)
+    return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap, columns=columns)
   if FLAGS.window:
     raise BadInput(
       f"--truncation={FLAGS.truncation} draws its own lengths: drop --window"
@@ -89,7 +90,8 @@ def source(tokens: np.ndarray) -> Source:
   def lengths(epoch: int) -> np.ndarray:
     return draw(np.random.default_rng((FLAGS.seed, epoch)), lane)
 
-  return Lanes(tokens, FLAGS.batch, how.length or lane, lengths=lengths)
+  length = how.length or lane
+  return Lanes(tokens, FLAGS.batch, length, lengths=lengths, columns=columns)
 
 
 def windowed(tokens: np.ndarray) -> Source:

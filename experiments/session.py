@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import STARTED, common, dataset, planning, workdir
+from experiments import STARTED, common, dataset, gang, planning, summary, workdir
 from experiments.terminal import Display, interrupts
 from unroll import checkpoint, devices, loop
 from unroll.data.batches import Source
@@ -21,9 +20,8 @@ from unroll.data.prefetch import dispatches
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
-from unroll.report.curves import curves
 from unroll.report.page import page
-from unroll.runlog import RunLog, read
+from unroll.runlog import RunLog
 from unroll.schedules import plateau
 from unroll.train import (
   Control,
@@ -77,39 +75,42 @@ def train(
     build: makes the task.
     finish: what is still to be shown of a finished run.
   """
-  spread = devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch))
+  spread = _spread()
   data = dataset.load()
   planned = functools.partial(build, data.vocabulary, data, "val")
   task = planned(
     planning.chosen(lambda plan, batch: _lowered(planned(plan), batch, spread), data)
   )
-  source = dataset.source(data.tokens["train"])
+  source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
   step = _step(task)
   state, budget = _fresh_state(task), _budget(source)
   # Only now, when all flags have been found good, is anything written.
-  settings = common.config(*own)
-  path = workdir.prepare(experiment, settings, data.vocabulary, data.digest)
-  params, summary, finished = _fit(
+  run = experiment, common.config(*own), data.vocabulary, data.digest
+  path = Path(gang.told(lambda: str(workdir.prepare(*run))))
+  state, progress, finished = _fit(
     task, source, step, state, spread, budget, data.tokens_per_char["val"], path
   )
+  if not gang.speaks():
+    return
+  params, told = summary.of(state, progress, finished, path)
   if finished:
     print(
-      f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
-      f"perplexity {summary['val/perplexity']:.2f}"
+      f"validation: {told['val/bits_per_char']:.3f} bits per character, "
+      f"perplexity {told['val/perplexity']:.2f}"
     )
     if finish:
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
-  page(path, command=workdir.command(experiment), summary=summary)
+  page(path, command=workdir.command(experiment), summary=told)
   if FLAGS.json:
-    print(json.dumps(summary))
+    print(json.dumps(told))
 
 
 def evaluate(experiment: str, build: Build) -> None:
   """--mode=eval: the validation split, and the test split where there is one."""
   path, vocabulary = workdir.existing(experiment)
-  spread = devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch))
+  spread = _spread()
   data = dataset.load(vocabulary)
   if data.digest != workdir.read_config(path)["data"]:
     raise BadInput(
@@ -136,21 +137,28 @@ def _fit(
   budget: loop.Budget,
   tokens_per_char: float,
   path: Path,
-) -> tuple[Params, dict[str, Any], bool]:
+) -> tuple[TrainState, loop.Progress, bool]:
   """Trains in a folder, from its newest checkpoint if there is one.
 
   Returns:
-    The parameters to use, the summary of the run, and whether it is finished.
+    The state, its progress, and whether the run is finished.
   """
   optimizer = common.optimizer()
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-  shardings = spread.state(state)
-  state = jax.device_put(state, shardings)
-  restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   progress = loop.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
-  if restored:
-    state, progress = restored.state, loop.Progress.from_json(restored.meta)
+
+  def newest() -> dict[str, Any] | None:
+    nonlocal state
+    restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
+    if restored:
+      state = restored.state
+    return restored and restored.meta
+
+  if meta := gang.told(newest):
+    progress = loop.Progress.from_json(meta)
     common.say(f"resumed {path} at step {progress.step}")
+  shardings = spread.state(state)
+  state = spread.put(gang.same(state), shardings)
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
   )
@@ -158,10 +166,12 @@ def _fit(
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
   batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
   with (
-    RunLog(path, progress.step) as log,
-    checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep) as checkpoints,
+    gang.alone(lambda: RunLog(path, progress.step)) as log,
+    gang.alone(
+      lambda: checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep)
+    ) as checkpoints,
     interrupts() as interrupted,
-    Display(budget, progress) as display,
+    gang.alone(lambda: Display(budget, progress)) as display,
   ):
     hooks = loop.Hooks(
       evaluate=lambda state: evaluate(
@@ -169,45 +179,25 @@ def _fit(
       ),
       objective="val/loss",
       save=lambda state, progress, best: checkpoints.save(
-        progress.step, state, progress.to_json(), best=best
+        progress.step, spread.gathered(state), progress.to_json(), best=best
       ),
       log=log.write,
       show=display.show,
       stop=interrupted,
     )
-    state, progress, finished = loop.fit(
-      make_dispatch(step, (shardings, spread.whole)),
+    dispatch = make_dispatch(step, (shardings, spread.whole))
+    dispatch, hooks = gang.agreed(spread, dispatch, hooks)
+    return loop.fit(
+      dispatch,
       state,
       progress,
-      ((n, jax.device_put(some, spread.batches(some))) for n, some in batches),
+      ((count, spread.join(some, 2)) for count, some in batches),
       budget,
       hooks,
       eval_every=FLAGS.eval_every,
       checkpoint_every=FLAGS.checkpoint_every,
       clock=STARTED,
     )
-  records = read(path / "metrics.jsonl")
-  losses = [r["train/loss"] for r in records if r.get("train/loss") is not None][-100:]
-  speeds = [r["tokens_per_second"] for r in records if "tokens_per_second" in r]
-  starts = [r["start_seconds"] for r in records if "start_seconds" in r]
-  summary = {
-    "steps": progress.step,
-    "tokens": int(progress.tokens),
-    "seconds": round(progress.seconds, 2),
-    "start_seconds": round(starts[-1], 2) if starts else None,
-    "tokens_per_second": round(statistics.median(speeds)) if speeds else 0,
-    "parameters": parameters,
-    "train/loss": statistics.fmean(losses) if losses else None,
-    **_without_step(progress.last),
-    **{f"best/{name}": value for name, value in progress.best.items()},
-    "skipped": int(state.skipped),
-    "finished": finished,
-    "workdir": str(path),
-  }
-  if progress.step:
-    curves(path, clip_norm=FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None)
-  params = optimizer.averaged(state.opt_state, state.params)
-  return jax.device_put(params, jax.devices()[0]), summary, finished
 
 
 def restore(task: Task, path: Path) -> tuple[Params, int]:
@@ -232,7 +222,7 @@ def _evaluator(
 
   def compiled(source: Source) -> Callable[[Params], Sums]:
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
-    batches = jax.device_put(batches, spread.batches(batches))
+    batches = spread.put(batches, spread.batches(batches))
     run = make_evaluate(task.loss, batches)
     rows = batches.inputs.shape[-1]
     return lambda params: run(params, task.carry(params, rows))
@@ -251,6 +241,10 @@ def _evaluator(
     }
 
   return evaluate
+
+
+def _spread() -> devices.Spread:
+  return devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch, FLAGS.processes))
 
 
 def _fresh_state(task: Task) -> TrainState:
@@ -302,7 +296,3 @@ def _budget(source: Source) -> loop.Budget:
     limits.append(round(epochs * len(source)))
   seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
   return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
-
-
-def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:
-  return {name: value for name, value in numbers.items() if name != "step"}

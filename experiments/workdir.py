@@ -1,5 +1,6 @@
 """A run's folder: made, recognised, refused."""
 
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.gang import Busy
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
@@ -27,12 +29,16 @@ OURS = (
   *("config.partial", "vocab.partial", "report.partial", "metrics.tmp"),
 )
 EVENTS = "events.out.tfevents.*"
+# What stands in the folder beside the run: held while it trains; launch.train's notes.
+LOCK, GANG = ".lock", "gang"
 
 
 def prepare(
   experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
 ) -> Path:
-  """Makes the folder of a new run, or opens that of the same run.
+  """Makes the folder of a new run, or opens that of the same run, and keeps others out.
+
+  No other process can train there until this one has ended.
 
   Args:
     experiment: its name.
@@ -45,6 +51,7 @@ def prepare(
 
   Raises:
     BadInput: if the folder holds another run, or something that is no run.
+    Busy: if another process trains there.
     OSError: if it cannot be written.
   """
   stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -62,14 +69,10 @@ def prepare(
     "data": data,
     "vocabulary": vocabulary.digest(),
   }
-  if not (path / CONFIG).exists():
-    strangers = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry))
-    if strangers:
-      raise BadInput(
-        f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
-      )
-  elif not FLAGS.overwrite:
-    _same_run(path, read_config(path), wanted)
+  _refuse_another(path, wanted)  # before anything is written
+  _lock(path)
+  _refuse_another(path, wanted)  # whoever had the lock may have begun one
+  if (path / CONFIG).exists() and not FLAGS.overwrite:
     return path
   if FLAGS.overwrite:
     _clear(path)
@@ -147,6 +150,33 @@ def command(experiment: str) -> str:
   own = [flag for flag in given if flag.name not in ("workdir", "overwrite", "json")]
   texts = [flag.serialize() for flag in own]
   return shlex.join(["python", "-m", f"experiments.{experiment}", *texts])
+
+
+def _refuse_another(path: Path, wanted: dict[str, Any]) -> None:
+  if (path / CONFIG).exists():
+    if not FLAGS.overwrite:
+      _same_run(path, read_config(path), wanted)
+    return
+  beside = (LOCK, GANG)
+  names = [e.name for e in path.iterdir() if not (_is_ours(e) or e.name in beside)]
+  if names:
+    raise BadInput(
+      f"--workdir={path} holds {min(names)} and no run: give an empty or new folder"
+    )
+
+
+def _lock(path: Path) -> None:
+  """Holds the folder until this process ends, however it does."""
+  file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    raise Busy(
+      f"--workdir={path} is being trained in by another process: wait for its end, or "
+      "give another folder"
+    ) from None
+  except OSError:
+    pass  # a file system without locks
 
 
 def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -3,16 +3,14 @@
 import contextlib
 import json
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from launch import plan, run, table
 from launch.engines import Engine, Process
-from launch.main import say
+from launch.main import interrupts, say
 from launch.study import Study
 from unroll.errors import BadInput
 
@@ -48,7 +46,7 @@ def drive(
   study = Study(sweep, folder)
   crew = _Crew(folder, engine, cores, grace)
   show = table.Table(sweep, folder)
-  with contextlib.closing(engine), _interrupts() as asked, show:
+  with contextlib.closing(engine), interrupts() as asked, show:
     while not asked:
       study.free(crew.dead(study.workers()))
       study.fill()
@@ -192,20 +190,3 @@ def _choose(
 def _called() -> list[str]:
   main = sys.modules["__main__"].__spec__
   return [main.name if main else "launch.sweep"]
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-  """Collects Ctrl-C and SIGTERM; a second one ends at once."""
-  asked: list[int] = []
-
-  def ask(number: int, frame: Any) -> None:
-    asked.append(number)
-    signal.signal(number, before[signal.Signals(number)])
-
-  before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-  try:
-    yield asked
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)

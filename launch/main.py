@@ -1,8 +1,10 @@
 """The command lines of this room: flags of its own, and what is passed on."""
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags
 
@@ -43,3 +45,20 @@ def fail(message: str, code: int = 2) -> NoReturn:
 def say(message: str) -> None:
   """One line for people, on standard error."""
   print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[list[int]]:
+  """Collects Ctrl-C and SIGTERM; a second one ends at once."""
+  asked: list[int] = []
+
+  def ask(number: int, frame: Any) -> None:
+    asked.append(number)
+    signal.signal(number, before[signal.Signals(number)])
+
+  before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+  try:
+    yield asked
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)

@@ -3,7 +3,8 @@
 XLA spreads each operation of a program over the cores, and waits for all of them: at
 every step of a recurrent network, for microseconds of work. With a device a core and
 the batch spread over them, each core runs its own loop over time, and they meet once,
-to add up the gradients. The same program runs on many accelerators.
+to add up the gradients. The same program runs on many accelerators, and on those of
+many processes, each of which makes and holds its own columns of the batch.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from unroll.train import TrainState
@@ -30,35 +32,49 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def divide(spec: str, batch: int) -> int:
-  """Makes the CPU as many devices as a batch is to be spread over, and counts them.
+def divide(spec: str, batch: int, processes: int = 1) -> int:
+  """Makes the CPU as many devices as this process spreads its rows over, and counts.
 
   It is for the start of a process: once JAX has looked for its devices, those stay.
 
   Args:
     spec: a number, or `auto`: as many as have 16 rows each.
-    batch: B.
+    batch: B, of all processes together.
+    processes: how many there are.
 
   Raises:
     BadInput: for another spec, more than there are, or a number that does not divide
       the batch.
   """
+  if batch % processes:
+    raise BadInput(
+      f"--batch={batch} cannot be shared evenly by --processes={processes}: make it a "
+      "multiple"
+    )
+  rows = batch // processes
   with contextlib.suppress(RuntimeError):  # raised where it is too late
-    jax.config.update("jax_num_cpu_devices", named_count(spec, batch, cores()))
-  return named_count(spec, batch, jax.device_count())
+    jax.config.update("jax_num_cpu_devices", named_count(spec, rows, cores()))
+  return named_count(spec, rows, min(map(len, _by_process())))
 
 
-def named_count(spec: str, batch: int, most: int) -> int:
-  """Reads a number of devices, of which there are `most`: see `divide`."""
-  dividing = [n for n in range(1, most + 1) if batch % n == 0]
+def named_count(spec: str, rows: int, most: int) -> int:
+  """Reads a number of devices of a process, of which it has `most`: see `divide`."""
+  dividing = [n for n in range(1, most + 1) if rows % n == 0]
   if spec == "auto":
-    return max(n for n in dividing if n == 1 or batch // n >= ROWS)
+    return max(n for n in dividing if n == 1 or rows // n >= ROWS)
   if spec.isdecimal() and int(spec) in dividing:
     return int(spec)
   raise BadInput(
     f"--devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
-    f"as divide --batch={batch} and are there"
+    f"as divide the {rows} rows of a batch that a process has, and are there"
   )
+
+
+def _by_process() -> list[list[jax.Device]]:
+  devices: list[list[jax.Device]] = [[] for _ in range(jax.process_count())]
+  for device in jax.devices():
+    devices[device.process_index].append(device)
+  return devices
 
 
 def keep_memory() -> None:
@@ -75,11 +91,16 @@ def keep_memory() -> None:
 
 
 class Spread:
-  """A batch spread over devices, and everything else on each of them."""
+  """A batch spread over the devices of all processes, all else on each of them.
+
+  Args:
+    count: devices of each process.
+  """
 
   def __init__(self, count: int):
-    self.count = count
-    self._mesh = Mesh(np.array(jax.devices()[:count]), ("batch",))
+    chosen = [device for devices in _by_process() for device in devices[:count]]
+    self.count = len(chosen)
+    self._mesh = Mesh(np.array(chosen), ("batch",))
 
   def state(self, state: TrainState) -> TrainState:
     """The shardings of a training state: its carry `[B, ...]` is spread."""
@@ -101,3 +122,42 @@ class Spread:
     if np.ndim(leaf) <= axis or leaf.shape[axis] % self.count:
       return self.whole
     return NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "batch"))
+
+  def columns(self, batch: int) -> slice:
+    """Which of B columns this process makes, where they divide by the devices."""
+    own = batch // jax.process_count()
+    return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
+
+  def put(self, tree: Any, shardings: Any) -> Any:
+    """Places arrays of which every process has the whole, and the same."""
+    if jax.process_count() == 1:
+      return jax.device_put(tree, shardings)
+
+    def place(leaf: Any, sharding: NamedSharding) -> jax.Array:
+      host = np.array(leaf)
+      return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
+
+    return jax.tree.map(place, tree, shardings)
+
+  def join(self, parts: Any, axis: int) -> Any:
+    """Makes arrays of the parts along the batch that each process has.
+
+    Args:
+      parts: arrays of this process's part.
+      axis: that of the batch.
+    """
+
+    def place(leaf: np.ndarray) -> jax.Array:
+      shape = list(leaf.shape)
+      shape[axis] *= jax.process_count()
+      sharding = NamedSharding(self._mesh, PartitionSpec(*[None] * axis, "batch"))
+      return jax.make_array_from_process_local_data(sharding, leaf, tuple(shape))
+
+    return jax.tree.map(place, parts)
+
+  def gathered(self, state: TrainState) -> TrainState:
+    """The state with a carry that each process has all of; all must ask for it."""
+    if jax.process_count() == 1:
+      return state
+    carry = multihost_utils.process_allgather(state.carry, tiled=True)
+    return state._replace(carry=carry)

@@ -82,6 +82,8 @@ class Hooks(NamedTuple):
       passed before the first step of this session was done.
     show: `(progress, recent mean loss, tokens per second)`, for eyes only.
     stop: true once someone asked for a stop.
+    late: whether time is up, from what this process's clock says of that: processes
+      that train together must end together.
   """
 
   evaluate: Callable[[TrainState], dict[str, float]]
@@ -90,6 +92,7 @@ class Hooks(NamedTuple):
   log: Callable[[dict[str, Any]], None]
   show: Callable[[Progress, float, float], None]
   stop: Callable[[], bool]
+  late: Callable[[bool], bool] = lambda late: late
 
 
 def fit(
@@ -182,7 +185,7 @@ def fit(
     if budget.patience and progress.plateau.bad >= budget.patience:
       return True
     limit = math.inf if budget.seconds is None else budget.seconds
-    return elapsed() + longest_evaluation >= limit
+    return hooks.late(elapsed() + longest_evaluation >= limit)
 
   step, done = progress.step, spent(progress.step)
   for count, batch in batches if not done else ():

@@ -17,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from unroll.types import BadInput
 
+ALL = slice(None)
+
 
 class Batch(NamedTuple):
   """What one training step sees.
@@ -74,6 +76,7 @@ class Lanes(Source):
     lengths: epoch -> the number of new positions, 1 to K, of each batch in turn; they
       must add up to at least `ceil((N - 1) / B)`. A batch is padded to K; its padding
       is not valid. None: always K.
+    columns: the lanes that batches have; the others are those of other processes.
 
   Raises:
     BadInput: there are more lanes than targets.
@@ -87,9 +90,10 @@ class Lanes(Source):
     *,
     overlap: int = 0,
     lengths: Callable[[int], NDArray[np.integer]] | None = None,
+    columns: slice = ALL,
   ):
     self.tokens = _checked(tokens, batch, length)
-    self.batch, self.length = batch, length
+    self.batch, self.length, self.columns = batch, length, columns
     self.overlap, self.lengths = overlap, lengths
     if overlap < 0:
       raise ValueError(f"overlap must be 0 or more, not {overlap}")
@@ -103,7 +107,8 @@ class Lanes(Source):
     sizes = np.diff(edges)
     self._size = int(sizes.max())
     row = np.arange(-overlap, self._size + length + 1)[:, None]
-    self._stream = self.tokens[np.clip(edges[:-1] + row, 0, targets)]  # [rows, B]
+    starts, sizes = edges[:-1][columns], sizes[columns]
+    self._stream = self.tokens[np.clip(starts + row, 0, targets)]  # [rows, B]
     self._weight = ((0 <= row) & (row < sizes)).astype(np.float32)
     self._stream.setflags(write=False)  # batches are views of these
     self._weight.setflags(write=False)
@@ -141,7 +146,7 @@ class Lanes(Source):
     lengths = None if self.lengths is None else _digest(self._chunks(0))
     return (
       f"Lanes(tokens={_digest(self.tokens)}, batch={self.batch}, length={self.length}, "
-      f"overlap={self.overlap}, lengths={lengths})"
+      f"overlap={self.overlap}, lengths={lengths}, columns={self.columns})"
     )
 
   def _locate(self, step: int) -> tuple[int, int]:
@@ -188,6 +193,7 @@ class Windows(Source):
     stride: positions from one window to the next; 0 for K.
     seed: of the order and the offsets.
     shuffle: random order, or in order.
+    columns: the windows that batches have; the others are those of other processes.
 
   Raises:
     BadInput: the text is shorter than a window.
@@ -202,11 +208,12 @@ class Windows(Source):
     stride: int = 0,
     seed: int = 0,
     shuffle: bool = True,
+    columns: slice = ALL,
   ):
     self.tokens = _checked(tokens, batch, length)
     if stride < 0:
       raise ValueError(f"stride must be 0 or more, not {stride}")
-    self.batch, self.length = batch, length
+    self.batch, self.length, self.columns = batch, length, columns
     self.stride, self.seed, self.shuffle = stride or length, seed, shuffle
     spare = self.tokens.size - 1 - length
     if spare < 0:
@@ -233,7 +240,7 @@ class Windows(Source):
   def __getitem__(self, step: int) -> Batch:
     _check_step(step)
     epoch, chunk = divmod(step, len(self))
-    row = chunk * self.batch + np.arange(self.batch)
+    row = chunk * self.batch + np.arange(self.batch)[self.columns]
     start = self._starts(epoch)[np.minimum(row, self._windows - 1)]
     t = np.arange(self.length + 1)[:, None]
     window = self.tokens.take(start + t, mode="clip")  # [K + 1, B]
@@ -247,7 +254,7 @@ class Windows(Source):
     return (
       f"Windows(tokens={_digest(self.tokens)}, batch={self.batch}, "
       f"length={self.length}, stride={self.stride}, seed={self.seed}, "
-      f"shuffle={self.shuffle})"
+      f"shuffle={self.shuffle}, columns={self.columns})"
     )
 
   def _draw_starts(self, epoch: int) -> NDArray[np.integer]:

@@ -7,13 +7,9 @@ casts dtypes without a word, and never falls back to an older step. What is not 
 longer) a checkpoint lives in `<directory>/.partial/`: a step appears by one rename.
 """
 
-import hashlib
 import json
-import logging
 import os
-import re
 import shutil
-import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,22 +19,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
+from unroll.checkpoint import sealed
 from unroll.types import BadInput
-
-# Orbax logs the traceback of every error that it also raises, from each of its threads.
-logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
-logging.getLogger("asyncio").addFilter(lambda log: "orbax" not in log.getMessage())
-
-
-def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) -> None:
-  """Leaves out the arrays that fail after the first has made orbax close its loop."""
-  if str(unraisable.exc_value) != "Event loop is closed":
-    report(unraisable)
-
-
-sys.unraisablehook = _report
 
 _BEST = "best"  # the empty file in a step that was the best when it was saved
 
@@ -56,24 +39,21 @@ class Checkpoints:
 
   A context manager: leaving it waits for the last write. Errors of a write (disk full,
   no permission) surface as OSError at the next `save`, `wait` or `close`; the older
-  checkpoints are still there. One process writes, for any number of its devices.
+  checkpoints are still there. Where several processes train, one of them writes, whole
+  arrays that the others helped to gather, and waits for no other.
 
   Args:
     directory: where the steps live, made if missing; what a killed write left is gone.
     keep: how many of the newest steps stay on disk, beside the best one.
 
   Raises:
-    BadInput: if `keep` is less than one, or there are several processes.
+    BadInput: if `keep` is less than one.
     OSError: if the directory cannot be made.
   """
 
   def __init__(self, directory: str | os.PathLike[str], keep: int = 3):
     if keep < 1:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
-    if jax.process_count() > 1:
-      # A save of orbax is a collective, which may not run beside those of the step.
-      count = jax.process_count()
-      raise BadInput(f"checkpoints are written by one process, not {count}: run in one")
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._keep = keep
@@ -135,10 +115,9 @@ class Checkpoints:
     self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any], best: bool
   ) -> None:
     path, fresh = self._directory / str(step), self._partial / str(step)
-    content["digests"] = {name: _digest(array) for name, array in arrays.items()}
     try:
       self._partial.mkdir()
-      ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
+      sealed.write(fresh, arrays, content)
       if best:
         (fresh / _BEST).touch()
       self._discard(step)
@@ -146,8 +125,8 @@ class Checkpoints:
       self._prune(step)
     except Exception as error:  # orbax raises ValueError for a full disk
       raise OSError(
-        f"checkpoint {path} could not be written: {_reason(error)}; the older ones "
-        "are intact; make room, then resume with the same command"
+        f"checkpoint {path} could not be written: {sealed.reason(error)}; the older "
+        "ones are intact; make room, then resume with the same command"
       ) from None
     finally:
       shutil.rmtree(self._partial, ignore_errors=True)
@@ -212,10 +191,10 @@ def restore(
   for step in reversed(asked):
     path = directory / str(step)
     try:
-      content = _content(path)
+      content = sealed.content(path)
       _check_same_model(path, content["specs"], wanted)
-      arrays = _arrays(path, content["digests"])
-    except _Damaged as error:
+      arrays = sealed.arrays(path, content["digests"])
+    except sealed.Damaged as error:
       warn(f"checkpoint {path} is damaged and passed over: {error}")
       continue
     leaves, structure = jax.tree.flatten(like)
@@ -225,34 +204,6 @@ def restore(
     f"{directory} has no intact checkpoint to restore, steps {asked} are damaged; "
     "take them from a copy, or start afresh in another directory"
   )
-
-
-class _Damaged(Exception):
-  """A checkpoint that is not what was written."""
-
-
-def _content(path: Path) -> dict[str, Any]:
-  """What `save` wrote beside the arrays, if it is whole."""
-  try:
-    content = ocp.metadata(path).custom_metadata
-    seal = content.pop("seal")
-  except Exception as error:  # whatever orbax makes of the damage
-    raise _Damaged(f"its metadata cannot be read ({_reason(error)})") from error
-  if seal != _seal(content):
-    raise _Damaged("its metadata has changed since it was written")
-  return content
-
-
-def _arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
-  """The saved leaves by path, each one as it was written."""
-  try:
-    arrays = ocp.load(path)
-    changed = [name for name in digests if _digest(arrays[name]) != digests[name]]
-  except Exception as error:
-    raise _Damaged(f"its arrays cannot be read ({_reason(error)})") from error
-  if changed:
-    raise _Damaged(f"state{changed[0]} has changed since it was written")
-  return arrays
 
 
 def _check_same_model(path: Path, saved: dict[str, str], like: dict[str, str]) -> None:
@@ -299,20 +250,3 @@ def _place(array: np.ndarray | None, like: Any) -> Any:
   placed = getattr(like, "committed", True)
   leaf = jax.device_put(array, like.sharding if placed else None)
   return jax.random.wrap_key_data(leaf, impl=like.dtype) if _is_key(like) else leaf
-
-
-def _digest(array: np.ndarray) -> str:
-  digest = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
-  digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-  return digest.hexdigest()
-
-
-def _seal(content: dict[str, Any]) -> str:
-  return _digest(np.frombuffer(json.dumps(content, sort_keys=True).encode(), np.uint8))
-
-
-def _reason(error: Exception) -> str:
-  """The cause in words, out of an orbax error of many lines."""
-  code = re.search(r"os_error_code='(\d+)'", str(error))
-  words = os.strerror(int(code[1])) if code else getattr(error, "strerror", None)
-  return words or f"{type(error).__name__}: {str(error).strip()[:200]}".splitlines()[0]
