@@ -64,7 +64,7 @@ test-peers: .venv-peers/ready
 # Root on Debian installs the servers that are not there; what is missing is skipped.
 test-integration: .venv-launch/ready
 	tests/integration/packages.sh
-	.venv-launch/bin/python -m pytest -m integration $(ARGS)
+	.venv-launch/bin/python -m pytest -n 2 --dist loadfile -m integration $(ARGS)
 
 lint: .venv/ready
 	.venv/bin/python -m ruff check

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ray.exceptions import RayError
 from launch.engines.local import GRACE, Local
 from unroll.errors import BadInput
 
+PATIENCE = 10.0  # seconds, for a cluster to answer
 PAUSE = 0.1  # seconds between two looks at a child
 
 
@@ -47,8 +49,8 @@ class Ray:
 
   Args:
     address: of a running cluster, `HOST:PORT` or `auto`; empty: one of this machine
-      alone, until `close`. Ray asks for a token: a running cluster's is that of
-      RAY_AUTH_TOKEN or of the file RAY_AUTH_TOKEN_PATH, the same on every node.
+      alone, until `close`. One that asks for a token takes it from RAY_AUTH_TOKEN,
+      if RAY_AUTH_MODE is `token`: both are to be as on its nodes.
     cores: that each process takes.
 
   Raises:
@@ -61,15 +63,21 @@ class Ray:
     if not address:  # a token of this cluster's own, rather than one in a file at home
       os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
+      _knock(address)
       ray.init(
         address or "local",
         include_dashboard=None if address else False,
         log_to_driver=False,
         logging_level=logging.ERROR,
       )
-    except (ConnectionError, RayError, ValueError) as error:
-      reason = str(error).partition("\n")[0]
-      raise BadInput(f"--address={address}: no Ray cluster there: {reason}") from None
+    except (OSError, RayError, RuntimeError, ValueError) as error:
+      reason = str(error).partition("\n")[0].rstrip(".")
+      raise BadInput(
+        f"--address={address}: no Ray cluster answers ({reason}); if it asks for a "
+        "token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as on its nodes"
+        if address
+        else f"--on=ray: no Ray can be started here ({reason}); try --on=local"
+      ) from None
     finally:
       signal.signal(signal.SIGTERM, handler)  # Ray puts one of its own in its place
     # A worker's process ends with its task, and with it what the task may have left.
@@ -92,6 +100,13 @@ class Ray:
       process.end(deadline - time.monotonic())
     self._processes.clear()
     ray.shutdown()
+
+
+def _knock(address: str) -> None:
+  """OSError if nobody listens there, for which Ray would wait two minutes and more."""
+  host, _, port = address.rpartition(":")
+  if port.isdecimal():
+    socket.create_connection((host, int(port)), PATIENCE).close()
 
 
 def _run(

@@ -17,6 +17,7 @@ import submitit
 from unroll.errors import BadInput
 
 POLL = 2.0  # seconds between two questions to Slurm, however many jobs there are
+LAST_CALL = "B:TERM@90"  # SIGTERM so many seconds before the time of a job is over
 GRACE = 60.0  # seconds until Slurm has killed what it was asked to stop
 
 
@@ -95,7 +96,7 @@ class Slurm:
       time=None,  # the partition's, unless the options say
       use_srun=False,
       stderr_to_stdout=True,
-      additional_parameters={"output": output, **self._options},
+      additional_parameters={"output": output, "signal": LAST_CALL, **self._options},
     )
     try:
       job = executor.submit(os.execvp, command[0], list(command)).job_id

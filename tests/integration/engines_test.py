@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import wait_until
+from servers import free_ports, wait_until
 
 from launch.engines import Engine, named_engine
 from unroll.errors import BadInput
 
-pytestmark = pytest.mark.integration
+# Ray forks where other tests may have started JAX; what it forks is another program.
+pytestmark = [
+  pytest.mark.integration,
+  pytest.mark.filterwarnings("ignore:os.fork"),
+]
 
 # Says where it is, and what it was told, and ends when a file appears or on SIGTERM.
 COMMAND = """
@@ -53,16 +57,14 @@ def alive(process: int) -> bool:
     return False
 
 
-@pytest.fixture(params=["local", "ray", "ray --address", "slurm"])
+@pytest.fixture(params=["local", "ray", "slurm"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-  name, _, flag = request.param.partition(" ")
-  address = slurm = ""
+  name, address, slurm = request.param, "", ""
   if name == "slurm":
     request.getfixturevalue("slurm")
     slurm = "partition=main,time=5"
   if name == "ray":
-    cluster = request.getfixturevalue("raylets")
-    address = cluster.address if flag else ""
+    address = request.getfixturevalue("raylets").address
   engine = named_engine(name, address=address, slurm=slurm)
   try:
     yield engine
@@ -155,32 +157,46 @@ def test_a_cancelled_job_has_ended(slurm, tmp_path) -> None:
     subprocess.run(["scancel", "--name=0"], check=True)
     wait_until("the job has ended", lambda: not processes[0].running())
     assert processes[1].running()
-    (tmp_path / "stop").touch()
+    # As Slurm does before the time of a job is over: its first process alone is told.
+    last_call = ["scancel", "--batch", "--signal=TERM", "--name=1"]
+    subprocess.run(last_call, check=True)
     wait_until("the other has ended", lambda: not processes[1].running())
-    assert [bool(words(log, "done")) for log in logs] == [False, True, False]
+    assert [bool(words(log, "saved")) for log in logs] == [True, True, False]
   finally:
     engine.close()
 
 
-def test_a_driver_that_is_killed_takes_ray_along(raylets, tmp_path) -> None:
+@pytest.mark.parametrize("how", ["close", "kill"])
+def test_a_ray_of_one_s_own_ends_with_the_driver(raylets, tmp_path, how: str) -> None:
   log = tmp_path / "log"
   driver = (
-    "import pathlib, sys, time\n"
+    "import pathlib, sys\n"
     "from launch.engines import named_engine\n"
-    "named_engine('ray').start(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
-    "time.sleep(600)\n"
+    "engine = named_engine('ray')\n"
+    "engine.start(sys.argv[2:], pathlib.Path(sys.argv[1]))\n"
+    "input()\n"
+    "engine.close()\n"
   )
-  arguments = [str(log), *command(tmp_path / "never")]
-  child = subprocess.Popen([sys.executable, "-c", driver, *arguments])
-  [[pid, *_]] = wait_until("it runs", lambda: words(log, "here"))
-  child.kill()
-  child.wait()
+  call = [sys.executable, "-c", driver, str(log), *command(tmp_path / "never")]
+  with subprocess.Popen(call, stdin=subprocess.PIPE) as child:
+    [[pid, *_]] = wait_until("it runs", lambda: words(log, "here"))
+    if how == "kill":
+      child.kill()
+    else:
+      child.communicate(b"\n", timeout=30)
   wait_until("its command has ended too", lambda: not alive(int(pid)))
+  assert child.returncode == (0 if how == "close" else -signal.SIGKILL)
+  assert how == "kill" or words(log, "saved")
 
 
-def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -> None:
+def test_what_cannot_run_is_said_in_one_sentence(
+  slurm, raylets, tmp_path, monkeypatch
+) -> None:
   with pytest.raises(BadInput, match="is for --on=slurm, not --on=local: drop it"):
     named_engine("local", slurm="time=5")
+  [port] = free_ports(1)
+  with pytest.raises(BadInput, match=f"--address=127.0.0.1:{port}: no Ray cluster"):
+    named_engine("ray", address=f"127.0.0.1:{port}")
   with pytest.raises(BadInput, match="partition has no value"):
     named_engine("slurm", slurm="partition")
   with pytest.raises(BadInput, match=r"sbatch refused the job: .*partition"):
@@ -188,3 +204,7 @@ def test_what_cannot_run_is_said_in_one_sentence(slurm, tmp_path, monkeypatch) -
   monkeypatch.setenv("PATH", "")
   with pytest.raises(BadInput, match="no squeue here"):
     named_engine("slurm")
+  monkeypatch.delitem(sys.modules, "launch.engines.ray", raising=False)
+  monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+  with pytest.raises(BadInput, match="needs the package ray: pip install -e"):
+    named_engine("ray")
