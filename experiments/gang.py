@@ -87,6 +87,7 @@ def joined() -> Iterator[None]:
       _end(os.EX_TEMPFAIL)
     traceback.print_exc()
     _end(1)
+  jax.distributed.shutdown()  # waits for those that still write
 
 
 def speaks() -> bool:
@@ -104,6 +105,7 @@ def leave(code: int) -> NoReturn:
     timer = threading.Timer(HEARTBEAT, _end, (code,))
     timer.daemon = True
     timer.start()
+    jax.distributed.shutdown()
   sys.exit(code)
 
 
@@ -139,6 +141,15 @@ def told(call: Callable[[], Result]) -> Result:
   if "refused" in said:
     raise (Busy if said["busy"] else BadInput)(said["refused"])
   return said["result"]
+
+
+def shaped(make: Callable[[], Any]) -> Any:
+  """What `make` gives, in process 0; zeros in that shape elsewhere, to be filled."""
+  if speaks():
+    return make()
+  return jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make)
+  )
 
 
 def same(tree: Any) -> Any:

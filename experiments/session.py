@@ -83,7 +83,7 @@ def train(
   )
   source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
   step = _step(task)
-  state, budget = _fresh_state(task), _budget(source)
+  state, budget = gang.shaped(lambda: _fresh_state(task)), _budget(source)
   # Only now, when all flags have been found good, is anything written.
   run = experiment, common.config(*own), data.vocabulary, data.digest
   path = Path(gang.told(lambda: str(workdir.prepare(*run))))
