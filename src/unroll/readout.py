@@ -82,7 +82,7 @@ def cross_entropy(
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
   ys = scan.masked(ys, weight > 0)
-  if backward == "autodiff":
+  if backward == "autodiff" or len(_slices(ys, bias)) == 1:
     return metrics.cross_entropy(logits(ys, kernel, bias), targets, weight)
   return Sums(_total(ys, kernel, bias, targets, weight), jnp.sum(weight))
 
@@ -96,33 +96,26 @@ def _total(ys, kernel, bias, targets, weight):
     return _put(nats, start, _nats(logits(y, kernel, bias), target)[0])
 
   nats = jnp.zeros(targets.shape, ys.dtype)
-  return _weigh(_over_slices(add, nats, ys, len(bias)), weight)
+  return _weigh(_over_slices(add, nats, ys, bias), weight)
 
 
 def _total_fwd(ys, kernel, bias, targets, weight):
   devices = _devices(ys)
-  classes = jnp.arange(len(bias), dtype=targets.dtype)
-
-  def by_device(x):  # every device adds up its own rows, until all are done
-    return x.reshape(len(x), devices, -1, *x.shape[2:])
-
-  rows = jax.tree.map(by_device, (ys, targets, jnp.maximum(weight, 0)))
+  counted = jnp.maximum(weight, 0)
+  of_each = jax.vmap(_gradients, in_axes=(None, None, 1, 1, 1), out_axes=(1, 1, 0, 0))
 
   def add(state, start, size):
     stacks, (d_kernel, d_bias) = state
-    y, target, w = _at(rows, start, size)
-    zs = logits(y, kernel, bias)
-    nats, log_z = _nats(zs, target)
-    hot = target[..., None] == classes.reshape(1, 1, 1, -1)
-    d_zs = w[..., None] * (jnp.exp(zs - log_z) - hot.astype(zs.dtype))
-    stacks = _put(stacks, start, (nats, product(d_zs, kernel.T)))
-    d_kernel += _outer(y, d_zs, kernel.dtype)
-    return stacks, (d_kernel, d_bias + jnp.sum(d_zs, axis=(0, 2)))
+    parts = _at((ys, targets, counted), start, size)
+    parts = (x.reshape(size, devices, -1, *x.shape[2:]) for x in parts)
+    nats, d_y, *more = of_each(kernel, bias, *parts)
+    whole = tuple(x.reshape(size, -1, *x.shape[3:]) for x in (nats, d_y))
+    return _put(stacks, start, whole), (d_kernel + more[0], d_bias + more[1])
 
-  stacks = (jnp.zeros_like(rows[2], ys.dtype), jnp.zeros_like(rows[0]))
+  stacks = (jnp.zeros(targets.shape, ys.dtype), jnp.zeros_like(ys))
+  # Every device adds up its own; what they found is added up once.
   sums = tuple(jnp.zeros((devices, *p.shape), ys.dtype) for p in (kernel, bias))
-  stacks, sums = _over_slices(add, (stacks, sums), ys, len(bias))
-  nats, d_ys = (x.reshape(len(x), -1, *x.shape[3:]) for x in stacks)
+  (nats, d_ys), sums = _over_slices(add, (stacks, sums), ys, bias)
   d_kernel, d_bias = (jnp.sum(part, axis=0) for part in sums)
   gradients = (d_ys, d_kernel, d_bias, jnp.where(weight > 0, nats, 0))
   types = [jnp.zeros((), x.dtype) for x in (ys, kernel, bias, weight)]
@@ -138,10 +131,24 @@ def _total_bwd(residuals, d):
 _total.defvjp(_total_fwd, _total_bwd)
 
 
+def _gradients(kernel, bias, ys, targets, weight):
+  """Nats `[n, B]`, dy `[n, B, H]`, dW and db of a slice."""
+  y, target = ys.reshape(-1, ys.shape[-1]), targets.reshape(-1)
+  zs = logits(y, kernel, bias)
+  nats, log_z = _nats(zs, target)
+  onehot = jax.nn.one_hot(target, len(bias), dtype=zs.dtype)
+  d_zs = weight.reshape(-1, 1) * (jnp.exp(zs - log_z) - onehot)
+  d_kernel = product(y.T, d_zs.astype(kernel.dtype))
+  # A product too: for a sum of rows XLA would write all of dl once more.
+  d_bias = jnp.ones_like(nats) @ d_zs
+  d_ys = product(d_zs, kernel.T).reshape(ys.shape)
+  return nats.reshape(targets.shape), d_ys, d_kernel, d_bias
+
+
 def _nats(zs: Array, target: Array) -> tuple[Array, Array]:
   """-log p(target) `[...]` and log Σ exp l `[..., 1]` of logits `[..., V]`."""
   log_z = jax.nn.logsumexp(zs, axis=-1, keepdims=True)
-  # Padding may hold any target: it is clipped.
+  # Where nothing counts, the target may be anything: it is clipped.
   chosen = jnp.take_along_axis(zs, target[..., None], axis=-1, mode="clip")
   return (log_z - chosen)[..., 0], log_z
 
@@ -151,30 +158,29 @@ def _weigh(nats: Array, weight: Array) -> Array:
   return jnp.sum(jnp.where(weight > 0, nats * weight, 0))
 
 
-def _outer(y: Array, d_zs: Array, dtype) -> Array:
-  """Σ yᵀ dl of each device, `[n, devices, B, H], … -> [devices, H, V]`."""
-  factors = y.astype(dtype), d_zs.astype(dtype)
-  return jnp.einsum("tdbh,tdbv->dhv", *factors, preferred_element_type=y.dtype)
-
-
 def _devices(ys: Array) -> int:
-  """What the batch of `[T, B, H]` may be spread over."""
+  """Over how many devices the batch of `[T, B, H]` may be spread."""
   count = jax.typeof(ys).sharding.mesh.size or 1
   return count if ys.shape[1] % count == 0 else 1
 
 
-def _over_slices(add: Callable, state, ys: Array, vocabulary: int):
-  """`state` after `add(state, start, size)` for slices that cover all T steps."""
+def _slices(ys: Array, bias: Array) -> range:
+  """Where slices of so many steps start; the last may be shorter."""
   length, batch = ys.shape[:2]
-  rows = _devices(ys) * max(ROWS, BYTES // (4 * vocabulary))
-  count = -(-length * batch // rows)
-  size = -(-length // count)  # slices of about one size
-  whole, rest = divmod(length, size)
-  if whole == 1:
-    state = add(state, 0, size)
-  else:
-    state = jax.lax.fori_loop(0, whole, lambda i, s: add(s, size * i, size), state)
-  return add(state, size * whole, rest) if rest else state
+  rows = max(ROWS, BYTES // (4 * len(bias))) * _devices(ys)
+  count = max(1, -(-length * batch // rows))
+  return range(0, length, -(-length // count))
+
+
+def _over_slices(add: Callable, state, ys: Array, bias: Array):
+  """`state` after `add(state, start, size)` for the slices in turn."""
+  starts, length = _slices(ys, bias), len(ys)
+  size = starts.step
+  state = jax.lax.fori_loop(
+    0, length // size, lambda i, state: add(state, size * i, size), state
+  )
+  rest = length % size
+  return add(state, length - rest, rest) if rest else state
 
 
 def _at(stacks, start, size: int):
