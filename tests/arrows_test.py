@@ -27,7 +27,7 @@ FLOORS = (
   ("layers",),
   ("gradients",),
   ("diagnose",),
-  ("data", "metrics", "optim", "runlog", "schedules"),
+  ("data", "metrics", "optim", "readout", "runlog", "schedules"),
   ("checkpoint", "generate", "models", "score"),
   ("convert", "report"),
   ("train",),

@@ -90,6 +90,14 @@ SUITES = {
     unit="s",
     figure=lambda shape, seconds: seconds,
   ),
+  "loss": Suite(
+    rows=tuple(
+      Shape(32, 64, 64, 256, "lstm", vocabulary=n) for n in (65, 1000, 10_000, 33_000)
+    ),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    spread=True,
+  ),
   "generate": Suite(
     rows=(
       *(Shape(batch, 200, 64, 256, "lstm") for batch in (1, 64)),

@@ -1,6 +1,7 @@
 """This library, as its experiments use it."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench.shapes import VOCABULARY, Shape
+from experiments.bench.shapes import Shape
 from experiments.bench.timing import Timed
 from unroll import generate as generation
-from unroll import layers, optim, remat, schedules, train
+from unroll import layers, optim, readout, remat, schedules, train
 from unroll import memory as needs
 from unroll.cells import CELLS
 from unroll.data.batches import Lanes
@@ -73,6 +74,50 @@ def memory(shape: Shape, plan: str) -> Timed:
   return Timed(_running(dispatch, *arguments), note={"needed_bytes": needed})
 
 
+def loss(shape: Shape, part: str, sliced: bool) -> Timed:
+  """The output layer and its cross-entropy, or a training step, and its memory.
+
+  Args:
+    shape: of the model; its vocabulary is what matters.
+    part: "layer", forward and backward, or "step".
+    sliced: False takes all steps as one slice, which is left to autodiff.
+  """
+  if not sliced:
+    readout.ROWS = sys.maxsize
+  if part == "step":
+    dispatch, *arguments = _training(shape, steps=1)
+    program, call = dispatch.lower(*arguments), _running(dispatch, *arguments)
+  else:
+    gradient, arguments = _output_layer(shape)
+    program = gradient.lower(*arguments)
+
+    def call() -> None:
+      jax.block_until_ready(gradient(*arguments))
+
+  return Timed(call, note={"needed_bytes": needs.peak(program)})
+
+
+def _output_layer(shape: Shape) -> tuple[Any, list[Any]]:
+  """The gradient of its mean cross-entropy, and what it is taken of."""
+  draw, rows = np.random.default_rng(0), (shape.steps, shape.batch)
+  ys = draw.standard_normal((*rows, shape.width), np.float32)
+  kernel = draw.standard_normal((shape.width, shape.vocabulary), np.float32)
+  targets = draw.integers(shape.vocabulary, size=rows, dtype=np.int32)
+  weight = np.ones(rows, np.float32)
+  spread = Spread(jax.device_count())
+  ys, targets, weight = (
+    jax.device_put(x, spread.rows(x, axis=1)) for x in (ys, targets, weight)
+  )
+  bias = np.zeros(shape.vocabulary, np.float32)
+  kernel, bias = jax.device_put((kernel, bias), spread.whole)
+
+  def mean(ys, kernel, bias, targets, weight):
+    return readout.cross_entropy(ys, kernel, bias, targets, weight).mean()
+
+  gradient = jax.jit(jax.value_and_grad(mean, argnums=(0, 1, 2)))
+  return gradient, [ys, kernel, bias, targets, weight]
+
+
 def _training(
   shape: Shape, plan: remat.Plan = remat.NONE, steps: int = STEPS
 ) -> tuple[Any, train.TrainState, Any, np.int32, train.Control]:
@@ -81,7 +126,7 @@ def _training(
   model = _model(shape)
   optimizer = optim.optimizer("adam", clip_norm=1.0)
   tokens = np.random.default_rng(0).integers(
-    VOCABULARY, size=steps * shape.steps * shape.batch + 1, dtype=np.int32
+    shape.vocabulary, size=steps * shape.steps * shape.batch + 1, dtype=np.int32
   )
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
   carry = model.apply(params, shape.batch, method="initial_carry")
@@ -138,7 +183,7 @@ def generate(shape: Shape) -> Timed:
 
 def _model(shape: Shape) -> LanguageModel:
   return LanguageModel(
-    vocabulary=VOCABULARY,
+    vocabulary=shape.vocabulary,
     embedding=shape.inputs,
     core=_core(shape),
     width=shape.width,
