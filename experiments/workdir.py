@@ -27,6 +27,19 @@ OURS = (
 EVENTS = "events.out.tfevents.*"
 
 
+def check(
+  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
+) -> None:
+  """Refuses what `prepare` would refuse, and writes nothing.
+
+  Raises:
+    BadInput: if the folder holds another run, or something that is no run.
+  """
+  path = Path(FLAGS.workdir)
+  if path.is_dir():
+    _refuse_strangers(path, _identity(experiment, settings, vocabulary, data))
+
+
 def prepare(
   experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
 ) -> Path:
@@ -53,24 +66,12 @@ def prepare(
     raise BadInput(
       f"--workdir={path} cannot be made ({error.strerror}): give another folder"
     ) from None
-  wanted = {
-    "experiment": experiment,
-    # As JSON reads it back: tuples are lists there.
-    "flags": json.loads(json.dumps(settings)),
-    "data": data,
-    "vocabulary": vocabulary.digest(),
-  }
-  if not (path / CONFIG).exists():
-    strangers = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry))
-    if strangers:
-      raise BadInput(
-        f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
-      )
-  elif not FLAGS.overwrite:
-    _same_run(path, read_config(path), wanted)
-    return path
+  wanted = _identity(experiment, settings, vocabulary, data)
+  _refuse_strangers(path, wanted)
   if FLAGS.overwrite:
     _clear(path)
+  elif (path / CONFIG).exists():
+    return path
   versions = {
     name: importlib.metadata.version(name)
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
@@ -137,6 +138,29 @@ def read_config(path: Path) -> dict[str, Any]:
     case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
       return saved
   raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+
+
+def _identity(
+  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
+) -> dict[str, Any]:
+  return {
+    "experiment": experiment,
+    "flags": _plain(settings),  # as JSON reads it back: tuples are lists there
+    "data": data,
+    "vocabulary": vocabulary.digest(),
+  }
+
+
+def _refuse_strangers(path: Path, wanted: dict[str, Any]) -> None:
+  """Refuses a folder with what is no run, or, without --overwrite, another run."""
+  if not (path / CONFIG).exists():
+    strangers = sorted(entry.name for entry in path.iterdir() if not _is_ours(entry))
+    if strangers:
+      raise BadInput(
+        f"--workdir={path} holds {strangers[0]} and no run: give an empty or new folder"
+      )
+  elif not FLAGS.overwrite:
+    _same_run(path, read_config(path), wanted)
 
 
 def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

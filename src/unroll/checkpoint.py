@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,6 +41,7 @@ def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) 
 
 sys.unraisablehook = _report
 
+_SAVING = threading.Lock()  # saves of orbax in one process mistake each other's folders
 _BEST = "best"  # the empty file in a step that was the best when it was saved
 
 
@@ -138,7 +140,8 @@ class Checkpoints:
     content["digests"] = {name: _digest(array) for name, array in arrays.items()}
     try:
       self._partial.mkdir()
-      ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
+      with _SAVING:
+        ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
       if best:
         (fresh / _BEST).touch()
       self._discard(step)
