@@ -22,6 +22,7 @@ from experiments.task import (
   lowered,
   numbers,
   resumed,
+  show,
   step_of,
   summary,
 )
@@ -66,10 +67,7 @@ def train(
     task, source, arm, state, spread, budget, data.tokens_per_char["val"], path
   )
   if finished:
-    print(
-      f"validation: {told['val/bits_per_char']:.3f} bits per character, "
-      f"perplexity {told['val/perplexity']:.2f}"
-    )
+    show(told)
     if finish:
       finish(task.model, params, data.vocabulary, path)
   else:

@@ -1,4 +1,4 @@
-"""What an experiment trains: a task, the pieces of its program, what is told of a run."""
+"""What an experiment trains: the pieces of its program, and what is told of a run."""
 
 import functools
 import math
@@ -124,7 +124,7 @@ def budgeted(source: Source) -> loop.Budget:
 
 
 def resumed(state: TrainState, path: Path) -> tuple[TrainState, Progress]:
-  """The state of a run's newest checkpoint, or the fresh one given; and its progress."""
+  """State and progress of a run's newest checkpoint; without one the state given."""
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   if restored is None:
     return state, Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
@@ -185,6 +185,14 @@ def summary(
     "finished": finished,
     "workdir": str(path),
   }
+
+
+def show(summary: Mapping[str, Any]) -> None:
+  """One line of a finished run, for people."""
+  print(
+    f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
+    f"perplexity {summary['val/perplexity']:.2f}"
+  )
 
 
 def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -92,6 +92,8 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
   Raises:
     BadInput: if there is no such run, or a flag given contradicts it.
   """
+  if FLAGS.arms:
+    raise BadInput("--arms is for --mode=train: read one of its runs with --workdir")
   if not FLAGS.workdir:
     runs = sorted(Path("runs", experiment).glob(f"*/{CONFIG}"), key=os.path.getmtime)
     latest = f", such as --workdir={runs[-1].parent}" if runs else ""

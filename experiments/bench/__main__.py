@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments import common
-from experiments.bench import memory
+from experiments.bench import memory, together
 from experiments.bench.race import Contestant, Row, race
 from experiments.bench.shapes import Shape
 from experiments.bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
@@ -66,7 +66,11 @@ def main() -> None:
   print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
-  printed = memory.table(rows) if FLAGS.suite == "memory" else table(suite, rows)
+  if FLAGS.suite == "memory":
+    printed = memory.table(rows)
+  else:
+    tabled = together.table if FLAGS.suite in together.SUITES else table
+    printed = tabled(suite, rows)
   print(f"\n```sh\n{command}\n```\n\n{printed}")
   if FLAGS.plot:
     memory.plot(rows, FLAGS.plot)
@@ -133,6 +137,8 @@ def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Conte
   if FLAGS.suite == "memory":
     return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
   devices = named_count(FLAGS.devices, shape.batch, CORES) if suite.spread else 1
+  if FLAGS.suite in together.SUITES:
+    return together.contestants(FLAGS.suite, devices, CORES)
   if FLAGS.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +40,8 @@ def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) 
 
 sys.unraisablehook = _report
 
-_SAVING = threading.Lock()  # saves of orbax in one process mistake each other's folders
+# One thread for all runs of a process: side by side, orbax mixes up their folders.
+_WRITER = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 _BEST = "best"  # the empty file in a step that was the best when it was saved
 
 
@@ -79,7 +79,6 @@ class Checkpoints:
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._keep = keep
-    self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(self._partial, ignore_errors=True)
@@ -112,7 +111,7 @@ class Checkpoints:
       name: np.array(leaf) for name, leaf in zip(specs, leaves) if np.size(leaf)
     }
     content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
-    self._pending = self._writer.submit(self._write, step, arrays, content, best)
+    self._pending = _WRITER.submit(self._write, step, arrays, content, best)
 
   def wait(self) -> None:
     """Waits until the last save is on disk; raises OSError if it failed."""
@@ -121,11 +120,8 @@ class Checkpoints:
       pending.result()
 
   def close(self) -> None:
-    """Waits for the last save, then ends the background thread."""
-    try:
-      self.wait()
-    finally:
-      self._writer.shutdown()
+    """Waits for the last save."""
+    self.wait()
 
   def __enter__(self) -> "Checkpoints":
     return self
@@ -140,8 +136,7 @@ class Checkpoints:
     content["digests"] = {name: _digest(array) for name, array in arrays.items()}
     try:
       self._partial.mkdir()
-      with _SAVING:
-        ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
+      ocp.save(fresh, arrays, custom_metadata={**content, "seal": _seal(content)})
       if best:
         (fresh / _BEST).touch()
       self._discard(step)
