@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments import common
-from experiments.bench import loss, memory
+from experiments.bench import loss, memory, together
 from experiments.bench.race import Contestant, Row, race
 from experiments.bench.shapes import Shape
 from experiments.bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
@@ -72,7 +72,10 @@ def main() -> None:
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
   tables = {"memory": memory.table, "loss": loss.table}
-  printed = tables.get(FLAGS.suite, functools.partial(table, suite))(rows)
+  if FLAGS.suite in together.SUITES:
+    printed = together.table(suite, rows)
+  else:
+    printed = tables.get(FLAGS.suite, functools.partial(table, suite))(rows)
   print(f"\n```sh\n{command}\n```\n\n{printed}")
   if FLAGS.plot:
     memory.plot(rows, FLAGS.plot)
@@ -141,6 +144,8 @@ def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Conte
   devices = named_count(FLAGS.devices, shape.batch, CORES) if suite.spread else 1
   if FLAGS.suite == "loss":
     return loss.contestants(devices)
+  if FLAGS.suite in together.SUITES:
+    return together.contestants(FLAGS.suite, devices, CORES)
   if FLAGS.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]

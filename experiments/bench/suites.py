@@ -14,6 +14,7 @@ GRID = (
   (16, 64, 1024, 1024),
 )
 GATED = ("lstm", "gru")
+ARMS = tuple(Shape(32, 64, 64, 64, cell) for cell in GATED)
 DEFAULT = Shape(32, 64, 64, 256, "lstm", layers=2)  # of `experiments.charlm`
 
 
@@ -97,6 +98,17 @@ SUITES = {
     unit="s",
     figure=lambda shape, seconds: seconds,
     spread=True,
+  ),
+  "arms": Suite(
+    rows=ARMS,
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    spread=True,
+  ),
+  "runs": Suite(
+    rows=ARMS,
+    unit="s",
+    figure=lambda shape, seconds: seconds,
   ),
   "generate": Suite(
     rows=(
