@@ -223,11 +223,7 @@ def say(message: str) -> None:
 
 
 def config(*own: str) -> dict[str, Any]:
-  """The flags that make the run what it is, by name.
-
-  Args:
-    *own: those of the experiment itself, beside the shared ones.
-  """
+  """The flags that make the run what it is, by name: the shared ones and its own."""
   shared = {flag.name for flag in FLAGS.flags_by_module_dict()[__name__]}
   names = sorted((shared - NOT_OF_THE_RUN) | set(own))
   return {name: FLAGS[name].value for name in names}

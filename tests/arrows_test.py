@@ -31,7 +31,8 @@ FLOORS = (
   ("checkpoint", "generate", "models", "score"),
   ("convert", "report"),
   ("train",),
-  ("devices", "loop"),
+  ("arms", "devices", "run"),
+  ("loop",),
   ("experiments",),
   ("launch",),
 )
