@@ -78,9 +78,9 @@ def read(path: str) -> list[Own]:
           f"nothing else, not {json.dumps(entry)[:60]}"
         )
   folders = [Path(arm.workdir).resolve() for arm in arms]
-  for folder in folders:
-    if folders.count(folder) > 1:
-      raise BadInput(f"--arms={path}: two arms share {folder}: give each its own")
+  for place in folders:
+    if folders.count(place) > 1:
+      raise BadInput(f"--arms={path}: two arms share {place}: give each its own")
   return arms
 
 

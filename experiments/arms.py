@@ -170,6 +170,7 @@ def _joined(
   source: Source, progresses: Sequence[Progress], budget: loop.Budget
 ) -> Iterator[tuple[int, Batch]]:
   """The dispatches from the first arm's step on; none crosses the step of another."""
+  assert budget.steps is not None
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
   starts = sorted({progress.step for progress in progresses})
   for start, stop in itertools.pairwise([*starts, budget.steps]):

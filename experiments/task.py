@@ -67,7 +67,9 @@ def arm_of_flags() -> Arm:
   """The flags that are inputs of the program: other values run the same one."""
   common.optimizer(), common.schedule()  # to refuse what is no value of theirs
   return Arm(
-    np.int32(FLAGS.seed), np.float32(FLAGS.learning_rate), np.float32(FLAGS.clip_norm)
+    jnp.int32(FLAGS.seed),
+    jnp.float32(FLAGS.learning_rate),
+    jnp.float32(FLAGS.clip_norm),
   )
 
 

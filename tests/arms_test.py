@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import run
-from tables import close, same
+from tables import close, quick, same
 
 from experiments import armfile
 from unroll import devices, train
@@ -41,17 +41,19 @@ class Training:
   """A small language model's training, as `experiments.session` builds it."""
 
   def __init__(self, cell="gru", partition="sequential", how="adam", by="global_norm"):
-    wiring = Wiring(dropout=0.2)
-    core = stacked(CELLS[cell](4, H), CELLS[cell](H, H), wiring=wiring)
+    core = stacked(CELLS[cell](4, H), wiring=Wiring(dropout=0.2))
     self.model = LanguageModel(V, 4, core, H)
     self.loss, self.how, self.by = next_token_loss(self.model), how, by
     self.partition, self.traces = partition, 0
+    self.start = quick(self.fresh)
+    self.dispatch = train.make_dispatch(self.step_of)
+    self.evaluate = train.make_evaluate(self.loss, batched(Lanes(TOKENS, B, T), 0))
 
   def optimizer(self, limit):
     return optimizer(self.how, clip_norm=limit, clip_by=self.by, ema=0.9)
 
-  def carry(self, params, rows=B):
-    return self.model.apply(params, rows, method="initial_carry")
+  def carry(self, params):
+    return self.model.apply(params, B, method="initial_carry")
 
   def fresh(self, seed):
     params = self.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
@@ -73,29 +75,26 @@ class Training:
     return Windows(TOKENS, B, T, seed=int(arm.seed))
 
   def alone(self, arm, dispatches=2):
-    """State, metrics of all steps, and evaluation of one run."""
-    state = jax.jit(self.fresh)(arm.seed)
-    dispatch, found = train.make_dispatch(self.step_of), []
+    """State, metrics of each dispatch, and evaluation of one run."""
+    state, source, found = self.start(arm.seed), self.source(arm), []
     for first in range(0, dispatches * STEPS, STEPS):
-      batches = batched(self.source(arm), first)
-      state, metrics = dispatch(arm, state, batches, np.int32(STEPS), CONTROL)
+      batches = batched(source, first)
+      state, metrics = self.dispatch(arm, state, batches, np.int32(STEPS), CONTROL)
       found.append(metrics)
-    evaluate = train.make_evaluate(self.loss, batched(Lanes(TOKENS, B, T), 0))
-    return state, found, evaluate(state.params, self.carry(state.params))
+    return state, tuple(found), self.evaluate(state.params, self.carry(state.params))
 
   def together(self, looped, dispatches=2, counts=(STEPS,) * 3):
     """The same of all arms."""
     group = Arms(len(ARMS), 1, looped=looped)
-    axis = None if self.partition == "sequential" else 1
+    sources = [self.source(arm) for arm in ARMS]
+    alike = self.partition == "sequential"
+    source, axis = (sources[0], None) if alike else (Stacked(sources), 1)
     advance = group.program(
       train.several(self.step_of), (0, 0, axis, 0, 0), donate=(1,)
     )
-    sources = [self.source(arm) for arm in ARMS]
-    source = sources[0] if axis is None else Stacked(sources)
-    state = group.stack([jax.device_get(jax.jit(self.fresh)(a.seed)) for a in ARMS])
-    arms, found = group.stack(ARMS), []
-    controls = group.stack([CONTROL] * len(ARMS))
-    steps = group.stack([np.int32(count) for count in counts])
+    state = group.stack([jax.device_get(self.start(arm.seed)) for arm in ARMS])
+    arms, controls = group.stack(ARMS), group.stack([CONTROL] * len(ARMS))
+    steps, found = group.stack([np.int32(count) for count in counts]), []
     for first in range(0, dispatches * STEPS, STEPS):
       state, metrics = advance(arms, state, batched(source, first), steps, controls)
       found.append(group.split(metrics))
@@ -106,6 +105,12 @@ class Training:
     evaluate = group.program(evaluation, (0, None))
     sums = group.split(evaluate(state.params, batched(Lanes(TOKENS, B, T), 0)))
     return list(zip(group.split(state), zip(*found), sums))
+
+
+@pytest.fixture
+def haste(monkeypatch):
+  """Compiles as `quick` does, in `src` too."""
+  monkeypatch.setattr(jax, "jit", quick)
 
 
 def batched(source, first):
@@ -123,17 +128,17 @@ def batched(source, first):
     ("lstm", "random", "momentum", "agc"),
   ],
 )
-def test_each_arm_is_its_run_alone(cell, partition, how, by, looped):
+def test_each_arm_is_its_run_alone(haste, cell, partition, how, by, looped):
   training = Training(cell, partition, how, by)
   for arm, (state, metrics, sums) in zip(ARMS, training.together(looped)):
     expected = training.alone(arm)
     assert state.step == 2 * STEPS and metrics[0].grad_norm[0] > 0.01
     close(state, expected[0], 1e-5)
-    close(metrics, tuple(expected[1]), 1e-5)
+    close(metrics, expected[1], 1e-5)
     close(sums, expected[2], 1e-5)
 
 
-def test_arms_differ():
+def test_arms_differ(haste):
   states = [state for state, _, _ in Training().together(True)]
   weights = [
     np.concatenate([*map(np.ravel, jax.tree.leaves(s.params))]) for s in states
@@ -143,7 +148,7 @@ def test_arms_differ():
 
 
 @pytest.mark.parametrize("looped", [True, False], ids=["looped", "vmapped"])
-def test_one_program_for_all_arms_and_dispatches(looped):
+def test_one_program_for_all_arms_and_dispatches(haste, looped):
   once, often = Training(), Training()
   once.together(looped, dispatches=1)
   often.together(looped, dispatches=4)
@@ -151,23 +156,20 @@ def test_one_program_for_all_arms_and_dispatches(looped):
 
 
 @pytest.mark.parametrize("looped", [True, False], ids=["looped", "vmapped"])
-def test_an_arm_that_waits_stays_as_it_is(looped):
+def test_an_arm_that_waits_stays_as_it_is(haste, looped):
   training = Training()
   found = training.together(looped, counts=(STEPS, 0, STEPS))
   others = training.together(looped)
-  same(found[1][0], jax.device_get(jax.jit(training.fresh)(ARMS[1].seed)))
+  same(found[1][0], jax.device_get(training.start(ARMS[1].seed)))
   same(found[0], others[0])
   same(found[2], others[2])
 
 
-def test_another_seed_rate_or_limit_is_the_same_program():
+def test_another_seed_rate_or_limit_is_the_same_program(haste):
   training = Training()
-  dispatch = train.make_dispatch(training.step_of)
   for arm in ARMS:
-    state = jax.jit(training.fresh)(arm.seed)
-    batches = batched(training.source(arm), 0)
-    dispatch(arm, state, batches, np.int32(STEPS), CONTROL)
-  assert dispatch._cache_size() == 1
+    training.alone(arm)
+  assert training.dispatch._cache_size() == 1
 
 
 # As a command.

@@ -66,7 +66,7 @@ class Arms:
 
   def filled(self, each: Sequence[Any]) -> list[Any]:
     """Something of each arm, with the last one in the places left over."""
-    return [*each, *each[-1:] * (self._places - self.count)]
+    return [*each, *[each[-1]] * (self._places - self.count)]
 
   def split(self, tree: Any) -> list[Any]:
     """What each arm has in a result, on the host."""

@@ -77,7 +77,8 @@ class Run:
   """
 
   def __init__(self, progress: Progress, hooks: Hooks, clock: float | None = None):
-    self.progress, self.error = progress, None
+    self.progress = progress
+    self.error: BadInput | None = None
     self._hooks, self._first = hooks, progress.step
     self._session = time.monotonic() if clock is None else clock
     self._started = self._session - progress.seconds

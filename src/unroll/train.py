@@ -33,7 +33,7 @@ class TrainState(NamedTuple):
 
 
 class Arm(NamedTuple):
-  """What may differ between runs of one program: scalars; several arms are `[arms]`.
+  """What may differ between runs of one program: scalars.
 
   Attributes:
     seed: of all that is random, int32.

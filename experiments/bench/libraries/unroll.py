@@ -132,7 +132,7 @@ def arms(shape: Shape, count: int, looped: bool | None = None) -> Timed:
   step_of, arm, state, batches, control = _parts(shape, remat.NONE, STEPS)
   together = Arms(count, jax.device_count(), looped=looped)
   program = together.program(train.several(step_of), (0, 0, None, 0, 0), donate=(1,))
-  arms = [arm._replace(seed=np.int32(seed)) for seed in range(count)]
+  arms = [arm._replace(seed=jnp.int32(seed)) for seed in range(count)]
   batches = jax.device_put(batches, together.sharding(None))
   steps, controls = [np.int32(STEPS)] * count, [control] * count
   state = together.stack([jax.device_get(state)] * count)
@@ -171,7 +171,7 @@ def _parts(shape: Shape, plan: remat.Plan, steps: int):
       jax.random.key(arm.seed),
     )
 
-  arm = train.Arm(np.int32(1), *np.array([2e-3, 1], np.float32))
+  arm = train.Arm(jnp.int32(1), jnp.float32(2e-3), jnp.float32(1))
   state = train.initial_state(params, optim.optimizer("adam"), carry)
   source = Lanes(tokens, shape.batch, shape.steps)
   batches = jax.tree.map(

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -196,9 +197,7 @@ class Stacked(Source):
 
   def __getitem__(self, step: int) -> Batch:
     each = [source[step] for source in self.sources]
-    valid = [batch.valid for batch in each if batch.valid is not None]
-    dense = (np.stack(leaves) for leaves in zip(*(batch[:-1] for batch in each)))
-    return Batch(*dense, np.stack(valid) if valid else None)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
   def __repr__(self) -> str:
     return f"Stacked({', '.join(map(repr, self.sources))})"
