@@ -57,7 +57,7 @@ gradients = functools.partial(quick, static_argnames=("backward", "tie"))(
 @pytest.mark.parametrize("zeros", [True, False], ids=["zeros", "ones"])
 @pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("length", CUT.values(), ids=CUT)
-@pytest.mark.parametrize("vocabulary", [2, 65, 1000])
+@pytest.mark.parametrize("vocabulary", [2, 1000])
 def test_fast_is_autodiff(vocabulary, length, tie, zeros):
   for dtype, rtol in ((np.float32, 1e-6), (np.float64, 1e-12)):
     with jax.enable_x64(dtype == np.float64):
@@ -76,13 +76,16 @@ def test_fast_is_a_finite_difference():
     point = (ys, kernel, bias)
     way = [noise(9 + i, *x.shape, dtype=np.float64) for i, x in enumerate(point)]
 
-    def at(distance):
+    @quick
+    def take(distance):
       moved = (p + distance * w for p, w in zip(point, way))
-      return readout.cross_entropy(*moved, *rest).total
+      total = jax.value_and_grad(
+        lambda *p: readout.cross_entropy(*p, *rest).total, argnums=(0, 1, 2)
+      )
+      return total(*moved)
 
-    slope = (at(1e-5) - at(-1e-5)) / 2e-5
-    take = jax.grad(lambda *p: readout.cross_entropy(*p, *rest).total, (0, 1, 2))
-    products = [np.sum(g * w) for g, w in zip(take(*point), way)]
+    slope = (take(1e-5)[0] - take(-1e-5)[0]) / 2e-5
+    products = [np.sum(g * w) for g, w in zip(take(0.0)[1], way)]
     np.testing.assert_allclose(sum(products), slope, rtol=1e-8)
 
 
@@ -139,8 +142,13 @@ def training(model, length=T, dtype=np.float32):
   return params, seed(carry, jax.random.key(4)), batch
 
 
-@pytest.mark.parametrize("plan", ["none", "every:5", "every:1", "recursive:2"])
-@pytest.mark.parametrize("tie, dropout", [(True, 0.3), (False, 0.3), (False, 0.0)])
+@pytest.mark.parametrize(
+  "plan, tie, dropout",
+  [
+    *[("none", tie, 0.3) for tie in (True, False)],
+    *[("every:5", True, 0.3), ("recursive:2", False, 0.0)],
+  ],
+)
 def test_a_model_trains_alike_under_every_plan(plan, tie, dropout):
   model = language(tie, dropout)
   given = training(model)
@@ -274,4 +282,4 @@ def test_a_batch_spread_over_devices_meets_once():
   assert (two["devices"], two["strangers"]) == (2, 0)
   assert 1 <= two["sums"] <= 2  # the count, and all else at once
   for a, b in zip(one["out"], two["out"], strict=True):
-    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * np.max(np.abs(a)))
