@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, dataset, session, workdir
+from experiments import armfile, common, dataset, session, workdir
 from unroll import generate, remat, score
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
@@ -27,6 +27,7 @@ from unroll.types import BadInput, Params
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(common)  # so that --help shows them
+flags.adopt_module_key_flags(armfile)
 
 flags.DEFINE_enum("mode", "train", ["train", "eval", "sample", "score"], "what to do")
 flags.DEFINE_bool("bidirectional", False, "refused: see experiments.cloze")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, dataset, session, workdir
+from experiments import armfile, common, dataset, session, workdir
 from unroll import remat
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import Layer, rematerialised, stacked
@@ -22,6 +22,7 @@ from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(common)  # so that --help shows them
+flags.adopt_module_key_flags(armfile)
 
 flags.DEFINE_enum("mode", "train", ["train", "eval", "fill"], "what to do")
 flags.DEFINE_bool("bidirectional", True, "reads from both sides")

@@ -17,6 +17,7 @@ from unroll import devices, gradients, linear, optim, schedules
 from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
 from unroll.data import text
+from unroll.train import Arm
 from unroll.types import BadInput, Cell
 
 FLAGS = flags.FLAGS
@@ -222,11 +223,7 @@ def say(message: str) -> None:
 
 
 def config(*own: str) -> dict[str, Any]:
-  """The flags that make the run what it is, by name.
-
-  Args:
-    *own: those of the experiment itself, beside the shared ones.
-  """
+  """The flags that make the run what it is, by name: the shared ones and its own."""
   shared = {flag.name for flag in FLAGS.flags_by_module_dict()[__name__]}
   names = sorted((shared - NOT_OF_THE_RUN) | set(own))
   return {name: FLAGS[name].value for name in names}
@@ -303,17 +300,18 @@ def scheme() -> gradients.Scheme:
   return gradients.named_scheme(FLAGS.truncation)
 
 
-def optimizer() -> optim.Optimizer:
-  """The optimiser, clipping included."""
+def optimizer(arm: Arm | None = None) -> optim.Optimizer:
+  """The optimiser, clipping included; without an arm, that of the flags alone."""
   return optim.optimizer(
     FLAGS.optimizer,
-    clip_norm=FLAGS.clip_norm,
+    clip_norm=FLAGS.clip_norm if arm is None else arm.clip_norm,
     clip_by=FLAGS.clip_by,
     weight_decay=FLAGS.weight_decay,
     ema=FLAGS.ema,
   )
 
 
-def schedule() -> schedules.Schedule:
-  """The learning rate by step."""
-  return schedules.schedule(FLAGS.schedule, FLAGS.learning_rate, FLAGS.warmup_steps)
+def schedule(arm: Arm | None = None) -> schedules.Schedule:
+  """The learning rate by step; without an arm, that of the flags alone."""
+  highest = FLAGS.learning_rate if arm is None else arm.learning_rate
+  return schedules.schedule(FLAGS.schedule, highest, FLAGS.warmup_steps)

@@ -87,8 +87,8 @@ def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
       f"--truncation={FLAGS.truncation} draws its own lengths: drop --window"
     )
 
-  def lengths(epoch: int) -> np.ndarray:
-    return draw(np.random.default_rng((FLAGS.seed, epoch)), lane)
+  def lengths(epoch: int, seed: int = FLAGS.seed) -> np.ndarray:
+    return draw(np.random.default_rng((seed, epoch)), lane)
 
   length = how.length or lane
   return Lanes(tokens, FLAGS.batch, length, lengths=lengths, columns=columns)

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import jax
@@ -87,6 +87,7 @@ def joined() -> Iterator[None]:
       _end(os.EX_TEMPFAIL)
     traceback.print_exc()
     _end(1)
+  jax.distributed.shutdown()  # waits for those that still write
 
 
 def speaks() -> bool:
@@ -104,6 +105,7 @@ def leave(code: int) -> NoReturn:
     timer = threading.Timer(HEARTBEAT, _end, (code,))
     timer.daemon = True
     timer.start()
+    jax.distributed.shutdown()
   sys.exit(code)
 
 
@@ -141,6 +143,15 @@ def told(call: Callable[[], Result]) -> Result:
   return said["result"]
 
 
+def shaped(make: Callable[[], Any]) -> Any:
+  """What `make` gives, in process 0; zeros in that shape elsewhere, to be filled."""
+  if speaks():
+    return make()
+  return jax.tree.map(
+    lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(make)
+  )
+
+
 def same(tree: Any) -> Any:
   """Arrays as process 0 has them, in every process."""
   if jax.process_count() == 1:
@@ -154,35 +165,42 @@ def sentence(error: OSError) -> str:
   return f"{error.strerror or error}{where}"
 
 
-Dispatch = Callable[..., tuple[TrainState, StepMetrics]]
+Question = Callable[[], bool]
 
 
 def agreed(
-  spread: devices.Spread, dispatch: Dispatch, hooks: loop.Hooks
-) -> tuple[Dispatch, loop.Hooks]:
-  """A dispatch and hooks with which `loop.fit` takes the same turns in every process.
+  spread: devices.Spread, program: loop.Program, asked: Question
+) -> tuple[loop.Program, Question, Callable[[bool], bool]]:
+  """What `loop.fit` needs to take the same turns in every process.
 
   The processes vote once a dispatch, in a program of its own that is queued before it:
   by the time its result is asked for, it is there. One clock is enough for an end of
   time, and one signal for a stop.
+
+  Args:
+    spread: over the devices of all.
+    program: of one run.
+    asked: whether this process was asked to stop.
+
+  Returns:
+    The program, and the `stop` and `late` of `loop.fit`.
   """
   if jax.process_count() == 1:
-    return dispatch, hooks
-  votes = _Votes(spread, hooks.stop)
+    return program, asked, lambda late: late
+  votes = _Votes(spread, asked)
 
-  def controlled(
-    state: TrainState, batches: Any, count: Any, control: Control
+  def dispatch(
+    state: TrainState, batches: Any, counts: list[int], controls: list[Control]
   ) -> tuple[TrainState, StepMetrics]:
-    return dispatch(state, batches, count, votes.cast(control))
+    return program.dispatch(state, batches, counts, [votes.cast(controls[0])])
 
-  def evaluate(state: TrainState) -> dict[str, float]:
-    numbers = hooks.evaluate(state)
+  def evaluate(state: TrainState) -> Sequence[dict[str, float]]:
+    numbers = program.evaluate(state)
     votes.idle = True
     return numbers
 
-  return controlled, hooks._replace(
-    evaluate=evaluate, stop=lambda: votes.stopped, late=votes.late
-  )
+  both = program._replace(dispatch=dispatch, evaluate=evaluate)
+  return both, lambda: votes.stopped, votes.late
 
 
 class _Votes:

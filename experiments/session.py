@@ -2,66 +2,42 @@
 
 import functools
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import STARTED, common, dataset, gang, planning, summary, workdir
+from experiments import STARTED, arms, common, dataset, gang, planning, workdir
+from experiments.task import (
+  Build,
+  Finish,
+  Task,
+  arm_of_flags,
+  averaged,
+  budgeted,
+  fresh_state,
+  hooks,
+  lowered,
+  numbers,
+  resumed,
+  show,
+  step_of,
+  summary,
+)
 from experiments.terminal import Display, interrupts
 from unroll import checkpoint, devices, loop
 from unroll.data.batches import Source
 from unroll.data.prefetch import dispatches
-from unroll.data.vocabulary import Vocabulary
-from unroll.gradients import ChunkLoss
-from unroll.metrics import bits_per_char, perplexity
 from unroll.report.page import page
+from unroll.run import Progress, Run
 from unroll.runlog import RunLog
-from unroll.schedules import plateau
-from unroll.train import (
-  Control,
-  Step,
-  TrainState,
-  initial_state,
-  make_dispatch,
-  make_evaluate,
-  make_step,
-)
-from unroll.types import BadInput, Carry, Params, Sums
+from unroll.train import Arm, TrainState, make_dispatch, make_evaluate
+from unroll.types import BadInput, Params, Sums
 
 FLAGS = flags.FLAGS
-
-
-class Task(NamedTuple):
-  """What is trained, and how it is measured.
-
-  Attributes:
-    model: a Linen module that reads tokens `[T, B]` and has an `initial_carry`.
-    loss: its chunk loss.
-    evaluations: name -> source of the evaluation batches.
-    objective: the evaluation that chooses the best checkpoint.
-  """
-
-  model: Any
-  loss: ChunkLoss
-  evaluations: Mapping[str, Source]
-  objective: str
-
-  def carry(self, params: Params, batch: int) -> Carry:
-    """The initial carry of so many sequences."""
-    return self.model.apply(params, batch, method="initial_carry")
-
-
-# (vocabulary, dataset, split to evaluate, plan) -> task; without data nothing to
-# evaluate.
-Build = Callable[..., Task]
-# (model, parameters, vocabulary, run folder), called once a run is finished.
-Finish = Callable[[Any, Params, Vocabulary, Path], None]
 
 
 def train(
@@ -75,29 +51,30 @@ def train(
     build: makes the task.
     finish: what is still to be shown of a finished run.
   """
+  if FLAGS.arms:
+    return arms.train(experiment, own, build, finish)
   spread = _spread()
   data = dataset.load()
   planned = functools.partial(build, data.vocabulary, data, "val")
   task = planned(
-    planning.chosen(lambda plan, batch: _lowered(planned(plan), batch, spread), data)
+    planning.chosen(lambda plan, batch: lowered(planned(plan), batch, spread), data)
   )
   source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
-  step = _step(task)
-  state, budget = _fresh_state(task), _budget(source)
+  arm, budget = arm_of_flags(), budgeted(source)
+  fresh = jax.jit(functools.partial(fresh_state, task))
+  state = gang.shaped(lambda: fresh(arm.seed))
   # Only now, when all flags have been found good, is anything written.
   run = experiment, common.config(*own), data.vocabulary, data.digest
   path = Path(gang.told(lambda: str(workdir.prepare(*run))))
   state, progress, finished = _fit(
-    task, source, step, state, spread, budget, data.tokens_per_char["val"], path
+    task, source, arm, state, spread, budget, data.tokens_per_char["val"], path
   )
   if not gang.speaks():
     return
-  params, told = summary.of(state, progress, finished, path)
+  state = jax.device_put(jax.device_get(state), jax.local_devices()[0])
+  params, told = averaged(state), summary(progress, state, finished, path)
   if finished:
-    print(
-      f"validation: {told['val/bits_per_char']:.3f} bits per character, "
-      f"perplexity {told['val/perplexity']:.2f}"
-    )
+    show(told)
     if finish:
       finish(task.model, params, data.vocabulary, path)
   else:
@@ -131,32 +108,26 @@ def evaluate(experiment: str, build: Build) -> None:
 def _fit(
   task: Task,
   source: Source,
-  step: Step,
+  arm: Arm,
   state: TrainState,
   spread: devices.Spread,
   budget: loop.Budget,
   tokens_per_char: float,
   path: Path,
-) -> tuple[TrainState, loop.Progress, bool]:
+) -> tuple[TrainState, Progress, bool]:
   """Trains in a folder, from its newest checkpoint if there is one.
 
   Returns:
     The state, its progress, and whether the run is finished.
   """
-  optimizer = common.optimizer()
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-  progress = loop.Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
 
-  def newest() -> dict[str, Any] | None:
+  def newest() -> dict[str, Any]:
     nonlocal state
-    restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
-    if restored:
-      state = restored.state
-    return restored and restored.meta
+    state, progress = resumed(state, path)
+    return progress.to_json()
 
-  if meta := gang.told(newest):
-    progress = loop.Progress.from_json(meta)
-    common.say(f"resumed {path} at step {progress.step}")
+  progress = Progress.from_json(gang.told(newest))
   shardings = spread.state(state)
   state = spread.put(gang.same(state), shardings)
   common.say(
@@ -173,31 +144,32 @@ def _fit(
     interrupts() as interrupted,
     gang.alone(lambda: Display(budget, progress)) as display,
   ):
-    hooks = loop.Hooks(
-      evaluate=lambda state: evaluate(
-        optimizer.averaged(state.opt_state, state.params)
-      ),
-      objective="val/loss",
-      save=lambda state, progress, best: checkpoints.save(
-        progress.step, spread.gathered(state), progress.to_json(), best=best
-      ),
-      log=log.write,
-      show=display.show,
-      stop=interrupted,
+    dispatch = make_dispatch(
+      functools.partial(step_of, task), (shardings, spread.whole)
     )
-    dispatch = make_dispatch(step, (shardings, spread.whole))
-    dispatch, hooks = gang.agreed(spread, dispatch, hooks)
-    return loop.fit(
-      dispatch,
+    program = loop.Program(
+      dispatch=lambda state, batches, counts, controls: dispatch(
+        arm, state, batches, np.int32(counts[0]), controls[0]
+      ),
+      evaluate=lambda state: [evaluate(averaged(state))],
+      split=lambda tree: [tree],
+    )
+    program, stop, late = gang.agreed(spread, program, interrupted)
+    run = Run(progress, hooks(log, checkpoints, display.show, spread.gathered), STARTED)
+    state, finished = loop.fit(
+      program,
       state,
-      progress,
+      [run],
       ((count, spread.join(some, 2)) for count, some in batches),
       budget,
-      hooks,
+      stop=stop,
       eval_every=FLAGS.eval_every,
       checkpoint_every=FLAGS.checkpoint_every,
-      clock=STARTED,
+      late=late,
     )
+    if run.error:
+      raise run.error
+  return state, run.progress, finished
 
 
 def restore(task: Task, path: Path) -> tuple[Params, int]:
@@ -206,7 +178,8 @@ def restore(task: Task, path: Path) -> tuple[Params, int]:
   Raises:
     BadInput: if the run has no checkpoint.
   """
-  optimizer, like = common.optimizer(), jax.eval_shape(lambda: _fresh_state(task))
+  optimizer = common.optimizer()
+  like = jax.eval_shape(functools.partial(fresh_state, task), arm_of_flags().seed)
   folder = path / workdir.CHECKPOINTS
   restored = checkpoint.restore(folder, like, which=FLAGS.checkpoint, warn=common.say)
   if restored is None:
@@ -222,7 +195,7 @@ def _evaluator(
 
   def compiled(source: Source) -> Callable[[Params], Sums]:
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
-    batches = spread.put(batches, spread.batches(batches))
+    batches = jax.device_put(batches, spread.batches(batches))
     run = make_evaluate(task.loss, batches)
     rows = batches.inputs.shape[-1]
     return lambda params: run(params, task.carry(params, rows))
@@ -231,68 +204,10 @@ def _evaluator(
 
   def evaluate(params: Params) -> dict[str, float]:
     sums = {name: measure(params) for name, measure in measures.items()}
-    losses = {name: float(part.mean()) for name, part in sums.items()}
-    loss = losses[task.objective]
-    return {
-      **{f"{split}/loss_{name}": value for name, value in losses.items()},
-      f"{split}/loss": loss,
-      f"{split}/bits_per_char": bits_per_char(loss, tokens_per_char),
-      f"{split}/perplexity": perplexity(loss),
-    }
+    return numbers(task, split, sums, tokens_per_char)
 
   return evaluate
 
 
 def _spread() -> devices.Spread:
   return devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch, FLAGS.processes))
-
-
-def _fresh_state(task: Task) -> TrainState:
-  @jax.jit
-  def fresh(seed):  # an argument, so that every seed is the same program
-    params = task.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
-    carry = task.carry(params, FLAGS.batch)
-    return initial_state(params, common.optimizer(), carry)
-
-  return fresh(np.int32(FLAGS.seed))
-
-
-def _step(task: Task) -> Step:
-  return make_step(
-    task.loss,
-    common.scheme(),
-    common.optimizer(),
-    common.schedule(),
-    jax.random.key(FLAGS.seed + 1),
-  )
-
-
-def _lowered(task: Task, batch: Any, spread: devices.Spread) -> jax.stages.Lowered:
-  """The program that trains on batches like this one, not compiled yet."""
-  state = jax.eval_shape(lambda: _fresh_state(task))
-  batches = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct((FLAGS.dispatch, *leaf.shape), leaf.dtype), batch
-  )
-  shardings = spread.state(state)
-  state, batches = jax.tree.map(
-    lambda leaf, how: leaf.update(sharding=how),
-    (state, batches),
-    (shardings, spread.batches(batches)),
-  )
-  dispatch = make_dispatch(_step(task), (shardings, spread.whole))
-  return dispatch.lower(state, batches, np.int32(1), Control(*np.ones(2, np.float32)))
-
-
-def _budget(source: Source) -> loop.Budget:
-  steps, epochs = FLAGS.steps, FLAGS.epochs
-  if FLAGS.minutes is not None and not 0 < FLAGS.minutes < math.inf:
-    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
-  if epochs is not None and not epochs < math.inf:
-    raise BadInput(f"--epochs={epochs}: give a number")
-  if steps is None and epochs is None and FLAGS.minutes is None:
-    epochs = 10
-  limits = [] if steps is None else [steps]
-  if epochs is not None:
-    limits.append(round(epochs * len(source)))
-  seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
-  return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)

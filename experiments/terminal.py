@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments import common
-from unroll import loop
+from unroll.loop import Budget
+from unroll.run import Progress
 
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 
@@ -37,7 +38,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 class Display:
   """A progress bar on a terminal, a line now and then elsewhere."""
 
-  def __init__(self, budget: loop.Budget, progress: loop.Progress):
+  def __init__(self, budget: Budget, progress: Progress):
     self._timed = budget.steps is None
     total = budget.seconds if self._timed else budget.steps
     self._bar = tqdm(
@@ -55,7 +56,7 @@ class Display:
   def __exit__(self, *error: Any) -> None:
     self._bar.close()
 
-  def show(self, progress: loop.Progress, loss: float, speed: float) -> None:
+  def show(self, progress: Progress, loss: float, speed: float) -> None:
     """Shows where training is."""
     text = f"step {progress.step:,} loss {loss:.3f}"
     if progress.last:

@@ -33,6 +33,19 @@ EVENTS = "events.out.tfevents.*"
 LOCK, GANG = ".lock", "gang"
 
 
+def check(
+  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
+) -> None:
+  """Refuses what `prepare` would refuse, and writes nothing.
+
+  Raises:
+    BadInput: if the folder holds another run, or something that is no run.
+  """
+  path = Path(FLAGS.workdir)
+  if path.is_dir():
+    _refuse_another(path, _identity(experiment, settings, vocabulary, data))
+
+
 def prepare(
   experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
 ) -> Path:
@@ -62,20 +75,14 @@ def prepare(
     raise BadInput(
       f"--workdir={path} cannot be made ({error.strerror}): give another folder"
     ) from None
-  wanted = {
-    "experiment": experiment,
-    # As JSON reads it back: tuples are lists there.
-    "flags": json.loads(json.dumps(settings)),
-    "data": data,
-    "vocabulary": vocabulary.digest(),
-  }
+  wanted = _identity(experiment, settings, vocabulary, data)
   _refuse_another(path, wanted)  # before anything is written
   _lock(path)
   _refuse_another(path, wanted)  # whoever had the lock may have begun one
-  if (path / CONFIG).exists() and not FLAGS.overwrite:
-    return path
   if FLAGS.overwrite:
     _clear(path)
+  elif (path / CONFIG).exists():
+    return path
   versions = {
     name: importlib.metadata.version(name)
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
@@ -96,6 +103,8 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
   Raises:
     BadInput: if there is no such run, or a flag given contradicts it.
   """
+  if FLAGS.arms:
+    raise BadInput("--arms is for --mode=train: read one of its runs with --workdir")
   if not FLAGS.workdir:
     runs = sorted(Path("runs", experiment).glob(f"*/{CONFIG}"), key=os.path.getmtime)
     latest = f", such as --workdir={runs[-1].parent}" if runs else ""
@@ -177,6 +186,17 @@ def _lock(path: Path) -> None:
     ) from None
   except OSError:
     pass  # a file system without locks
+
+
+def _identity(
+  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
+) -> dict[str, Any]:
+  return {
+    "experiment": experiment,
+    "flags": _plain(settings),  # as JSON reads it back: tuples are lists there
+    "data": data,
+    "vocabulary": vocabulary.digest(),
+  }
 
 
 def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:

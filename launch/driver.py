@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from launch import plan, run, table
+from launch import page, plan, run, table
 from launch.engines import Engine, Process
 from launch.main import interrupts, say
 from launch.study import Study
@@ -66,7 +66,8 @@ def drive(
     return
   chosen = _choose(sweep, folder, trials, tests)
   export(sweep, folder, study, trials, finished=True, chosen=chosen)
-  table.leaderboard(sweep, folder, trials, study.importance(), chosen)
+  table.leaderboard(sweep, trials, study.importance(), chosen)
+  print(page.write(folder.path))
 
 
 def export(

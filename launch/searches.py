@@ -61,6 +61,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def best_so_far(trials: Iterable[dict[str, Any]]) -> tuple[list[float], list[float]]:
   """The least value after each trial, and the seconds that they took together."""
+  trials = sorted(trials, key=lambda trial: trial["ended"])
   values = [trial["values"][0] if trial["values"] else None for trial in trials]
   known = [float("inf") if value is None else value for value in values]
   seconds = [trial["seconds"] or 0.0 for trial in trials]

@@ -223,6 +223,7 @@ class Study:
     if state == "failed" and ERROR not in attributes:
       state = "waiting"  # to be filled again
     spent = last.duration.total_seconds() if last and last.duration else None
+    ended = last.datetime_complete if last else None
     params = last.params if last and last.params else {}
     point = self.plan.points[slot] if self.plan.points else {}
     return {
@@ -232,6 +233,7 @@ class Study:
       "params": {name: _number(value) for name, value in {**point, **params}.items()},
       "values": list(last.values or ()) if last else [],
       "seconds": spent,
+      "ended": ended.timestamp() if ended else None,
       "error": attributes.get(ERROR),
       "runs": attributes.get(OUTCOMES, []),
     }

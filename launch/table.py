@@ -81,7 +81,6 @@ class Table:
 
 def leaderboard(
   sweep: Plan,
-  folder: Folder,
   trials: Sequence[Trial],
   importance: Mapping[str, float],
   chosen: Mapping[str, Any] | None,
@@ -101,7 +100,6 @@ def leaderboard(
     print(f"importance: {parts}")
   for name, value in (chosen or {}).get("test", {}).items():
     print(f"{name} of trial {chosen['slot'] if chosen else ''}: {value:.4f}")
-  print(f"python -m launch.report {folder.path}")
 
 
 def _columns(sweep: Plan, title: str) -> Grid:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from experiments.bench import memory, table, timing
+from experiments.bench import loss, memory, table, timing
 from experiments.bench.libraries import unroll as ours
 from experiments.bench.race import Contestant, Row, race
 from experiments.bench.shapes import Shape
@@ -105,7 +105,11 @@ print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
 
 @pytest.mark.parametrize(
   ("suite", "options"),
-  [("step", {}), ("generate", {}), ("compile", {}), ("memory", {"plan": "sqrt"})],
+  [
+    *((suite, {}) for suite in ("step", "generate", "compile")),
+    ("memory", {"plan": "sqrt"}),
+    *(("loss", {"part": part, "sliced": True}) for part in loss.PARTS),
+  ],
 )
 def test_our_part_of_a_suite_runs(suite, options):
   timed = getattr(ours, suite)(TINY, **options)
@@ -223,6 +227,25 @@ def test_memory_is_shown_plan_by_plan(tmp_path):
   assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_loss_is_shown_by_vocabulary():
+  def result(seconds, needed):
+    return {"seconds": [[seconds]], "minimum": seconds, "needed_bytes": needed}
+
+  racing = loss.contestants(devices=2)
+  assert [(each.options["sliced"], each.devices) for each in racing] == [
+    *((False, 2), (True, 2)) * 2
+  ]
+  results = {
+    each.name: result(0.4 / (n + 1), (4 - n) * 2**20) for n, each in enumerate(racing)
+  }
+  results["step, at once"] = {"error": "no memory"}
+  lines = loss.table([Row(TINY._replace(vocabulary=1000), results)]).splitlines()
+  assert lines[2:] == [
+    "| 1,000 | output layer | 400 (400) | 200 (200) | 2.00 | 4.0 MiB | 3.0 MiB |",
+    "| 1,000 | training step | - | 100 (100) | - | - | 1.0 MiB |",
+  ]
+
+
 REFUSED = {
   "--peers=jaxrnn": "--peers=jaxrnn: --suite=layer does not race it; choose of torch",
   "--suite=compile --peers=torch": "--suite=compile does not race it; drop it",
@@ -233,6 +256,7 @@ REFUSED = {
   "--grid=1x2x3x4x5x6": "--grid=1x2x3x4x5x6: give whole numbers",
   "--devices=two": "--devices=two: choose auto or one of 1",
   "--suite=memory --devices=2": "--suite=memory runs on one of them; drop it",
+  "--suite=loss --cells=gru": "the rows of --suite=loss differ in vocabulary",
   "--hidden=3": "--hidden is for experiments that train",
   "--plot=a.png": "--plot is for --suite=memory",
   "--rounds=0": "--rounds=0",

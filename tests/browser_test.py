@@ -190,6 +190,21 @@ def test_the_heat_map_shows_any_two_flags(show, sweeps):
   assert len(seen) == 2
 
 
+def test_the_objective_is_chosen_where_there_are_two(show, tmp_path):
+  trials = [
+    {"slot": n, "state": "complete", "params": {"x": n}, "values": [1 + n, 9 + n]}
+    for n in range(5)
+  ]
+  whole = {"objective": ["loss", "speed"], "directions": ["minimize", "maximize"]}
+  (tmp_path / "trials.json").write_text(json.dumps({**whole, "trials": trials}))
+  tab = show(page.write(tmp_path))
+  assert column(tab, "trial") == ["0", "1", "2", "3", "4"]
+  tab.locator("#command select").select_option(label="speed")
+  assert column(tab, "trial") == ["4", "3", "2", "1", "0"]
+  assert "speed" in tab.locator("#parallel .stack").text_content()
+  assert tab.locator("#tradeoff .dot").count() == 5
+
+
 def test_a_trial_is_pointed_at_everywhere(show, sweeps):
   tab = show(sweeps["grid"])
   tab.locator("#parallel .stack").scroll_into_view_if_needed()

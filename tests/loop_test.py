@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import unroll.run
 from unroll import loop
+from unroll.run import Progress
 from unroll.schedules import Plateau
 from unroll.train import StepMetrics, TrainState
 from unroll.types import BadInput, Sums
@@ -46,7 +48,8 @@ class Run:
     self.horizons, self.scales, self.taken = [], [], 0
     if monkeypatch:
       clock = SimpleNamespace(monotonic=lambda: self.now)
-      monkeypatch.setattr(loop, "time", clock)
+      for module in (loop, unroll.run):
+        monkeypatch.setattr(module, "time", clock)
 
   def dispatch(self, state, batch, count, control):
     self.horizons.append(float(control.horizon))
@@ -68,22 +71,20 @@ class Run:
     return state._replace(step=self.taken), metrics
 
   def fit(self, budget, *, step=0, progress=None, sizes=3, **periods):
-    periods = FIXED | periods
-    progress = progress or loop.Progress(step, 0.0, 0.0, Plateau(1, 1.0), {}, {})
-    state = TrainState(progress.step, None, None, None, 0, 0)
-    hooks = loop.Hooks(
-      evaluate=self.evaluate,
+    progress = progress or Progress(step, 0.0, 0.0, Plateau(1, 1.0), {}, {})
+    [(state, one)], done = together([self], budget, [progress], sizes, **periods)
+    if one.error:
+      raise one.error
+    return state, one.progress, done
+
+  def hooks(self):
+    return unroll.run.Hooks(
       objective="loss",
       save=lambda state, progress, best: self.saves.append(
         (int(state.step), progress, best)
       ),
       log=self.records.append,
       show=lambda *seen: self.shown.append(seen),
-      stop=lambda: self.taken >= self.stop_at,
-    )
-    batches = self.batches(progress.step, budget.steps, sizes, [*periods.values()])
-    return loop.fit(
-      self.dispatch, state, progress, batches, budget, hooks, clock=self.now, **periods
     )
 
   def evaluate(self, state):
@@ -101,6 +102,44 @@ class Run:
 
   def steps(self, name):
     return [r["step"] for r in self.records if name in r]
+
+
+def together(runs, budget, progresses, sizes=3, **periods):
+  """Fits runs side by side: the state and the `unroll.run.Run` of each; and if done."""
+  periods = FIXED | periods
+
+  def dispatch(states, batch, counts, controls):
+    rows = zip(runs, states, counts, controls)
+    found = [
+      run.dispatch(state, batch, count, control) if count else (state, None)
+      for run, state, count, control in rows
+    ]
+    return zip(*found)
+
+  inner = [
+    unroll.run.Run(progress, run.hooks(), run.now)
+    for run, progress in zip(runs, progresses)
+  ]
+  starts = sorted({progress.step for progress in progresses})
+  batches = (
+    each
+    for start, stop in itertools.pairwise([*starts, budget.steps])
+    for each in Run.batches(start, stop, sizes, [*periods.values()])
+  )
+  states, done = loop.fit(
+    loop.Program(
+      dispatch,
+      evaluate=lambda states: [run.evaluate(s) for run, s in zip(runs, states)],
+      split=lambda tree: tree,
+    ),
+    [TrainState(progress.step, None, None, None, 0, 0) for progress in progresses],
+    inner,
+    batches,
+    budget,
+    stop=lambda: any(run.taken >= run.stop_at for run in runs),
+    **periods,
+  )
+  return list(zip(states, inner)), done
 
 
 def budget(steps=None, seconds=None, patience=0):
@@ -192,7 +231,7 @@ def test_patience():
 
 def test_the_plateau_lowers_the_rate():
   run = Run(losses=lambda step: 1.0)
-  start = loop.Progress(0, 0.0, 0.0, Plateau(2, 0.5), {}, {})
+  start = Progress(0, 0.0, 0.0, Plateau(2, 0.5), {}, {})
   run.fit(budget(40), progress=start, sizes=7, checkpoint_every=0)
   assert run.evaluated == [7, 14, 21, 28, 35, 40]
   assert run.scales == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
@@ -260,7 +299,7 @@ def test_interrupted_and_resumed_is_uninterrupted():
     run, on = Run(stop_at=stop_at), Run()
     _, progress, finished = run.fit(budget(23))
     assert not finished
-    progress = loop.Progress.from_json(json.loads(json.dumps(progress.to_json())))
+    progress = Progress.from_json(json.loads(json.dumps(progress.to_json())))
     _, progress, finished = on.fit(budget(23), progress=progress)
     assert finished and progress._replace(seconds=0) == expected._replace(seconds=0)
     both = without_times(run.records) + without_times(on.records)
@@ -297,6 +336,65 @@ def test_fifty_in_a_row(size):
 
 def test_progress_is_json():
   plateau = Plateau(2, 0.5).observe(1.5).observe(2.0)
-  progress = loop.Progress(7, 1.25, 40.0, plateau, {"step": 7, "a": 0.1}, {"step": 5})
+  progress = Progress(7, 1.25, 40.0, plateau, {"step": 7, "a": 0.1}, {"step": 5})
   there = json.loads(json.dumps(progress.to_json()))
-  assert loop.Progress.from_json(there) == progress
+  assert Progress.from_json(there) == progress
+
+
+def plain(run):
+  """All that a run has told and saved, but for times."""
+  told = [r for r in run.records if not r.keys() & {"seconds", "start_seconds"}]
+  saves = [(step, p._replace(seconds=0), best) for step, p, best in run.saves]
+  return told, saves
+
+
+START = Progress(0, 0.0, 0.0, Plateau(1, 1.0), {}, {})
+FALLS = (lambda step: 1 / step, lambda step: step, lambda step: abs(step - 14.5))
+
+
+def test_side_by_side_is_alone():
+  alone, beside = ([Run(losses=f) for f in FALLS] for _ in range(2))
+  for run in alone:
+    run.fit(budget(23))
+  ends, done = together(beside, budget(23), [START] * 3)
+  assert done and [run.progress.step for _, run in ends] == [23] * 3
+  assert [*map(plain, beside)] == [*map(plain, alone)]
+
+
+@pytest.mark.parametrize("stops", [(4, 99, 9), (7, 1, 2), (99, 16, 16)])
+def test_those_ahead_wait(stops):
+  """Runs that were stopped at different steps go on together."""
+  whole = [Run(losses=f) for f in FALLS]
+  cut = [Run(losses=f, stop_at=stop) for f, stop in zip(FALLS, stops)]
+  on = [Run(losses=f) for f in FALLS]
+  progresses = [run.fit(budget(23))[1] for run in cut]
+  for run in whole:
+    run.fit(budget(23))
+  ends, done = together(on, budget(23), progresses)
+  assert done and [state.step for state, _ in ends] == [23] * 3
+  for a, b, c in zip(whole, cut, on):
+    (first, _), (rest, saves) = plain(b), plain(c)
+    assert first + rest == plain(a)[0]
+    assert saves[-1] == plain(a)[1][-1]
+
+
+def test_one_that_blows_up_leaves_the_others():
+  alone = [Run(losses=FALLS[0]), Run(losses=FALLS[2])]
+  for run in alone:
+    run.fit(budget(200))
+  bad = Run(bad=lambda step: step > 30)
+  beside = [Run(losses=FALLS[0]), bad, Run(losses=FALLS[2])]
+  ends, done = together(beside, budget(200), [START] * 3)
+  errors = [run.error for _, run in ends]
+  assert (
+    done and errors[0] is errors[2] is None and "50 steps in a row" in str(errors[1])
+  )
+  assert [plain(beside[0]), plain(beside[2])] == [*map(plain, alone)]
+  assert 80 <= bad.steps("train/loss")[-1] < 83 and bad.taken < 90
+  assert bad.saves[-1][0] <= 80
+
+
+def test_all_that_blow_up_end():
+  runs = [Run(bad=lambda step: step > 3), Run(bad=lambda step: step > 30)]
+  ends, _ = together(runs, budget(10**6), [START] * 2)
+  assert all(run.error for _, run in ends) and max(run.taken for run in runs) < 90

@@ -144,10 +144,13 @@ def estimates(model, plan, scheme):
 @pytest.mark.parametrize(
   "scheme, plan, options",
   [
-    *[("full", plan, {"dropout": 0.3}) for plan in ("sqrt", "halves", "rests")],
-    ("full", "every:4", {"tie": True}),
-    ("tbptt:5", "every:4", {"dropout": 0.3}),
-    ("tbptt:4,7", "sqrt", {}),
+    ("full", "halves", {"dropout": 0.3}),
+    ("tbptt:5", "every:4", {"tie": True}),
+    ("tbptt:4,7", "sqrt", {"dropout": 0.3}),
+    *(
+      pytest.param("full", plan, {"dropout": 0.3}, marks=pytest.mark.slow)
+      for plan in ("sqrt", "rests", "every:4")
+    ),
   ],
 )
 def test_a_language_model(scheme, plan, options):

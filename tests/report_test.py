@@ -236,11 +236,11 @@ def test_a_long_curve_is_thinned_to_means():
 
 
 def test_seeds_that_end_at_different_steps_have_a_curve_to_the_end():
-  ends = (990, 1000, 1010)
-  runs = [[{"step": s, "x": 5.0} for s in (500, end)] for end in ends]
+  ends = {990: 3.0, 1000: 5.0, 1010: 7.0}
+  runs = [[{"step": s, "x": x} for s in (500, end)] for end, x in ends.items()]
   steps, _, mean, low, high = curve(runs, "x", 200)
   assert steps == [500, 990, 1000]
-  assert mean == low == high == [5.0, 5.0, 5.0]
+  assert (low, mean, high) == ([3.0] * 3, [5.0] * 3, [7.0] * 3)
 
 
 def test_a_seed_that_broke_off_no_longer_counts():

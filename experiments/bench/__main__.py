@@ -1,5 +1,6 @@
 """`python -m experiments.bench`: flags, the race, and what is made of it."""
 
+import functools
 import importlib.util
 import json
 import platform
@@ -15,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments import common
-from experiments.bench import memory
+from experiments.bench import loss, memory, together
 from experiments.bench.race import Contestant, Row, race
 from experiments.bench.shapes import Shape
 from experiments.bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
@@ -46,6 +47,10 @@ def main() -> None:
   _refuse_flags_of_training()
   if FLAGS.plot and FLAGS.suite != "memory":
     raise BadInput(f"--plot is for --suite=memory, not {FLAGS.suite}: drop it")
+  if (FLAGS.grid or FLAGS.cells) and FLAGS.suite == "loss":
+    raise BadInput(
+      "--grid and --cells: the rows of --suite=loss differ in vocabulary; drop them"
+    )
   suite = SUITES[FLAGS.suite]
   if FLAGS["devices"].present and not suite.spread:
     raise BadInput(f"--devices: --suite={FLAGS.suite} runs on one of them; drop it")
@@ -66,7 +71,11 @@ def main() -> None:
   print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
-  printed = memory.table(rows) if FLAGS.suite == "memory" else table(suite, rows)
+  tables = {"memory": memory.table, "loss": loss.table}
+  if FLAGS.suite in together.SUITES:
+    printed = together.table(suite, rows)
+  else:
+    printed = tables.get(FLAGS.suite, functools.partial(table, suite))(rows)
   print(f"\n```sh\n{command}\n```\n\n{printed}")
   if FLAGS.plot:
     memory.plot(rows, FLAGS.plot)
@@ -133,6 +142,10 @@ def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Conte
   if FLAGS.suite == "memory":
     return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
   devices = named_count(FLAGS.devices, shape.batch, CORES) if suite.spread else 1
+  if FLAGS.suite == "loss":
+    return loss.contestants(devices)
+  if FLAGS.suite in together.SUITES:
+    return together.contestants(FLAGS.suite, devices, CORES)
   if FLAGS.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]

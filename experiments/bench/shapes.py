@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-VOCABULARY = 65  # of the language models: the characters of Tiny Shakespeare
+CHARACTERS = 65  # of Tiny Shakespeare
 
 
 class Shape(NamedTuple):
@@ -17,6 +17,7 @@ class Shape(NamedTuple):
     cell: rnn, gru or lstm.
     layers: L.
     bidirectional: whether each layer reads both ways.
+    vocabulary: V, of a language model.
   """
 
   batch: int
@@ -26,6 +27,7 @@ class Shape(NamedTuple):
   cell: str
   layers: int = 1
   bidirectional: bool = False
+  vocabulary: int = CHARACTERS
 
   @property
   def size(self) -> str:
@@ -52,7 +54,7 @@ class Shape(NamedTuple):
   @property
   def model_weights(self) -> int:
     """The same of a language model, whose output layer is a matrix too."""
-    return self.weights + self.width * VOCABULARY
+    return self.weights + self.width * self.vocabulary
 
   def flops(self, weights: int) -> int:
     """Operations of products by so many weights, forward and backward.

@@ -14,6 +14,7 @@ GRID = (
   (16, 64, 1024, 1024),
 )
 GATED = ("lstm", "gru")
+ARMS = tuple(Shape(32, 64, 64, 64, cell) for cell in GATED)
 DEFAULT = Shape(32, 64, 64, 256, "lstm", layers=2)  # of `experiments.charlm`
 
 
@@ -87,6 +88,25 @@ SUITES = {
   ),
   "memory": Suite(
     rows=tuple(Shape(8, 10**n, 64, 256, "lstm") for n in (2, 3, 4, 5)),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+  ),
+  "loss": Suite(
+    rows=tuple(
+      Shape(32, 64, 64, 256, "lstm", vocabulary=n) for n in (65, 1000, 10_000, 33_000)
+    ),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    spread=True,
+  ),
+  "arms": Suite(
+    rows=ARMS,
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    spread=True,
+  ),
+  "runs": Suite(
+    rows=ARMS,
     unit="s",
     figure=lambda shape, seconds: seconds,
   ),

@@ -38,16 +38,14 @@ function number(x, digits = 4) {
   return String(Number(x.toPrecision(digits)));
 }
 
-// 38914 -> 38.9 k
-function short(x) {
+// The ticks of an axis, all in one unit: 5000 -> 5 k where the highest is 20 k.
+function short(x, most) {
   for (const [unit, name] of [
     [1e9, "G"],
     [1e6, "M"],
     [1e3, "k"],
   ]) {
-    if (Math.abs(x) >= 10 * unit || (unit > 1e3 && Math.abs(x) >= unit)) {
-      return `${Number((x / unit).toPrecision(3))} ${name}`;
-    }
+    if (most >= 5 * unit) return x ? `${Number((x / unit).toPrecision(3))} ${name}` : "0";
   }
   return number(x, 3);
 }
@@ -106,6 +104,7 @@ function steps(low, high, count) {
 }
 
 function decades(low, high, count) {
+  if (high < 4 * low) return steps(low, high, count);
   const all = (factors, every) => {
     const found = [];
     for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e++) {
@@ -156,8 +155,9 @@ function frame(holder, { height, xs, ys, logX, logY, xTitle, yTitle, label }) {
     );
   }
   let end = -Infinity; // of the label before
-  for (const tick of x.ticks(Math.round((right - left) / 64))) {
-    const text = short(tick),
+  const xTicks = x.ticks(Math.round((right - left) / 64));
+  for (const tick of xTicks) {
+    const text = short(tick, xTicks[xTicks.length - 1]),
       half = textWidth(text) / 2;
     svg.append(
       shape("line", { class: "tick", x1: x(tick), x2: x(tick), y1: bottom, y2: bottom + 4 }),

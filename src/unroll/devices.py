@@ -77,6 +77,34 @@ def _by_process() -> list[list[jax.Device]]:
   return devices
 
 
+def divide_arms(spec: str, arms: int) -> int:
+  """Makes the CPU as many devices as arms are to be spread over, and counts them.
+
+  It is for the start of a process, as `divide` is.
+
+  Args:
+    spec: a number, or `auto`: all there are.
+    arms: how many; there is at least one for each device.
+
+  Raises:
+    BadInput: for another spec, or more than there are devices or arms.
+  """
+  with contextlib.suppress(RuntimeError):  # raised where it is too late
+    jax.config.update("jax_num_cpu_devices", _up_to(spec, min(arms, cores())))
+  return _up_to(spec, min(arms, jax.device_count()))
+
+
+def _up_to(spec: str, most: int) -> int:
+  if spec == "auto":
+    return most
+  if spec.isdecimal() and 1 <= int(spec) <= most:
+    return int(spec)
+  raise BadInput(
+    f"--devices={spec}: choose auto or a number from 1 to {most}, as many as there are "
+    "and have an arm each"
+  )
+
+
 def keep_memory() -> None:
   """Lets the process keep the memory that it frees; for good, and glibc only.
 

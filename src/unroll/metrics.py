@@ -19,9 +19,9 @@ def cross_entropy(logits: Array, targets: Array, weight: Array) -> Sums:
   Returns:
     The weighted sum and the sum of weights.
   """
-  nats = optax.softmax_cross_entropy_with_integer_labels(
-    logits.astype(jnp.float32), targets
-  )
+  if logits.dtype != jnp.float64:
+    logits = logits.astype(jnp.float32)
+  nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
   # `where`, not a product: what is not counted may be NaN.
   return Sums(jnp.sum(jnp.where(weight > 0, nats * weight, 0)), jnp.sum(weight))
 

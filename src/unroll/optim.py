@@ -61,7 +61,7 @@ class Optimizer(NamedTuple):
 def optimizer(
   spec: str = "adam",
   *,
-  clip_norm: float = 1.0,
+  clip_norm: float | Array = 1.0,
   clip_by: str = "global_norm",
   weight_decay: float | None = None,
   ema: float = 0.0,
@@ -74,7 +74,8 @@ def optimizer(
   Args:
     spec: `sgd`, `momentum[:0.9]`, `rmsprop[:0.9]`, `adagrad`, `adam[:b1,b2]` or
       `adamw[:b1,b2]`.
-    clip_norm: the clipping threshold; 0 turns clipping off.
+    clip_norm: the clipping threshold; 0 turns clipping off. A traced scalar is an
+      input of the program, so that another threshold is not another program.
     clip_by: what is held below the threshold. `global_norm`: the norm of all
       gradients together (Pascanu et al. 2013); `value`: every element; `param_norm`:
       the norm of each parameter's gradient; `agc`: the ratio of the norm of a unit's
@@ -96,7 +97,8 @@ def optimizer(
     raise BadInput(f"--optimizer={spec}: a decay rate must be in [0, 1)")
   if clip_by not in CLIPS:
     raise BadInput(f"--clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
-  if not 0 <= clip_norm < math.inf:
+  traced = isinstance(clip_norm, jax.Array)  # a number that is not known yet
+  if not traced and not 0 <= clip_norm < math.inf:
     raise BadInput(f"--clip_norm={clip_norm} must be 0 (off) or a positive number")
   if weight_decay is None:
     weight_decay = 0.01 if name == "adamw" else 0.0
@@ -117,7 +119,10 @@ def optimizer(
   ) -> tuple[Params, OptState]:
     weights = jax.tree.map(_wide, params)
     direction = jax.tree.map(_wide, grads)
-    if clip_norm:
+    if traced:
+      limit = jnp.where(clip_norm > 0, clip_norm, jnp.inf)
+      direction = CLIPS[clip_by](direction, weights, limit)
+    elif clip_norm:
       direction = CLIPS[clip_by](direction, weights, clip_norm)
     # Adam in optax raises its decay rates to an int32 power, which strict mode forbids.
     with jax.numpy_dtype_promotion("standard"):
@@ -208,20 +213,20 @@ def _preconditioner(name: str, *decays: float) -> optax.GradientTransformation:
       return optax.scale_by_adam(*decays)
 
 
-def _by_global_norm(grads: Params, weights: Params, limit: float) -> Params:
+def _by_global_norm(grads: Params, weights: Params, limit: float | Array) -> Params:
   norm = gradient_norm(grads)
   return jax.tree.map(lambda g: _shrink(g, norm, limit), grads)
 
 
-def _by_value(grads: Params, weights: Params, limit: float) -> Params:
+def _by_value(grads: Params, weights: Params, limit: float | Array) -> Params:
   return jax.tree.map(lambda g: jnp.clip(g, -limit, limit), grads)
 
 
-def _by_param_norm(grads: Params, weights: Params, limit: float) -> Params:
+def _by_param_norm(grads: Params, weights: Params, limit: float | Array) -> Params:
   return jax.tree.map(lambda g: _shrink(g, _norm(g), limit), grads)
 
 
-def _by_agc(grads: Params, weights: Params, ratio: float) -> Params:
+def _by_agc(grads: Params, weights: Params, ratio: float | Array) -> Params:
   def clip(g: Array, w: Array) -> Array:
     axes = tuple(range(g.ndim - 1)) or None
     # The floor is the paper's: weights that start at zero must be able to leave it.
@@ -231,7 +236,7 @@ def _by_agc(grads: Params, weights: Params, ratio: float) -> Params:
   return jax.tree.map(clip, grads, weights)
 
 
-CLIPS: Mapping[str, Callable[[Params, Params, float], Params]] = {
+CLIPS: Mapping[str, Callable[[Params, Params, float | Array], Params]] = {
   "global_norm": _by_global_norm,
   "value": _by_value,
   "param_norm": _by_param_norm,

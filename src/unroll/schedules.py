@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from unroll.optim import parse
@@ -21,7 +22,9 @@ SCHEDULES: Mapping[str, tuple[float | str, ...]] = {
 Schedule = Callable[[Array, Array, Array], Array]
 
 
-def schedule(spec: str, learning_rate: float, warmup_steps: int = 0) -> Schedule:
+def schedule(
+  spec: str, learning_rate: float | Array, warmup_steps: int = 0
+) -> Schedule:
   """Builds a schedule from its flags.
 
   With p = step / horizon, held in [0, 1], the learning rate is multiplied by
@@ -37,7 +40,7 @@ def schedule(spec: str, learning_rate: float, warmup_steps: int = 0) -> Schedule
 
   Args:
     spec: one of the forms above; `final` is a fraction in [0, 1], by default 0.
-    learning_rate: the rate at the top.
+    learning_rate: the rate at the top; a number, or a traced scalar.
     warmup_steps: length of the linear warm-up in steps; 0 for none.
 
   Returns:
@@ -50,7 +53,8 @@ def schedule(spec: str, learning_rate: float, warmup_steps: int = 0) -> Schedule
     BadInput: a flag has no such value.
   """
   name, numbers = _parse(spec)
-  if not 0 <= learning_rate < math.inf:
+  traced = isinstance(learning_rate, jax.Array)
+  if not traced and not 0 <= learning_rate < math.inf:
     raise BadInput(f"--learning_rate={learning_rate} must be 0 or a positive number")
   if warmup_steps < 0:
     raise BadInput(f"--warmup_steps={warmup_steps} must be 0 (none) or positive")

@@ -32,6 +32,20 @@ class TrainState(NamedTuple):
   skipped: Array
 
 
+class Arm(NamedTuple):
+  """What may differ between runs of one program: scalars; several arms are `[arms]`.
+
+  Attributes:
+    seed: of all that is random, int32.
+    learning_rate: at the top of the schedule.
+    clip_norm: the clipping threshold; 0 turns clipping off.
+  """
+
+  seed: Array
+  learning_rate: Array
+  clip_norm: Array
+
+
 class Control(NamedTuple):
   """What the host tells a dispatch: float32 scalars, see `schedules.schedule`."""
 
@@ -102,18 +116,18 @@ def make_step(
   return step
 
 
-def make_dispatch(step: Step, shardings: Any = None):
-  """Compiles `(state, batches, count, control) -> (state, metrics [steps])`.
+def several(step_of: Callable[[Arm], Step]):
+  """Makes `(arm, state, batches, count, control) -> (state, metrics [steps])`.
 
   `batches` hold one batch for each of a fixed number of steps, of which the first
-  `count` are taken: any count runs the same program. The state is donated.
+  `count` are taken: any count, and any arm, runs the same program.
 
   Args:
-    step: from `make_step`.
-    shardings: of the state and of the metrics that come out; None: as they come.
+    step_of: the step of an arm, from `make_step`.
   """
 
-  def dispatch(state: TrainState, batches: Any, count: Array, control: Control):
+  def dispatch(arm: Arm, state: TrainState, batches: Any, count: Array, control):
+    step = step_of(arm)
     first = jax.tree.map(lambda leaf: leaf[0], batches)
     shapes = jax.eval_shape(step, state, first, control)[1]
     size = len(jax.tree.leaves(batches)[0])
@@ -129,7 +143,35 @@ def make_dispatch(step: Step, shardings: Any = None):
 
     return jax.lax.fori_loop(0, count, body, (state, metrics))
 
-  return jax.jit(dispatch, donate_argnums=0, out_shardings=shardings)
+  return dispatch
+
+
+def make_dispatch(step_of: Callable[[Arm], Step], shardings: Any = None):
+  """Compiles `several` steps; the state is donated.
+
+  Args:
+    step_of: the step of an arm, from `make_step`.
+    shardings: of the state and of the metrics that come out; None: as they come.
+  """
+  return jax.jit(several(step_of), donate_argnums=1, out_shardings=shardings)
+
+
+def evaluation(loss: ChunkLoss) -> Callable[[Params, Carry, Any], Sums]:
+  """Makes `(params, carry, batches) -> sums`, the carry passing through the batches.
+
+  Args:
+    loss: the chunk loss; batches are stacked on a leading axis.
+  """
+
+  def evaluate(params: Params, carry: Carry, batches: Any) -> Sums:
+    def body(state, batch):
+      carry, sums = state
+      _, (carry, part) = loss(params, carry, batch)
+      return (carry, sums + part), None
+
+    return jax.lax.scan(body, (carry, Sums.zero()), batches)[0][1]
+
+  return evaluate
 
 
 def make_evaluate(loss: ChunkLoss, batches: Any) -> Callable[[Params, Carry], Sums]:
@@ -139,14 +181,5 @@ def make_evaluate(loss: ChunkLoss, batches: Any) -> Callable[[Params, Carry], Su
     loss: the chunk loss.
     batches: batches stacked on a leading axis.
   """
-
-  @jax.jit
-  def evaluate(params: Params, carry: Carry, batches: Any) -> Sums:
-    def body(state, batch):
-      carry, sums = state
-      _, (carry, part) = loss(params, carry, batch)
-      return (carry, sums + part), None
-
-    return jax.lax.scan(body, (carry, Sums.zero()), batches)[0][1]
-
+  evaluate = jax.jit(evaluation(loss))
   return lambda params, carry: evaluate(params, carry, batches)

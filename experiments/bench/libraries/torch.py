@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from experiments.bench.shapes import VOCABULARY, Shape
+from experiments.bench.shapes import Shape
 from experiments.bench.timing import CORES, Timed, fastest
 
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -43,12 +43,12 @@ def step(shape: Shape) -> Timed:
 
 
 def _training(shape: Shape, adam: dict[str, bool]) -> Timed:
-  embed, core = nn.Embedding(VOCABULARY, shape.inputs), _core(shape)
-  output = nn.Linear(shape.width, VOCABULARY)
+  embed, core = nn.Embedding(shape.vocabulary, shape.inputs), _core(shape)
+  output = nn.Linear(shape.width, shape.vocabulary)
   parameters = [*embed.parameters(), *core.parameters(), *output.parameters()]
   optimizer = torch.optim.Adam(parameters, lr=2e-3, **adam)
   loss = nn.CrossEntropyLoss()
-  tokens = torch.randint(VOCABULARY, (STEPS, shape.steps + 1, shape.batch))
+  tokens = torch.randint(shape.vocabulary, (STEPS, shape.steps + 1, shape.batch))
   carry = None
 
   def call():
@@ -81,8 +81,8 @@ def generate(shape: Shape) -> Timed:
 
 
 def _sampling(shape: Shape, core: Callable, threads: int) -> Timed:
-  embed = nn.Embedding(VOCABULARY, shape.inputs)
-  output = nn.Linear(shape.width, VOCABULARY)
+  embed = nn.Embedding(shape.vocabulary, shape.inputs)
+  output = nn.Linear(shape.width, shape.vocabulary)
 
   @torch.inference_mode()
   def call():

@@ -1,6 +1,7 @@
 """This library, as its experiments use it."""
 
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.bench.shapes import VOCABULARY, Shape
+from experiments.bench.shapes import Shape
 from experiments.bench.timing import Timed
 from unroll import generate as generation
-from unroll import layers, optim, remat, schedules, train
+from unroll import layers, optim, readout, remat, schedules, train
 from unroll import memory as needs
+from unroll.arms import Arms
 from unroll.cells import CELLS
 from unroll.data.batches import Lanes
 from unroll.devices import Spread
@@ -73,45 +75,117 @@ def memory(shape: Shape, plan: str) -> Timed:
   return Timed(_running(dispatch, *arguments), note={"needed_bytes": needed})
 
 
+def loss(shape: Shape, part: str, sliced: bool) -> Timed:
+  """The output layer and its cross-entropy, or a training step, and its memory.
+
+  Args:
+    shape: of the model; its vocabulary is what matters.
+    part: "layer", forward and backward, or "step".
+    sliced: False takes all steps as one slice, which is left to autodiff.
+  """
+  if not sliced:
+    readout.ROWS = sys.maxsize
+  if part == "step":
+    dispatch, *arguments = _training(shape, steps=1)
+    program, call = dispatch.lower(*arguments), _running(dispatch, *arguments)
+  else:
+    gradient, arguments = _output_layer(shape)
+    program = gradient.lower(*arguments)
+
+    def call() -> None:
+      jax.block_until_ready(gradient(*arguments))
+
+  return Timed(call, note={"needed_bytes": needs.peak(program)})
+
+
+def _output_layer(shape: Shape) -> tuple[Any, list[Any]]:
+  """The gradient of its mean cross-entropy, and what it is taken of."""
+  draw, rows = np.random.default_rng(0), (shape.steps, shape.batch)
+  ys = draw.standard_normal((*rows, shape.width), np.float32)
+  kernel = draw.standard_normal((shape.width, shape.vocabulary), np.float32)
+  targets = draw.integers(shape.vocabulary, size=rows, dtype=np.int32)
+  weight = np.ones(rows, np.float32)
+  spread = Spread(jax.device_count())
+  ys, targets, weight = (
+    jax.device_put(x, spread.rows(x, axis=1)) for x in (ys, targets, weight)
+  )
+  bias = np.zeros(shape.vocabulary, np.float32)
+  kernel, bias = jax.device_put((kernel, bias), spread.whole)
+
+  def mean(ys, kernel, bias, targets, weight):
+    return readout.cross_entropy(ys, kernel, bias, targets, weight).mean()
+
+  gradient = jax.jit(jax.value_and_grad(mean, argnums=(0, 1, 2)))
+  return gradient, [ys, kernel, bias, targets, weight]
+
+
+def arms(shape: Shape, count: int, looped: bool | None = None) -> Timed:
+  """So many of those models trained in one program; seconds a step of each.
+
+  Args:
+    shape: of one.
+    count: of models; a single one is trained as `step` does, its batch spread.
+    looped: as for `Arms`.
+  """
+  if count == 1:
+    return step(shape)
+  step_of, arm, state, batches, control = _parts(shape, remat.NONE, STEPS)
+  together = Arms(count, jax.device_count(), looped=looped)
+  program = together.program(train.several(step_of), (0, 0, None, 0, 0), donate=(1,))
+  arms = [arm._replace(seed=np.int32(seed)) for seed in range(count)]
+  batches = jax.device_put(batches, together.sharding(None))
+  steps, controls = [np.int32(STEPS)] * count, [control] * count
+  state = together.stack([jax.device_get(state)] * count)
+  rest = (batches, together.stack(steps), together.stack(controls))
+  return Timed(_running(program, together.stack(arms), state, *rest), STEPS * count)
+
+
 def _training(
   shape: Shape, plan: remat.Plan = remat.NONE, steps: int = STEPS
-) -> tuple[Any, train.TrainState, Any, np.int32, train.Control]:
-  """What `experiments.charlm` compiles, and the arguments of a call: state, batches,
-  their number, control."""
+) -> tuple[Any, train.Arm, train.TrainState, Any, np.int32, train.Control]:
+  """What `experiments.charlm` compiles, and the arguments of a call: the arm, state,
+  batches, their number, control."""
+  step_of, arm, state, batches, control = _parts(shape, plan, steps)
+  spread = Spread(jax.device_count())
+  shardings = spread.state(state)
+  state = jax.device_put(state, shardings)
+  batches = jax.device_put(batches, spread.batches(batches))
+  dispatch = train.make_dispatch(step_of, (shardings, spread.whole))
+  return dispatch, arm, state, batches, np.int32(steps), control
+
+
+def _parts(shape: Shape, plan: remat.Plan, steps: int):
   model = _model(shape)
-  optimizer = optim.optimizer("adam", clip_norm=1.0)
   tokens = np.random.default_rng(0).integers(
-    VOCABULARY, size=steps * shape.steps * shape.batch + 1, dtype=np.int32
+    shape.vocabulary, size=steps * shape.steps * shape.batch + 1, dtype=np.int32
   )
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
   carry = model.apply(params, shape.batch, method="initial_carry")
-  update = train.make_step(
-    next_token_loss(model, plan),
-    truncated(shape.steps),
-    optimizer,
-    schedules.schedule("constant", 2e-3),
-    jax.random.key(1),
-  )
+
+  def step_of(arm: train.Arm) -> train.Step:
+    return train.make_step(
+      next_token_loss(model, plan),
+      truncated(shape.steps),
+      optim.optimizer("adam", clip_norm=arm.clip_norm),
+      schedules.schedule("constant", arm.learning_rate),
+      jax.random.key(arm.seed),
+    )
+
+  arm = train.Arm(np.int32(1), *np.array([2e-3, 1], np.float32))
+  state = train.initial_state(params, optim.optimizer("adam"), carry)
   source = Lanes(tokens, shape.batch, shape.steps)
   batches = jax.tree.map(
     lambda *each: np.stack(each), *(source[i] for i in range(steps))
   )
-  control = train.Control(*np.array([np.inf, 1], np.float32))
-  spread = Spread(jax.device_count())
-  state = train.initial_state(params, optimizer, carry)
-  shardings = spread.state(state)
-  state = jax.device_put(state, shardings)
-  batches = jax.device_put(batches, spread.batches(batches))
-  dispatch = train.make_dispatch(update, (shardings, spread.whole))
-  return dispatch, state, batches, np.int32(steps), control
+  return step_of, arm, state, batches, train.Control(*np.array([np.inf, 1], np.float32))
 
 
-def _running(dispatch, state, *rest) -> Callable[[], None]:
+def _running(dispatch, arm, state, *rest) -> Callable[[], None]:
   """One dispatch after the other, as the state is donated."""
 
   def call() -> None:
     nonlocal state
-    state, metrics = dispatch(state, *rest)
+    state, metrics = dispatch(arm, state, *rest)
     jax.block_until_ready((state, metrics))
 
   return call
@@ -138,7 +212,7 @@ def generate(shape: Shape) -> Timed:
 
 def _model(shape: Shape) -> LanguageModel:
   return LanguageModel(
-    vocabulary=VOCABULARY,
+    vocabulary=shape.vocabulary,
     embedding=shape.inputs,
     core=_core(shape),
     width=shape.width,

@@ -23,6 +23,8 @@ import numpy as np
 from unroll.checkpoint import sealed
 from unroll.types import BadInput
 
+# One thread for all runs of a process: side by side, orbax mixes up their folders.
+_WRITER = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 _BEST = "best"  # the empty file in a step that was the best when it was saved
 
 
@@ -57,7 +59,6 @@ class Checkpoints:
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._keep = keep
-    self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(self._partial, ignore_errors=True)
@@ -90,7 +91,7 @@ class Checkpoints:
       name: np.array(leaf) for name, leaf in zip(specs, leaves) if np.size(leaf)
     }
     content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
-    self._pending = self._writer.submit(self._write, step, arrays, content, best)
+    self._pending = _WRITER.submit(self._write, step, arrays, content, best)
 
   def wait(self) -> None:
     """Waits until the last save is on disk; raises OSError if it failed."""
@@ -99,11 +100,8 @@ class Checkpoints:
       pending.result()
 
   def close(self) -> None:
-    """Waits for the last save, then ends the background thread."""
-    try:
-      self.wait()
-    finally:
-      self._writer.shutdown()
+    """Waits for the last save."""
+    self.wait()
 
   def __enter__(self) -> "Checkpoints":
     return self

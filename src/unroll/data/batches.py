@@ -9,7 +9,7 @@ import bisect
 import functools
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -176,6 +176,32 @@ class Lanes(Source):
         self._bounds.append(bounds)
         self._first.append(self._first[-1] + bounds.size - 1)
     return self._bounds[epoch]
+
+
+class Stacked(Source):
+  """The batches of several sources side by side: arrays `[sources, T, B]`.
+
+  Args:
+    sources: their batches have the same shapes; the first says what an epoch is.
+  """
+
+  def __init__(self, sources: Sequence[Source]):
+    self.sources = tuple(sources)
+
+  def __len__(self) -> int:
+    return len(self.sources[0])
+
+  def epoch(self, step: int) -> int:
+    return self.sources[0].epoch(step)
+
+  def __getitem__(self, step: int) -> Batch:
+    each = [source[step] for source in self.sources]
+    valid = [batch.valid for batch in each if batch.valid is not None]
+    dense = (np.stack(leaves) for leaves in zip(*(batch[:-1] for batch in each)))
+    return Batch(*dense, np.stack(valid) if valid else None)
+
+  def __repr__(self) -> str:
+    return f"Stacked({', '.join(map(repr, self.sources))})"
 
 
 class Windows(Source):

@@ -7,11 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll.gradients import ChunkLoss
+from unroll import readout
+from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import MERGES, Layer, Recurrent, bidirectional
 from unroll.linear import Initializer
-from unroll.metrics import cross_entropy
-from unroll.types import Array, BadInput, Carry, afresh
+from unroll.readout import Output
+from unroll.types import Array, BadInput, Carry, Sums, afresh
 
 
 class ClozeModel(nn.Module):
@@ -49,15 +50,22 @@ class ClozeModel(nn.Module):
     if core is None:
       raise ValueError("forward and backward are None: give at least one layer")
     self.recurrent = Recurrent(core, dtype=self.dtype)
-    self.output = nn.Dense(
-      self.vocabulary, dtype=self.dtype, kernel_init=self.kernel_init
-    )
+    self.output = Output(self.vocabulary, self.kernel_init)
 
   def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:
     """Reads tokens `[T, B]`; returns logits `[T, B, V]` for each of them.
 
     Every sequence starts afresh: of the carry only the randomness is used.
     """
+    ys = self._read(tokens, carry)
+    return readout.logits(ys, *self._output(ys))
+
+  def cross_entropy(self, batch: Batch, carry: Carry) -> Sums:
+    """Reads a `data.Batch`; returns the nats of its inputs."""
+    ys = self._read(batch.inputs, carry)
+    return readout.cross_entropy(ys, *self._output(ys), batch.inputs, batch.weight)
+
+  def _read(self, tokens: Array, carry: Carry | None) -> Array:
     if self.embedding:
       xs = self.embed(tokens)
     else:
@@ -66,12 +74,14 @@ class ClozeModel(nn.Module):
     carry = initial if carry is None else afresh(initial, carry)
     if self.forward and self.backward:
       _, (left, right) = self.recurrent(xs, carry)
-      ys = MERGES[self.merge](_later(left), _earlier(right))
-    elif self.forward:
-      ys = _later(self.recurrent(xs, carry)[1])
-    else:
-      ys = _earlier(self.recurrent(xs, carry, reverse=True)[1])
-    return self.output(ys)
+      return MERGES[self.merge](_later(left), _earlier(right))
+    if self.forward:
+      return _later(self.recurrent(xs, carry)[1])
+    return _earlier(self.recurrent(xs, carry, reverse=True)[1])
+
+  def _output(self, ys: Array) -> tuple[Array, Array]:
+    kernel, bias = self.output(ys.shape[-1])
+    return kernel.astype(self.dtype or kernel.dtype), bias
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a sequence starts with."""
@@ -91,11 +101,10 @@ def _earlier(ys: Array) -> Array:
 def cloze_loss(model: ClozeModel) -> ChunkLoss:
   """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss."""
 
-  apply = cast(Callable[..., Array], model.apply)
+  apply = cast(Callable[..., Sums], model.apply)
 
   def loss(params, carry, batch):
-    logits = apply(params, batch.inputs, carry)
-    sums = cross_entropy(logits, batch.inputs, batch.weight)
+    sums = apply(params, batch, carry, method="cross_entropy")
     return sums.mean(), (carry, sums)
 
   return loss

@@ -6,11 +6,11 @@ from typing import Any, cast
 import flax.linen as nn
 import jax.numpy as jnp
 
-from unroll import remat
-from unroll.gradients.scheme import ChunkLoss
+from unroll import readout, remat, scan
+from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import Layer, Recurrent
 from unroll.linear import Initializer
-from unroll.metrics import cross_entropy
+from unroll.readout import Output
 from unroll.types import Array, BadInput, Carry, Lookup, Sums
 
 
@@ -55,9 +55,7 @@ class LanguageModel(nn.Module):
         "output_bias", nn.initializers.zeros, (self.vocabulary,)
       )
     else:
-      self.output = nn.Dense(
-        self.vocabulary, dtype=self.dtype, kernel_init=self.kernel_init
-      )
+      self.output = Output(self.vocabulary, self.kernel_init)
 
   def __call__(
     self,
@@ -71,37 +69,57 @@ class LanguageModel(nn.Module):
 
     With T = 1 it is the step of generation.
     """
+    carry, ys = self._read(tokens, carry, valid=valid, reset=reset)
+    return carry, readout.logits(ys, *self._output())
+
+  def cross_entropy(
+    self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
+  ) -> tuple[Carry, Sums]:
+    """Reads a `data.Batch`; returns the carry and the nats of its targets."""
+    masks = {"valid": batch.valid, "reset": batch.reset}
+    carry, ys = self._read(batch.inputs, carry, **masks, backward=backward)
+    sums = readout.cross_entropy(
+      ys, *self._output(), batch.targets, batch.weight, backward=backward
+    )
+    return carry, sums
+
+  def _read(self, tokens, carry, **options) -> tuple[Carry, Array]:
     table = self.embed.embedding if self.embedding else jnp.eye(self.vocabulary)
-    xs = Lookup(cast(Array, table), tokens)
-    carry, ys = self.recurrent(xs, carry, valid=valid, reset=reset)
-    if not self.tie:
-      return carry, self.output(ys)
-    logits = self.embed.attend(ys).astype(ys.dtype)
-    return carry, logits + jnp.broadcast_to(self.output_bias, logits.shape)
+    return self.recurrent(Lookup(cast(Array, table), tokens), carry, **options)
+
+  def _output(self) -> tuple[Array, Array]:
+    if self.tie:
+      kernel, bias = cast(Array, self.embed.embedding).T, self.output_bias
+    else:
+      kernel, bias = self.output(self.width)
+    return kernel.astype(self.dtype or kernel.dtype), bias
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a text starts with."""
     return self.recurrent.initial_carry(batch)
 
 
-def next_token_loss(model: LanguageModel, plan: remat.Plan = remat.NONE) -> ChunkLoss:
+def next_token_loss(
+  model: LanguageModel,
+  plan: remat.Plan = remat.NONE,
+  backward: scan.Backward = "fast",
+) -> ChunkLoss:
   """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss.
 
   Args:
     model: the model.
     plan: how a chunk is cut. A segment goes from its tokens to its cross-entropy, so
-      that neither hidden states nor logits of the whole chunk exist.
+      that the hidden states of the whole chunk do not exist either.
+    backward: "autodiff" for forward mode and second derivatives, see `scan.unroll`.
   """
 
-  apply = cast(Callable[..., tuple[Carry, Array]], model.apply)
+  apply = cast(Callable[..., tuple[Carry, Sums]], model.apply)
 
   def loss(params, carry, batch):
     def run(both, batch):
       carry, sums = both
-      carry, logits = apply(
-        params, batch.inputs, carry, valid=batch.valid, reset=batch.reset
-      )
-      return (carry, sums + cross_entropy(logits, batch.targets, batch.weight)), None
+      carry, part = apply(params, batch, carry, backward, method="cross_entropy")
+      return (carry, sums + part), None
 
     start = (carry, Sums.zero())
     (carry, sums), _ = remat.segmented(run, start, batch, plan)

@@ -1,0 +1,214 @@
+"""What an experiment trains: the pieces of its program, and what is told of a run."""
+
+import functools
+import math
+import statistics
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import common, workdir
+from unroll import checkpoint, devices, loop
+from unroll.data.batches import Source
+from unroll.data.vocabulary import Vocabulary
+from unroll.gradients import ChunkLoss
+from unroll.metrics import bits_per_char, perplexity
+from unroll.report.curves import curves
+from unroll.run import Hooks, Progress
+from unroll.runlog import read
+from unroll.schedules import plateau
+from unroll.train import (
+  Arm,
+  Control,
+  Step,
+  TrainState,
+  initial_state,
+  make_dispatch,
+  make_step,
+)
+from unroll.types import Array, BadInput, Carry, Params, Sums
+
+FLAGS = flags.FLAGS
+
+
+class Task(NamedTuple):
+  """What is trained, and how it is measured.
+
+  Attributes:
+    model: a Linen module that reads tokens `[T, B]` and has an `initial_carry`.
+    loss: its chunk loss.
+    evaluations: name -> source of the evaluation batches.
+    objective: the evaluation that chooses the best checkpoint.
+  """
+
+  model: Any
+  loss: ChunkLoss
+  evaluations: Mapping[str, Source]
+  objective: str
+
+  def carry(self, params: Params, batch: int) -> Carry:
+    """The initial carry of so many sequences."""
+    return self.model.apply(params, batch, method="initial_carry")
+
+
+# (vocabulary, dataset, split to evaluate, plan) -> task; without data nothing to
+# evaluate.
+Build = Callable[..., Task]
+# (model, parameters, vocabulary, run folder), called once a run is finished.
+Finish = Callable[[Any, Params, Vocabulary, Path], None]
+
+
+def arm_of_flags() -> Arm:
+  """The flags that are inputs of the program: other values run the same one."""
+  common.optimizer(), common.schedule()  # to refuse what is no value of theirs
+  return Arm(
+    np.int32(FLAGS.seed), np.float32(FLAGS.learning_rate), np.float32(FLAGS.clip_norm)
+  )
+
+
+def fresh_state(task: Task, seed: Array) -> TrainState:
+  """The state of a run before its first step."""
+  params = task.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
+  carry = task.carry(params, FLAGS.batch)
+  return initial_state(params, common.optimizer(), carry)
+
+
+def step_of(task: Task, arm: Arm) -> Step:
+  """The update of a run; within a program the arm is one of its inputs."""
+  return make_step(
+    task.loss,
+    common.scheme(),
+    common.optimizer(arm),
+    common.schedule(arm),
+    jax.random.key(arm.seed + 1),
+  )
+
+
+def lowered(task: Task, batch: Any, spread: devices.Spread) -> jax.stages.Lowered:
+  """The program that trains on batches like this one, not compiled yet."""
+  arm = arm_of_flags()
+  state = jax.eval_shape(functools.partial(fresh_state, task), arm.seed)
+  batches = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct((FLAGS.dispatch, *leaf.shape), leaf.dtype), batch
+  )
+  shardings = spread.state(state)
+  state, batches = jax.tree.map(
+    lambda leaf, how: leaf.update(sharding=how),
+    (state, batches),
+    (shardings, spread.batches(batches)),
+  )
+  dispatch = make_dispatch(functools.partial(step_of, task), (shardings, spread.whole))
+  control = Control(*np.ones(2, np.float32))
+  return dispatch.lower(arm, state, batches, np.int32(1), control)
+
+
+def budgeted(source: Source) -> loop.Budget:
+  """When training ends, as --steps, --epochs, --minutes and --patience say."""
+  steps, epochs = FLAGS.steps, FLAGS.epochs
+  if FLAGS.minutes is not None and not 0 < FLAGS.minutes < math.inf:
+    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
+  if epochs is not None and not epochs < math.inf:
+    raise BadInput(f"--epochs={epochs}: give a number")
+  if steps is None and epochs is None and FLAGS.minutes is None:
+    epochs = 10
+  limits = [] if steps is None else [steps]
+  if epochs is not None:
+    limits.append(round(epochs * len(source)))
+  seconds = None if FLAGS.minutes is None else 60 * FLAGS.minutes
+  return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
+
+
+def resumed(state: TrainState, path: Path) -> tuple[TrainState, Progress]:
+  """State and progress of a run's newest checkpoint; without one the state given."""
+  restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
+  if restored is None:
+    return state, Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
+  progress = Progress.from_json(restored.meta)
+  common.say(f"resumed {path} at step {progress.step}")
+  return restored.state, progress
+
+
+def hooks(
+  log: Any,
+  checkpoints: Any,
+  show: Callable[..., None],
+  gathered: Callable[[TrainState], TrainState] = lambda state: state,
+) -> Hooks:
+  """What the loop calls for a run: its log, its checkpoints, the terminal.
+
+  Args:
+    log: a `RunLog`, or something silent in its place.
+    checkpoints: a `Checkpoints`, likewise.
+    show: shows the run's progress.
+    gathered: makes a state whole that is spread over processes.
+  """
+  return Hooks(
+    objective="val/loss",
+    save=lambda state, progress, best: checkpoints.save(
+      progress.step, gathered(state), progress.to_json(), best=best
+    ),
+    log=log.write,
+    show=show,
+  )
+
+
+def averaged(state: TrainState) -> Params:
+  """The parameters to evaluate: their moving average, if there is one."""
+  return common.optimizer().averaged(state.opt_state, state.params)
+
+
+def numbers(
+  task: Task, split: str, sums: Mapping[str, Sums], tokens_per_char: float
+) -> dict[str, float]:
+  """An evaluation: from the sums of each measure to nats, bits and perplexity."""
+  losses = {name: float(part.mean()) for name, part in sums.items()}
+  loss = losses[task.objective]
+  return {
+    **{f"{split}/loss_{name}": value for name, value in losses.items()},
+    f"{split}/loss": loss,
+    f"{split}/bits_per_char": bits_per_char(loss, tokens_per_char),
+    f"{split}/perplexity": perplexity(loss),
+  }
+
+
+def summary(
+  progress: Progress, state: TrainState, finished: bool, path: Path
+) -> dict[str, Any]:
+  """What there is to say of a run at its end; draws its curves into its folder."""
+  if progress.step:
+    curves(path, clip_norm=FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None)
+  records = read(path / "metrics.jsonl")
+  losses = [r["train/loss"] for r in records if r.get("train/loss") is not None][-100:]
+  speeds = [r["tokens_per_second"] for r in records if "tokens_per_second" in r]
+  starts = [r["start_seconds"] for r in records if "start_seconds" in r]
+  return {
+    "steps": progress.step,
+    "tokens": int(progress.tokens),
+    "seconds": round(progress.seconds, 2),
+    "start_seconds": round(starts[-1], 2) if starts else None,
+    "tokens_per_second": round(statistics.median(speeds)) if speeds else 0,
+    "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+    "train/loss": statistics.fmean(losses) if losses else None,
+    **_without_step(progress.last),
+    **{f"best/{name}": value for name, value in progress.best.items()},
+    "skipped": int(state.skipped),
+    "finished": finished,
+    "workdir": str(path),
+  }
+
+
+def show(summary: Mapping[str, Any]) -> None:
+  """One line of a finished run, for people."""
+  print(
+    f"validation: {summary['val/bits_per_char']:.3f} bits per character, "
+    f"perplexity {summary['val/perplexity']:.2f}"
+  )
+
+
+def _without_step(numbers: Mapping[str, float]) -> dict[str, float]:
+  return {name: value for name, value in numbers.items() if name != "step"}

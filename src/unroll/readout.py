@@ -1,0 +1,199 @@
+"""The output layer, and its cross-entropy as one: logits that never exist at once.
+
+Logits `[T, B, V]` are the largest array of a word model, and their gradient another.
+Here slices of steps go in turn from hidden states y to all that is wanted:
+
+  l = y W + b,  nats = log Σ exp l - l[target],  dl = weight (softmax l - onehot),
+  dy = dl Wᵀ,  dW = Σ yᵀ dl,  db = Σ dl.
+
+The loss is a weighted sum of the nats, so its gradient is the cotangent times these:
+the backward pass only scales them, and nothing is computed twice.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unroll import metrics, scan
+from unroll.linear import Initializer, product
+from unroll.types import Array, Sums
+
+# A slice has so many rows on each device that adding up dW does not count, and so many
+# bytes of logits that the loop does not: `docs/benchmarks.md` has the measurement.
+ROWS, BYTES = 512, 4 * 2**20
+
+
+class Output(nn.Module):
+  """The parameters of an output layer; called with the width H of what it reads.
+
+  Attributes:
+    vocabulary: V.
+    kernel_init: of the matrix.
+  """
+
+  vocabulary: int
+  kernel_init: Initializer = nn.initializers.lecun_normal()
+
+  @nn.compact
+  def __call__(self, width: int) -> tuple[Array, Array]:
+    """The matrix `[H, V]` and the bias `[V]`."""
+    kernel = self.param("kernel", self.kernel_init, (width, self.vocabulary))
+    return kernel, self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+
+
+def logits(ys: Array, kernel: Array, bias: Array) -> Array:
+  """`ys [..., H] @ kernel [H, V] + bias [V]`, in the type of `ys`."""
+  zs = product(ys, kernel)
+  return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
+
+
+def cross_entropy(
+  ys: Array,
+  kernel: Array,
+  bias: Array,
+  targets: Array,
+  weight: Array,
+  *,
+  backward: scan.Backward = "fast",
+) -> Sums:
+  """`metrics.cross_entropy` of the logits, in nats, without all of them at once.
+
+  What stands in `ys` where the weight is 0, be it NaN, reaches neither sums nor
+  gradients.
+
+  Args:
+    ys: `[T, B, H]`, hidden states; their batch may be spread over devices.
+    kernel: `[H, V]`, in the type of its products.
+    bias: `[V]`.
+    targets: `[T, B]`, integers below V.
+    weight: `[T, B]`, 0 where a target must not count.
+    backward: "fast" takes the gradient beside the loss, exactly, in reverse mode
+      once. "autodiff" is JAX's own, of all logits, for forward mode and second
+      derivatives.
+
+  Returns:
+    The weighted sum and the sum of weights.
+
+  Raises:
+    ValueError: if `backward` is neither of the two.
+  """
+  if backward not in ("fast", "autodiff"):
+    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  ys = scan.masked(ys, weight > 0)
+  if backward == "autodiff" or len(_slices(ys, bias)) == 1:
+    return metrics.cross_entropy(logits(ys, kernel, bias), targets, weight)
+  return Sums(_total(ys, kernel, bias, targets, weight), jnp.sum(weight))
+
+
+@jax.custom_vjp
+def _total(ys, kernel, bias, targets, weight):
+  """The weighted sum of nats."""
+
+  def add(nats, start, size):
+    y, target = _at((ys, targets), start, size)
+    return _put(nats, start, _nats(logits(y, kernel, bias), target)[0])
+
+  nats = jnp.zeros(targets.shape, ys.dtype)
+  return _weigh(_over_slices(add, nats, ys, bias), weight)
+
+
+def _total_fwd(ys, kernel, bias, targets, weight):
+  devices = _devices(ys)
+  counted = jnp.maximum(weight, 0)
+  of_each = jax.vmap(_gradients, in_axes=(None, None, 1, 1, 1), out_axes=(1, 1, 0, 0))
+
+  def add(state, start, size):
+    stacks, (d_kernel, d_bias) = state
+    parts = _at((ys, targets, counted), start, size)
+    parts = (x.reshape(size, devices, -1, *x.shape[2:]) for x in parts)
+    nats, d_y, *more = of_each(kernel, bias, *parts)
+    whole = tuple(x.reshape(size, -1, *x.shape[3:]) for x in (nats, d_y))
+    return _put(stacks, start, whole), (d_kernel + more[0], d_bias + more[1])
+
+  stacks = (jnp.zeros(targets.shape, ys.dtype), jnp.zeros_like(ys))
+  # Every device adds up its own; what they found is added up once.
+  sums = tuple(jnp.zeros((devices, *p.shape), ys.dtype) for p in (kernel, bias))
+  (nats, d_ys), sums = _over_slices(add, (stacks, sums), ys, bias)
+  d_kernel, d_bias = (jnp.sum(part, axis=0) for part in sums)
+  gradients = (d_ys, d_kernel, d_bias, jnp.where(weight > 0, nats, 0))
+  types = [jnp.zeros((), x.dtype) for x in (ys, kernel, bias, weight)]
+  return _weigh(nats, weight), (gradients, types)
+
+
+def _total_bwd(residuals, d):
+  scaled = ((d * g).astype(x.dtype) for g, x in zip(*residuals))
+  d_ys, d_kernel, d_bias, d_weight = scaled
+  return d_ys, d_kernel, d_bias, None, d_weight
+
+
+_total.defvjp(_total_fwd, _total_bwd)
+
+
+def _gradients(kernel, bias, ys, targets, weight):
+  """Nats `[n, B]`, dy `[n, B, H]`, dW and db of a slice."""
+  y, target = ys.reshape(-1, ys.shape[-1]), targets.reshape(-1)
+  zs = logits(y, kernel, bias)
+  nats, log_z = _nats(zs, target)
+  onehot = jax.nn.one_hot(target, len(bias), dtype=zs.dtype)
+  d_zs = weight.reshape(-1, 1) * (jnp.exp(zs - log_z) - onehot)
+  d_kernel = product(y.T, d_zs.astype(kernel.dtype))
+  # A product too: for a sum of rows XLA would write all of dl once more.
+  d_bias = jnp.ones_like(nats) @ d_zs
+  d_ys = product(d_zs, kernel.T).reshape(ys.shape)
+  return nats.reshape(targets.shape), d_ys, d_kernel, d_bias
+
+
+def _nats(zs: Array, target: Array) -> tuple[Array, Array]:
+  """-log p(target) `[...]` and log Σ exp l `[..., 1]` of logits `[..., V]`."""
+  log_z = jax.nn.logsumexp(zs, axis=-1, keepdims=True)
+  # Where nothing counts, the target may be anything: it is clipped.
+  chosen = jnp.take_along_axis(zs, target[..., None], axis=-1, mode="clip")
+  return (log_z - chosen)[..., 0], log_z
+
+
+def _weigh(nats: Array, weight: Array) -> Array:
+  # `where`, not a product: what is not counted may be infinite.
+  return jnp.sum(jnp.where(weight > 0, nats * weight, 0))
+
+
+def _devices(ys: Array) -> int:
+  """Over how many devices the batch of `[T, B, H]` may be spread."""
+  count = jax.typeof(ys).sharding.mesh.size or 1
+  return count if ys.shape[1] % count == 0 else 1
+
+
+def _slices(ys: Array, bias: Array) -> range:
+  """Where slices of so many steps start; the last may be shorter."""
+  length, batch = ys.shape[:2]
+  rows = max(ROWS, BYTES // (4 * len(bias))) * _devices(ys)
+  count = max(1, -(-length * batch // rows))
+  return range(0, length, -(-length // count))
+
+
+def _over_slices(add: Callable, state, ys: Array, bias: Array):
+  """`state` after `add(state, start, size)` for the slices in turn."""
+  starts, length = _slices(ys, bias), len(ys)
+  size = starts.step
+  state = jax.lax.fori_loop(
+    0, length // size, lambda i, state: add(state, size * i, size), state
+  )
+  rest = length % size
+  return add(state, length - rest, rest) if rest else state
+
+
+def _at(stacks, start, size: int):
+  """Steps of each `[T, ...]`."""
+  return jax.tree.map(
+    lambda stack: jax.lax.dynamic_slice_in_dim(stack, start, size), stacks
+  )
+
+
+def _put(stacks, start, slices):
+  """Each `[T, ...]` with steps replaced."""
+  return jax.tree.map(
+    lambda stack, part: jax.lax.dynamic_update_slice_in_dim(stack, part, start, 0),
+    stacks,
+    slices,
+  )

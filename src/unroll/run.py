@@ -1,0 +1,193 @@
+"""One run: where it is, and what is told of it.
+
+Of models, files and flags it knows nothing, and neither does `loop`, which moves it on.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from unroll.schedules import Plateau
+from unroll.train import Control, StepMetrics
+from unroll.types import BadInput
+
+PATIENCE_FOR_NONFINITE = 50  # steps in a row
+
+
+class Progress(NamedTuple):
+  """What the host remembers of a run: JSON, kept beside the state.
+
+  Attributes:
+    step: updates so far.
+    seconds: wall clock so far.
+    tokens: targets counted so far.
+    plateau: how the validation loss has fared.
+    last: the last evaluation's numbers, with its step.
+    best: the best evaluation's numbers, with its step.
+  """
+
+  step: int
+  seconds: float
+  tokens: float
+  plateau: Plateau
+  last: dict[str, float]
+  best: dict[str, float]
+
+  def to_json(self) -> dict[str, Any]:
+    """Plain dicts and numbers."""
+    return {**self._asdict(), "plateau": self.plateau._asdict()}
+
+  @classmethod
+  def from_json(cls, data: dict[str, Any]) -> "Progress":
+    """Reads what `to_json` gave."""
+    return cls(**{**data, "plateau": Plateau(**data["plateau"])})
+
+
+class Hooks(NamedTuple):
+  """What the loop calls for a run, so that it knows neither files nor models.
+
+  Attributes:
+    objective: which number of an evaluation is to fall.
+    save: `(state, progress, best)`; must copy the state, which is donated next.
+    log: takes one record, `{"step": n, …}`; one of them has the "start_seconds" that
+      passed before the first step of this session was done.
+    show: `(progress, recent mean loss, tokens per second)`, for eyes only.
+  """
+
+  objective: str
+  save: Callable[[Any, Progress, bool], None]
+  log: Callable[[dict[str, Any]], None]
+  show: Callable[[Progress, float, float], None]
+
+
+class Run:
+  """One run in the loop: where it is, and what is told of it.
+
+  Args:
+    progress: where it starts from.
+    hooks: what to call.
+    clock: the `time.monotonic()` from which this session counts; None: now.
+
+  Attributes:
+    progress: where it is, as far as its numbers have been read.
+    error: why it ended early, 50 steps in a row that were not finite; or None.
+  """
+
+  def __init__(self, progress: Progress, hooks: Hooks, clock: float | None = None):
+    self.progress, self.error = progress, None
+    self._hooks, self._first = hooks, progress.step
+    self._session = time.monotonic() if clock is None else clock
+    self._started = self._session - progress.seconds
+    self._recent = _Recent(progress)
+
+  def elapsed(self) -> float:
+    """Wall clock since the run began, over all its restarts."""
+    return time.monotonic() - self._started
+
+  def takes(self, step: int) -> bool:
+    """Whether it goes on from `step`, or has been further or ended: it waits then."""
+    return self.error is None and self._first <= step
+
+  def reaches(self, step: int) -> bool:
+    """Whether it came to `step` in this session."""
+    return self.error is None and self._first < step
+
+  def absorb(self, step: int, count: int, metrics: StepMetrics) -> None:
+    """Takes and logs the numbers of `count` steps from `step` on."""
+    if self.error:
+      return
+    metrics = jax.tree.map(np.asarray, metrics)
+    for record in _records(step, count, metrics):
+      self._hooks.log(record)
+    tokens = float(metrics.sums.count[:count].sum())
+    self.progress = self.progress._replace(
+      step=step + count, seconds=self.elapsed(), tokens=self.progress.tokens + tokens
+    )
+    if step == self._first:
+      start = time.monotonic() - self._session
+      self._hooks.log({"step": self.progress.step, "start_seconds": start})
+      self._recent = _Recent(self.progress)  # nor is what came before the first step
+    else:
+      nats = float(metrics.sums.total[:count].sum())
+      self._recent.add(self.progress, nats, self._hooks)
+    if metrics.nonfinite[count - 1] >= PATIENCE_FOR_NONFINITE:
+      self.error = BadInput(
+        f"{PATIENCE_FOR_NONFINITE} steps in a row up to step {self.progress.step} had "
+        "a loss or gradient that is not finite: lower --learning_rate or --clip_norm"
+      )
+
+  def control(self, horizon: float) -> Control:
+    """What the next dispatch is told, with the step at which training is to end."""
+    return Control(*np.array([horizon, self.progress.plateau.scale], np.float32))
+
+  def flush(self) -> None:
+    """Tells the speed of what has not been told yet."""
+    self._recent.flush(self.progress, self._hooks)
+
+  def observe(self, numbers: dict[str, float]) -> None:
+    """Takes and logs an evaluation."""
+    numbers = {"step": self.progress.step, **numbers}
+    plateau = self.progress.plateau.observe(numbers[self._hooks.objective])
+    self.progress = self.progress._replace(
+      seconds=self.elapsed(),
+      plateau=plateau,
+      last=numbers,
+      best=self.progress.best if plateau.bad else numbers,
+    )
+    self._hooks.log(numbers)
+    self._recent = _Recent(self.progress)  # evaluation has no tokens a second
+
+  @property
+  def evaluated(self) -> bool:
+    """Whether the last evaluation is of where it is."""
+    return self.progress.last.get("step") == self.progress.step
+
+  @property
+  def best(self) -> bool:
+    """Whether the best evaluation is of where it is."""
+    return self.progress.best.get("step") == self.progress.step
+
+  def save(self, state: Any) -> None:
+    """Saves the state that belongs to where it is."""
+    self._hooks.save(state, self.progress, self.best)
+
+
+def _records(step: int, count: int, metrics: StepMetrics) -> Iterable[dict[str, Any]]:
+  losses = metrics.sums.total / np.maximum(metrics.sums.count, 1)
+  for i in range(count):
+    record = {
+      "step": step + i + 1,
+      "train/loss": float(losses[i]),
+      "grad_norm": float(metrics.grad_norm[i]),
+      "learning_rate": float(metrics.learning_rate[i]),
+    }
+    if metrics.nonfinite[i]:
+      record["skipped"] = int(metrics.skipped[i])
+    yield record
+
+
+class _Recent:
+  """Loss and speed over the last second or more, for the log and for eyes."""
+
+  def __init__(self, progress: Progress):
+    self._since = progress
+    self._nats = 0.0
+
+  def add(self, progress: Progress, nats: float, hooks: Hooks) -> None:
+    self._nats += nats
+    if progress.seconds - self._since.seconds >= 1:
+      self.flush(progress, hooks)
+
+  def flush(self, progress: Progress, hooks: Hooks) -> None:
+    tokens = progress.tokens - self._since.tokens
+    if not tokens:
+      return
+    speed = tokens / max(progress.seconds - self._since.seconds, 1e-9)
+    hooks.log(
+      {"step": progress.step, "seconds": progress.seconds, "tokens_per_second": speed}
+    )
+    hooks.show(progress, self._nats / tokens, speed)
+    self._since, self._nats = progress, 0.0
