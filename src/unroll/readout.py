@@ -22,7 +22,7 @@ from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
 # bytes of logits that the loop does not: `docs/benchmarks.md` has the measurement.
-ROWS, BYTES = 512, 4 * 2**20
+ROWS, BYTES = 256, 4 * 2**20
 
 
 class Output(nn.Module):
