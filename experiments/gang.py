@@ -66,9 +66,9 @@ def joined() -> Iterator[None]:
       f"--coordinator={FLAGS.coordinator}: give the host:port where process 0 is to "
       "listen"
     )
-  if speaks():  # what the collectives print of themselves is no result
-    sys.stdout = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+  # What gloo prints of itself is no result.
+  sys.stdout = os.fdopen(os.dup(1), "w")
+  os.dup2(2, 1)
   jax.distributed.initialize(
     FLAGS.coordinator,
     FLAGS.processes,

@@ -53,8 +53,15 @@ def _awaited(look: Callable[[], Value | None]) -> Value:
 def _share(here: Place, index: int, places: Sequence[Place]) -> None:
   """Confines this process to its part of cores that others of the gang have too."""
   sharing = sum(place == here for place in places)
-  if sharing > 1 and len(here.cores) >= sharing and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, here.cores[index::sharing])
+  own = here.cores[index::sharing]
+  if sharing == 1 or len(here.cores) < sharing or not hasattr(os, "sched_setaffinity"):
+    return
+  if len(own) > 1:
+    os.sched_setaffinity(0, own)
+  else:
+    # Gloo's thread spins while it waits: confined to the one core of those that it
+    # waits for, it would keep them from it. So the process is only told to be small.
+    os.environ["NPROC"] = "1"
 
 
 def _free_address(places: Sequence[Place]) -> str:

@@ -79,7 +79,8 @@ def main() -> None:
       sys.exit(2)
     time.sleep(60)
   signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
-  own = {"pid": os.getpid(), "cores": sorted(os.sched_getaffinity(0))}
+  cores = sorted(os.sched_getaffinity(0))
+  own = {"pid": os.getpid(), "cores": cores, "count": os.environ.get("NPROC")}
   (FLAGS.workdir / f"process-{FLAGS.process}").write_text(json.dumps(own))
   if FLAGS.process == 0:
     with socket.create_server((host, int(port))) as server:

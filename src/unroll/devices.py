@@ -25,7 +25,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
 def cores() -> int:
-  """How many cores this process may run on."""
+  """How many cores this process may use: NPROC, which XLA reads too, or all it has."""
+  if (told := os.environ.get("NPROC", "")).isdecimal():
+    return max(int(told), 1)
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # not every system has it
