@@ -71,8 +71,8 @@ def train(
   )
   if not gang.speaks():
     return
-  state = jax.device_put(jax.device_get(state), jax.local_devices()[0])
-  params, told = averaged(state), summary(progress, state, finished, path)
+  params = jax.device_put(jax.device_get(averaged(state)), jax.local_devices()[0])
+  told = summary(progress, state, finished, path)
   if finished:
     show(told)
     if finish:
