@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -38,8 +39,13 @@ PROGRAM = """
 import json, sys
 from unroll import devices
 devices.keep_memory()
-spread = devices.Spread(devices.divide(sys.argv[1], 32))
 import jax, jax.numpy as jnp, numpy as np
+count, processes, process, address = sys.argv[1:]
+if processes != "1":
+  jax.distributed.initialize(
+    address, int(processes), int(process), cluster_detection_method="deactivate"
+  )
+spread = devices.Spread(devices.divide(count, 32, int(processes)))
 from unroll import gradients, optim, schedules, train
 from unroll.cells import gru, lstm
 from unroll.compose import Wiring
@@ -48,7 +54,7 @@ from unroll.layers import stacked
 from unroll.models.language import LanguageModel, next_token_loss
 
 tokens = np.random.default_rng(0).integers(0, 11, 32 * 61).astype(np.int32)
-source = Lanes(tokens, 32, 6)
+source = Lanes(tokens, 32, 6, columns=spread.columns(32))
 core = stacked(lstm(4, 8), gru(8, 8), wiring=Wiring(dropout=0.2))
 model = LanguageModel(vocabulary=11, embedding=4, core=core, width=8)
 params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
@@ -56,7 +62,7 @@ carry = model.apply(params, 32, method="initial_carry")
 optimizer = optim.optimizer("adam", clip_norm=0.1)
 state = train.initial_state(params, optimizer, carry)
 shardings = spread.state(state)
-state = jax.device_put(state, shardings)
+state = spread.put(state, shardings)
 rate = schedules.schedule("constant", 0.01, 0)
 loss, key = next_token_loss(model), jax.random.key(1)
 step = train.make_step(loss, gradients.truncated(6), optimizer, rate, key)
@@ -64,7 +70,7 @@ dispatch = train.make_dispatch(step, (shardings, spread.whole))
 control = train.Control(np.float32(np.inf), np.float32(1))
 for i in range(3):
   batches = jax.tree.map(lambda *b: np.stack(b), *(source[2 * i + j] for j in (0, 1)))
-  batches = jax.device_put(batches, spread.batches(batches))
+  batches = spread.join(batches, 2)
   state, metrics = dispatch(state, batches, np.int32(2), control)
 assert jax.tree.leaves(state.carry)[0].sharding.num_devices == spread.count
 text = dispatch.lower(state, batches, np.int32(2), control).compile().as_text()
@@ -74,31 +80,63 @@ print(json.dumps({
   "collectives": sum(text.count(f" {name}(") for name in (
     "all-gather", "all-to-all", "collective-permute", "reduce-scatter")),
   "sums": text.count(" all-reduce("),
-  "params": [np.asarray(p).ravel().tolist() for p in jax.tree.leaves(state.params)],
+  "state": [
+    np.asarray(leaf).ravel().tolist()
+    for leaf in jax.tree.leaves((state.params, spread.gathered(state).carry))
+  ],
 }))
 """
 
 
-def trained(count: int) -> dict:
+def trained(count: int, processes: int = 1) -> list[dict]:
+  """What each process says of the training on so many devices of its own."""
+  with socket.create_server(("127.0.0.1", 0)) as free:
+    address = f"127.0.0.1:{free.getsockname()[1]}"
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-  done = subprocess.run(
-    [sys.executable, "-c", PROGRAM, str(count)],
-    capture_output=True,
-    text=True,
-    check=False,
-    env=environment,
-  )
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
+  children = [
+    subprocess.Popen(
+      [sys.executable, "-c", PROGRAM, *map(str, (count, processes, own, address))],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      env=environment,
+    )
+    for own in range(processes)
+  ]
+  ended = [(*child.communicate(), child.returncode) for child in children]
+  assert not any(code for *_, code in ended), ended
+  return [json.loads(output.splitlines()[-1]) for output, *_ in ended]
+
+
+def same_training(one: dict, other: dict) -> None:
+  assert one["programs"] == other["programs"] == 1
+  # Gradients and counts are summed, once a step; nothing else crosses over.
+  assert other["collectives"] == 0
+  assert 0 < other["sums"] <= 3
+  for a, b in zip(one["state"], other["state"], strict=True):
+    assert a == pytest.approx(b, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict:
+  [said] = trained(1)
+  assert said["devices"] == 1
+  return said
 
 
 @pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
-def test_two_devices_train_as_one():
-  alone, both = trained(1), trained(2)
-  assert (alone["devices"], both["devices"]) == (1, 2)
-  assert alone["programs"] == both["programs"] == 1
-  # Gradients and counts are summed, once a step; nothing else crosses over.
-  assert both["collectives"] == 0
-  assert 0 < both["sums"] <= 3
-  for one, two in zip(alone["params"], both["params"], strict=True):
-    assert one == pytest.approx(two, abs=1e-5)
+def test_two_devices_train_as_one(alone):
+  [both] = trained(2)
+  assert both["devices"] == 2
+  same_training(alone, both)
+
+
+def test_two_processes_train_as_one(alone):
+  for said in trained(1, processes=2):
+    assert said["devices"] == 2
+    same_training(alone, said)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+  with pytest.raises(BadInput, match=r"--batch=9 cannot be shared .* --processes=2"):
+    devices.divide("auto", 9, processes=2)

@@ -84,6 +84,7 @@ def interrupt(vote):
   gang._Votes.cast = counted
 
 
+@pytest.mark.integration
 def test_two_processes_train_as_one(folder):
   """Where one of them is asked to stop, both do; and one process goes on."""
   whole = run(folder, "charlm", *TINY, "--workdir=whole")
@@ -93,8 +94,7 @@ def test_two_processes_train_as_one(folder):
   assert (one.code, other.code) == (0, 0), one.err + other.err
   assert not one.json["finished"] and "interrupted" in one.err
   assert other.out == "" and "interrupted" not in other.err
-  close = {**one.json, **leaves(folder / "cut")}
-  assert 5 <= close["steps"] < 20
+  assert 5 <= one.json["steps"] < 20
   on = run(folder, "charlm", *TINY, "--workdir=cut")
   assert on.code == 0 and f"resumed cut at step {one.json['steps']}" in on.err
   close_runs(folder / "whole", folder / "cut")
