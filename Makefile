@@ -52,11 +52,12 @@ charlm: .venv/ready
 	.venv/bin/python -m experiments.charlm --minutes=1.5 $(ARGS)
 
 test: .venv/ready
-	.venv/bin/python -m pytest -n 2 -m "not slow and not peers and not integration" $(ARGS)
+	.venv/bin/python -m pytest -n 2 -m "not (slow or peers or integration)" $(ARGS)
 
 # Exit code 5 is pytest's "nothing collected": a mark that no test carries yet.
 test-slow: .venv/ready
-	.venv/bin/python -m pytest -m "slow and not peers and not integration" $(ARGS) || [ $$? -eq 5 ]
+	.venv/bin/python -m pytest -n 2 -m "slow and not (peers or integration)" $(ARGS) \
+	  || [ $$? -eq 5 ]
 
 test-peers: .venv-peers/ready
 	.venv-peers/bin/python -m pytest -m peers $(ARGS) || [ $$? -eq 5 ]

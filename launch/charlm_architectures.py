@@ -13,7 +13,7 @@ which has to be narrower, gains nothing; residual connections make up for what i
 
 from launch.sweep import named
 
-COMMON = "--corpus=pydoc --truncation=tbptt:64 --steps=1000 --eval_every=100"
+COMMON = "--corpus=pydoc --truncation=tbptt:64 --steps=800 --eval_every=100"
 RATES = "--learning_rate=2e-3,6e-3"
 
 LINES = [
