@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
+from experiments import common
 from unroll.train import Arm
 from unroll.types import BadInput
 
-FLAGS = flags.FLAGS
+FLAGS = common.FLAGS  # those of an arm among them
 T = TypeVar("T")
 
 flags.DEFINE_string(

@@ -66,14 +66,14 @@ state = spread.put(state, shardings)
 rate = schedules.schedule("constant", 0.01, 0)
 loss, key = next_token_loss(model), jax.random.key(1)
 step = train.make_step(loss, gradients.truncated(6), optimizer, rate, key)
-dispatch = train.make_dispatch(step, (shardings, spread.whole))
+dispatch = train.make_dispatch(lambda _: step, (shardings, spread.whole))
 control = train.Control(np.float32(np.inf), np.float32(1))
 for i in range(3):
   batches = jax.tree.map(lambda *b: np.stack(b), *(source[2 * i + j] for j in (0, 1)))
   batches = spread.join(batches, 2)
-  state, metrics = dispatch(state, batches, np.int32(2), control)
+  state, metrics = dispatch(None, state, batches, np.int32(2), control)
 assert jax.tree.leaves(state.carry)[0].sharding.num_devices == spread.count
-text = dispatch.lower(state, batches, np.int32(2), control).compile().as_text()
+text = dispatch.lower(None, state, batches, np.int32(2), control).compile().as_text()
 print(json.dumps({
   "devices": spread.count,
   "programs": dispatch._cache_size(),

@@ -143,18 +143,19 @@ def test_one_program_for_all_counts():
     return squares(CELL)(params, carry, batch)
 
   opt, step = step_of(loss=loss)
-  dispatch, batches = train.make_dispatch(step), stack([batch_of(i) for i in range(4)])
-  state, _ = dispatch(start(opt), batches, np.int32(4), CONTROL)
+  dispatch = train.make_dispatch(lambda _: step)
+  batches = stack([batch_of(i) for i in range(4)])
+  state, _ = dispatch(None, start(opt), batches, np.int32(4), CONTROL)
   first = traces
   for count, horizon in ((1, 10), (3, np.inf), (4, 7)):
     control = train.Control(np.float32(horizon), np.float32(0.5))
-    state, _ = dispatch(state, batches, np.int32(count), control)
+    state, _ = dispatch(None, state, batches, np.int32(count), control)
   assert traces == first > 0 and state.step == 12
 
 
 def test_dispatches_are_steps_bit_for_bit():
   opt, step = step_of(DROPPING, how="adam", ema=0.9)
-  dispatch = train.make_dispatch(step)
+  dispatch = train.make_dispatch(lambda _: step)
 
   def dispatched(sizes, width):
     """The state after dispatches of those sizes, padded to `width`, and all metrics."""
@@ -162,7 +163,7 @@ def test_dispatches_are_steps_bit_for_bit():
     for size in sizes:
       now, batches = batches[:size], batches[size:]
       padded = stack(now + now[-1:] * (width - size))
-      state, metrics = dispatch(state, padded, np.int32(size), CONTROL)
+      state, metrics = dispatch(None, state, padded, np.int32(size), CONTROL)
       found.append(jax.tree.map(lambda m, n=size: np.asarray(m)[:n], metrics))
     return state, jax.tree.map(lambda *parts: np.concatenate(parts), *found)
 
