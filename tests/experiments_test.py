@@ -126,7 +126,7 @@ def test_training_leaves_what_the_design_says(trained):
   events = [name for name in names if name.startswith("events.out.tfevents.")]
   assert len(events) == 1 and names - set(events) == {
     *("config.json", "vocab.json", "metrics.jsonl", "checkpoints"),
-    *("curves.png", "sample.txt"),
+    *("curves.png", "sample.txt", ".lock"),
   }
   assert steps_of(run) == [20, 21, 23]
   config = json.loads((run / "config.json").read_text())

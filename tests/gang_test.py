@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import time
@@ -128,6 +129,45 @@ def test_minutes_end_for_both(folder):
   one, other = both(folder, "charlm", *TINY[:-9], "--minutes=0.4", "--workdir=run")
   assert (one.code, other.code) == (0, 0), one.err + other.err
   assert "validation" in one.out
+
+
+def die(vote):
+  """Ends this process alone, without a word, at a vote."""
+  from experiments import gang
+
+  cast, count = gang._Votes.cast, itertools.count(1)
+
+  def counted(self, *control):
+    if next(count) == vote:
+      os.kill(os.getpid(), signal.SIGKILL)
+    return cast(self, *control)
+
+  gang._Votes.cast = counted
+
+
+def fill_disk():
+  """No file may grow any more: what a full disk does to a write."""
+  signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("victim", [0, 1])
+def test_who_loses_the_other_ends_too(folder, victim):
+  first = [None, None]
+  first[victim] = partial(die, 4)
+  ended = both(folder, "charlm", *TINY, "--workdir=run", first=first)
+  assert ended[victim].code == -signal.SIGKILL
+  # Unless the service of JAX has been quicker to abort it.
+  assert ended[1 - victim].code in (os.EX_TEMPFAIL, -signal.SIGABRT)
+
+
+@pytest.mark.integration
+def test_an_error_of_one_ends_both(folder):
+  first = (fill_disk, None)
+  one, other = both(folder, "charlm", *TINY, "--workdir=run", first=first)
+  assert one.code == 2 and "File too large" in one.err, one.err
+  assert other.code in (2, os.EX_TEMPFAIL, -signal.SIGABRT)
 
 
 def test_what_one_refuses_both_refuse(folder):
