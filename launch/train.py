@@ -158,11 +158,13 @@ class _Shown:
 
 
 def _explain(meeting: Meeting, process: int) -> None:
-  """Shows the sentence of a process other than 0, whose output is shown anyway."""
-  if process:
-    lines = meeting.log(process).read_text("utf-8", "replace").splitlines()
-    sentences = [line for line in lines if line.startswith("error: ")]
-    print(*sentences[-1:], sep="\n", file=sys.stderr)
+  """Shows the sentence of a process, unless process 0, which is shown, said it too."""
+  shown, said = (
+    meeting.log(own).read_text("utf-8", "replace").splitlines() for own in (0, process)
+  )
+  sentences = [line for line in said if line.startswith("error: ")][-1:]
+  if sentences and sentences[0] not in shown:
+    print(sentences[0], file=sys.stderr)
 
 
 def _clear(meeting: Meeting, absent: Sequence[Path]) -> None:
