@@ -10,6 +10,7 @@ longer) a checkpoint lives in `<directory>/.partial/`: a step appears by one ren
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,6 +59,7 @@ class Checkpoints:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
+    self._folder = self._partial  # of the write under way
     self._keep = keep
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
@@ -112,9 +114,12 @@ class Checkpoints:
   def _write(
     self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any], best: bool
   ) -> None:
-    path, fresh = self._directory / str(step), self._partial / str(step)
+    path = self._directory / str(step)
     try:
-      self._partial.mkdir()
+      self._partial.mkdir(exist_ok=True)
+      # Of its own: threads of a write that failed may still be at work in the last.
+      self._folder = Path(tempfile.mkdtemp(dir=self._partial))
+      fresh = self._folder / str(step)
       sealed.write(fresh, arrays, content)
       if best:
         (fresh / _BEST).touch()
@@ -142,7 +147,7 @@ class Checkpoints:
     """Takes a step away in one rename, so that none is ever seen half deleted."""
     path = self._directory / str(step)
     if path.exists():
-      path.rename(self._partial / f"{step}.old")
+      path.rename(self._folder / f"{step}.old")
 
 
 def steps(directory: str | os.PathLike[str]) -> list[int]:
