@@ -8,6 +8,7 @@ The first trains the default, two LSTM layers of 256 units, on the help text tha
 comes with Python; `docs/results.md` has the figures, with command, machine and time.
 """
 
+import functools
 import json
 import math
 import sys
@@ -94,6 +95,7 @@ def _task(
   return session.Task(model, next_token_loss(model, plan), evaluations, objective)
 
 
+@functools.cache  # so that the same model is the same program
 def _apply(model: LanguageModel):
   def apply(params, carry, tokens, valid=None):
     return model.apply(params, tokens, carry, valid=valid)
