@@ -72,7 +72,7 @@ def check_gradients(gradients, shape):
       assert np.isfinite(leaf).all() and np.any(leaf)
 
 
-@pytest.mark.parametrize("shape", BUILDS, ids=lambda shape: shape.core)
+@pytest.mark.parametrize("shape", BUILDS[::2], ids=lambda shape: shape.core)
 def test_a_layer_gives_the_gradients_that_are_counted(shape):
   check_gradients(ours.layer(shape).call(), shape)
 
