@@ -251,9 +251,9 @@ def names(workdir):
   return sorted(p for p in paths if "tfevents" not in p and "/ocdbt" not in p)
 
 
-@pytest.mark.parametrize("name", ["b"])
-def test_an_arm_is_the_run_alone(trained, folder, name):
+def test_an_arm_is_the_run_alone(trained, folder):
   there, done = trained
+  name = "b"
   solo = alone(folder, name, *TINY)
   assert solo.code == 0, solo.err
   same_run(there / name, folder / name, 1e-5)
