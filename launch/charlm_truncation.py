@@ -7,9 +7,9 @@ further and further. With one number, K, an update comes every K steps: a shorte
 makes more updates of less reach. With two, K1,K2, an update comes every 16 steps and
 reaches K2 back: the reach alone differs, and its price in time.
 
-Expected: at equal updates (16,K2) a longer reach is better and soon enough: most of the
-gain is there at 32 to 64 steps. At equal text (K) the shortest is the best for a short
-run, because it makes the most updates, and reach counts less than those.
+Expected: at equal updates (16,K2) a longer reach is better by little, a hundredth of a
+bit from 16 to 128 steps, at several times the price. At equal text (K) the shortest is
+the best by far for a short run, because it makes the most updates.
 """
 
 from launch.sweep import named
