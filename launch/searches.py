@@ -80,6 +80,7 @@ def draw(found: dict[str, list[dict[str, Any]]], objective: str, path: Path) -> 
     panels[0].step(range(1, len(best) + 1), best, where="post", label=label)
     panels[1].step(seconds, best, where="post", label=label)
   panels[0].set_xlabel("trials")
+  panels[0].xaxis.get_major_locator().set_params(integer=True)
   panels[1].set_xlabel("seconds of all trials")
   panels[0].set_ylabel(f"best {objective} so far")
   for axes in panels:
