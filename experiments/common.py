@@ -17,6 +17,7 @@ from unroll import devices, gradients, linear, optim, schedules
 from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
 from unroll.data import text
+from unroll.errors import sentence
 from unroll.train import Arm
 from unroll.types import BadInput, Cell
 
@@ -203,7 +204,7 @@ def run_main(main: Callable[[], None]) -> NoReturn:
       again = "the same command starts again, or goes on from a checkpoint"
       fail(f"interrupted; {again}", 128 + signal.SIGINT)
     except OSError as error:
-      fail(gang.sentence(error))
+      fail(sentence(error))
 
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   app.run(guarded, flags_parser=parse)

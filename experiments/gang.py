@@ -21,6 +21,7 @@ from absl import flags
 from jax.experimental import multihost_utils
 
 from unroll import devices, loop
+from unroll.errors import sentence
 from unroll.train import Control, StepMetrics, TrainState
 from unroll.types import BadInput
 
@@ -157,12 +158,6 @@ def same(tree: Any) -> Any:
   if jax.process_count() == 1:
     return tree
   return multihost_utils.broadcast_one_to_all(tree)
-
-
-def sentence(error: OSError) -> str:
-  """What went wrong, and with which file."""
-  where = f" ({error.filename})" if error.filename else ""
-  return f"{error.strerror or error}{where}"
 
 
 Question = Callable[[], bool]

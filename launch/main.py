@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags
 
-from unroll.errors import BadInput
+from unroll.errors import BadInput, sentence
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
@@ -29,8 +29,7 @@ def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
     except BadInput as error:
       fail(str(error))
     except OSError as error:
-      where = f" ({error.filename})" if error.filename else ""
-      fail(f"{error.strerror or error}{where}")
+      fail(sentence(error))
 
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run does not return")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from launch.cores import cores
 from launch.meeting import PAUSE, Meeting, Place
+from launch.tether import tethered
 
 Value = TypeVar("Value")
 
@@ -94,9 +95,8 @@ def _run(command: Sequence[str], output: Any) -> int:
     child.send_signal(signal.SIGINT)
 
   signal.signal(signal.SIGTERM, stop)
-  tethered = [sys.executable, "-m", "launch.tether", *command]
   # In a group of its own: Ctrl-C at a terminal is for the driver, which passes it on.
-  child = subprocess.Popen(tethered, stdout=output, process_group=0)
+  child = subprocess.Popen(tethered(command), stdout=output, process_group=0)
   code = child.wait()
   return code if code >= 0 else 128 - code
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from launch.tether import tethered
+
 TRIES = 4  # at a run that crashes; each goes on from the last checkpoint
 BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
 PAUSE = 0.05  # seconds between two looks at a run
@@ -68,10 +70,9 @@ def _once(
   command: Sequence[str], log: Path, stop: Callable[[], bool]
 ) -> tuple[int, str, bool]:
   """Exit code, standard output, and whether it was asked to stop."""
-  tethered = [sys.executable, "-m", "launch.tether", *command]
   with tempfile.TemporaryFile() as output, open(log, "ab") as errors:
     child = subprocess.Popen(
-      tethered, stdin=subprocess.DEVNULL, stdout=output, stderr=errors
+      tethered(command), stdin=subprocess.DEVNULL, stdout=output, stderr=errors
     )
     stopped = False
     try:

@@ -1,4 +1,4 @@
-"""`python -m launch.tether COMMAND…`: runs a command that ends when its parent does.
+"""`python tether.py COMMAND…`: runs a command that ends when its parent does.
 
 A worker that is killed outright cannot stop the run that it started, which would go on
 writing into its folder beside the one that takes its place. Linux sends the command a
@@ -9,8 +9,14 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def tethered(command: Sequence[str]) -> list[str]:
+  """The command line that runs a command so, in any folder."""
+  return [sys.executable, "-P", __file__, *command]
 
 
 def main() -> None:

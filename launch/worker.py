@@ -1,4 +1,4 @@
-"""`python -m launch.worker SWEEP_DIR NAME`: works on a sweep until no trial waits.
+"""`python -m launch.worker SWEEP_DIR NAME [CORES]`: works on a sweep until none waits.
 
 Any number of workers, on any machines that see the folder and the storage, need no one
 to tell them what to do. A worker that is told to stop saves its runs and gives its

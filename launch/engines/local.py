@@ -1,12 +1,11 @@
 """Processes on this machine."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from launch import tether
+from launch.tether import tethered
 
 GRACE = 70.0  # seconds between SIGTERM and SIGKILL: a run that saves may take 60
 
@@ -51,10 +50,9 @@ class Local:
 
   def start(self, command: Sequence[str], log: Path) -> LocalProcess:
     """Starts a command, its standard output and error appended to a file."""
-    tethered = [sys.executable, "-P", tether.__file__, *command]
     with open(log, "ab") as output:
       child = subprocess.Popen(
-        tethered,
+        tethered(command),
         cwd=self._cwd,
         env=self._environment,
         stdin=subprocess.DEVNULL,
