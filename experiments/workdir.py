@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments.gang import Busy
+from unroll import files
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
@@ -23,12 +24,9 @@ FLAGS = flags.FLAGS
 CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (
-  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "curves.png", "sample.txt"),
-  "report.html",
-  # What a killed run may leave of them.
-  *("config.partial", "vocab.partial", "report.partial", "metrics.tmp"),
+  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "events.out.tfevents.*"),
+  *("curves.png", "sample.txt", "report.html", files.PARTIAL),
 )
-EVENTS = "events.out.tfevents.*"
 # What stands in the folder beside the run: held while it trains; launch.train's notes.
 LOCK, GANG = ".lock", "gang"
 
@@ -88,9 +86,11 @@ def prepare(
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   }
   versions["python"] = platform.python_version()
-  _write(path / VOCABULARY, vocabulary.to_json())
+  files.write(path / VOCABULARY, vocabulary.to_json())
   # Last: a folder with a configuration is a whole run.
-  _write(path / CONFIG, json.dumps({**wanted, "versions": versions}, indent=2) + "\n")
+  files.write(
+    path / CONFIG, json.dumps({**wanted, "versions": versions}, indent=2) + "\n"
+  )
   return path
 
 
@@ -224,19 +224,10 @@ def _plain(value: Any) -> Any:
 
 
 def _is_ours(entry: Path) -> bool:
-  return entry.name in OURS or entry.match(EVENTS)
+  return any(entry.match(pattern) for pattern in OURS)
 
 
 def _clear(path: Path) -> None:
   for entry in path.iterdir():
     if _is_ours(entry):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-def _write(path: Path, text: str) -> None:
-  partial = path.with_suffix(".partial")
-  try:
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any
 from launch import page, plan, run, table
 from launch.engines import Engine, Process
 from launch.main import interrupts, say
-from launch.study import Study
+from launch.study import Study, busy
 from unroll.errors import BadInput
 
 TICK = 0.5  # seconds between two looks at the trials
@@ -46,12 +46,15 @@ def drive(
   study = Study(sweep, folder)
   crew = _Crew(folder, engine, cores, grace)
   show = table.Table(sweep, folder)
+  trials: list[dict[str, Any]] = []
   with contextlib.closing(engine), interrupts() as asked, show:
     while not asked:
-      study.free(crew.dead(study.workers()))
-      study.fill()
-      trials = study.records()
-      export(sweep, folder, study, trials, finished=False)
+      seen = study.trials()
+      study.free(seen, crew.dead(busy(seen)))
+      study.fill(seen)
+      if (now := study.records(seen)) != trials:
+        trials = now
+        export(sweep, folder, study, trials, finished=False)
       show.update(trials)
       waiting = sum(trial["state"] == "waiting" for trial in trials)
       running = sum(trial["state"] == "running" for trial in trials)
@@ -59,7 +62,7 @@ def drive(
         break
       crew.keep(min(workers, waiting + running), waiting)
       time.sleep(TICK)
-  trials = study.records()
+  trials = study.records(study.trials())
   if asked:
     export(sweep, folder, study, trials, finished=False)
     say(f"stopped; the same command with --sweepdir={folder.path} goes on")

@@ -7,10 +7,10 @@ rank-I.out, rank-I.log   what that printed, and its errors
 """
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import NamedTuple
+
+from unroll import files
 
 PAUSE = 0.1  # seconds between two looks at a folder
 
@@ -70,7 +70,7 @@ class Meeting:
 
   @address.setter
   def address(self, address: str) -> None:
-    self._write("address", address)
+    files.write(self.path / "address", address)
 
   def code(self, process: int) -> int | None:
     """How the command of a process ended; None if it has not said."""
@@ -79,7 +79,7 @@ class Meeting:
 
   def ended(self, process: int, code: int) -> None:
     """Says how the command of a process ended."""
-    self._write(f"exit-{process}", str(code))
+    files.write(self.path / f"exit-{process}", str(code))
 
   def output(self, process: int) -> Path:
     """The file of a command's standard output."""
@@ -94,8 +94,3 @@ class Meeting:
       return (self.path / name).read_text("utf-8")
     except FileNotFoundError:
       return ""
-
-  def _write(self, name: str, text: str) -> None:
-    partial = self.path / f".{name}.{os.getpid()}.{secrets.token_hex(2)}"
-    partial.write_text(text, "utf-8")
-    partial.replace(self.path / name)

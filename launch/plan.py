@@ -3,12 +3,12 @@
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from launch.space import Choice, Domain, Range
+from unroll import files
 from unroll.errors import BadInput
 
 PLAN, TRIALS, REPORT = "sweep.json", "trials.json", "report.html"
@@ -168,9 +168,7 @@ class Folder:
 
 def write(path: Path, content: Any) -> None:
   """Writes JSON, so that a reader sees the old file or the new one."""
-  partial = path.with_name(f".{path.name}.{os.getpid()}")
-  partial.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-  partial.replace(path)
+  files.write(path, json.dumps(content, indent=1) + "\n")
 
 
 def _short(value: Any) -> str:

@@ -18,7 +18,7 @@ from absl import flags
 
 from launch import plan
 from launch.main import run_main, say
-from launch.sweep import sweep
+from launch.sweep import installed, sweep
 from unroll.errors import BadInput
 
 FLAGS = flags.FLAGS
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> None:
   """Runs the searches and draws the picture."""
   if FLAGS["search"].present:
     raise BadInput("--search: this runs every one of them; drop it")
+  for search in SEARCHES:
+    installed(search)
   given = {argument.partition("=")[0] for argument in arguments}
   space = [a for a in SPACE if a.partition("=")[0] not in given] + list(arguments)
   base = Path(FLAGS.sweepdir or Path("runs", "searches"))

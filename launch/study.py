@@ -26,6 +26,7 @@ STUDY = "study.db"
 SLOT, WORKER, ERROR, OUTCOMES = "slot", "worker", "error", "runs"
 
 SEARCHES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2", "hyperband")
+Trials = list[FrozenTrial]
 _STATES = {
   TrialState.WAITING: "waiting",
   TrialState.RUNNING: "running",
@@ -83,9 +84,13 @@ class Study:
       ) from None
     self._id = self._storage.get_study_id_from_name(plan.study)
 
-  def fill(self) -> None:
+  def trials(self) -> Trials:
+    """All trials as they are now: one look at the storage, for many questions."""
+    return self._trials()
+
+  def fill(self, trials: Trials) -> None:
     """Gives every empty slot a waiting trial; for the driver alone."""
-    last = {trial.user_attrs[SLOT]: trial for trial in self._trials()}
+    last = {trial.user_attrs[SLOT]: trial for trial in trials}
     for slot in range(self.plan.trials):
       trial = last.get(slot)
       if trial is None:
@@ -171,10 +176,9 @@ class Study:
     """A trial goes back, to be taken up by another worker."""
     self._study.tell(claim.trial, state=TrialState.FAIL, skip_if_finished=True)
 
-  def free(self, dead: Iterable[str | None]) -> None:
+  def free(self, trials: Trials, dead: Iterable[str | None]) -> None:
     """Takes the trials of dead workers away; for the driver alone."""
     gone = set(dead)
-    trials = self._trials()
     for trial in trials:
       if trial.state != TrialState.RUNNING or trial.user_attrs.get(WORKER) not in gone:
         continue
@@ -185,15 +189,10 @@ class Study:
           self._storage.set_trial_user_attr(trial._trial_id, ERROR, reason)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-  def workers(self) -> set[str | None]:
-    """Who has trials; None is someone who died in taking one."""
-    running = self._trials((TrialState.RUNNING,))
-    return {trial.user_attrs.get(WORKER) for trial in running}
-
-  def records(self) -> list[dict[str, Any]]:
+  def records(self, trials: Trials) -> list[dict[str, Any]]:
     """The trials as `trials.json` has them, slot by slot."""
     slots: dict[int, list[FrozenTrial]] = {n: [] for n in range(self.plan.trials)}
-    for trial in self._trials():
+    for trial in trials:
       slots[trial.user_attrs[SLOT]].append(trial)
     return [self._record(slot, trials) for slot, trials in slots.items()]
 
@@ -243,7 +242,7 @@ class Study:
       claim.trial.set_user_attr(OUTCOMES, runs)
       self._study.tell(claim.trial, state=state, skip_if_finished=True, **values)
 
-  def _trials(self, states: tuple[TrialState, ...] | None = None) -> list[FrozenTrial]:
+  def _trials(self, states: tuple[TrialState, ...] | None = None) -> Trials:
     return self._storage.get_all_trials(self._id, deepcopy=False, states=states)
 
   def _alone(self) -> contextlib.AbstractContextManager[object]:
@@ -251,6 +250,12 @@ class Study:
     if self.plan.storage and not self.plan.storage.startswith("sqlite"):
       return contextlib.nullcontext()
     return self._folder.locked("claim", wait=True)
+
+
+def busy(trials: Trials) -> set[str | None]:
+  """Who is at work on trials; None is someone who died in taking one."""
+  running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+  return {trial.user_attrs.get(WORKER) for trial in running}
 
 
 def _storage(where: str) -> optuna.storages.BaseStorage:
@@ -262,18 +267,26 @@ def _storage(where: str) -> optuna.storages.BaseStorage:
 
 def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
   samplers = optuna.samplers
+  # 10 draws blind at first and a generation of 50, as by default, are random search
+  # for most sweeps.
+  blind = min(10, max(4, plan.trials // 5))
+  generation = min(50, max(4, plan.trials // 5))
   match plan.search:
     case "gp":
-      return samplers.GPSampler(seed=seed, deterministic_objective=False)
+      return samplers.GPSampler(
+        n_startup_trials=blind, deterministic_objective=False, seed=seed
+      )
     case "cmaes":
       return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     case "nsga2":
-      # A generation of 50, as by default, is random search for most sweeps.
-      generation = min(50, max(4, plan.trials // 5))
       return samplers.NSGAIISampler(population_size=generation, seed=seed)
     case "tpe" | "hyperband":
       return samplers.TPESampler(
-        multivariate=True, group=True, constant_liar=True, seed=seed
+        n_startup_trials=blind,
+        multivariate=True,
+        group=True,
+        constant_liar=True,
+        seed=seed,
       )
   return samplers.RandomSampler(seed=seed)
 

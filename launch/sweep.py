@@ -9,6 +9,7 @@ a range of values is swept (see launch/space.py for how they are written). The s
 command with the same --sweepdir goes on where a sweep was stopped or killed.
 """
 
+import importlib.util
 import secrets
 import time
 from collections.abc import Sequence
@@ -131,6 +132,19 @@ def sweep(experiment: str, lines: Sequence[Sequence[str]]) -> None:
     )
 
 
+def installed(search: str) -> None:
+  """Refuses a search that needs a package which is not there.
+
+  Raises:
+    BadInput: that says how to install it.
+  """
+  if search == "gp" and not importlib.util.find_spec("torch"):
+    raise BadInput(
+      "--search=gp fits its Gaussian process with PyTorch, which is not installed "
+      "here: pip install -e '.[gp]' brings it, or search with tpe"
+    )
+
+
 def _plan(experiment: str, lines: Sequence[space.Space]) -> plan.Plan:
   search, objective = FLAGS.search, FLAGS.objective
   if search == "grid":
@@ -155,6 +169,7 @@ def _plan(experiment: str, lines: Sequence[space.Space]) -> plan.Plan:
       raise BadInput(
         "--search=cmaes draws numbers: give a range, as in --clip_norm=log:0.1:10"
       )
+    installed(search)
     trials = FLAGS.trials or 20
   if (several := len(objective) > 1) and search in ("cmaes", "hyperband"):
     raise BadInput(f"--search={search} takes one --objective, not {len(objective)}")

@@ -15,7 +15,7 @@ FILES = sorted(
 
 # From the bottom up: a room imports from the rooms of earlier lines and of its own.
 FLOORS = (
-  ("errors",),
+  ("errors", "files"),
   ("types",),
   ("linear",),
   ("cells",),
@@ -37,6 +37,8 @@ FLOORS = (
   ("launch",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+LIGHT = ("unroll.errors", "unroll.files")  # what launch may import of unroll: no JAX
 
 
 def room_of(module: str) -> str:
@@ -117,7 +119,7 @@ def launch_starts_quickly(path: PurePath, source: str) -> Iterator[str]:
   if room_of(module_of(path)) != "launch":
     return
   for name in imports(path, source):
-    heavy = within(name, "unroll") and not within(name, "unroll.errors")
+    heavy = within(name, "unroll") and not within(name, *LIGHT)
     if heavy or within(name, "jax", "flax", "numpy"):
       yield f"imports {name}: launch does without JAX, and so starts in no time"
     if within(name, "optuna") and path.stem != "study":

@@ -6,6 +6,7 @@ Needs Chromium (Debian: apt-get install chromium) and the Python package playwri
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from launch import page
@@ -112,6 +113,20 @@ def test_every_picture_is_seen(show, sweeps, name, width, scheme):
     assert box["width"] > 200 and box["height"] > 60, section
     assert marks(tab, section) >= 3, section
   assert tab.locator("#samples pre").count() == 6
+
+
+def test_the_leaderboard_compares_trials_at_equal_time(show, sweeps):
+  tab = show(sweeps["grid"])
+  data = tab.evaluate("DATA")
+  curves = data["curves"][data["objectives"][0]]
+  complete = [str(t["slot"]) for t in data["trials"] if t["state"] == "complete"]
+  first = min(curves[slot][1][-1] for slot in complete)
+  shown = dict(zip(column(tab, "trial"), column(tab, "after")))
+  shown = {slot.strip("★ "): value for slot, value in shown.items()}
+  assert len(complete) > 20
+  for slot in complete:
+    _, seconds, mean, *_ = curves[slot]
+    assert float(shown[slot]) == pytest.approx(np.interp(first, seconds, mean), 1e-3)
 
 
 @pytest.mark.parametrize("name", ["grid", "random", "empty"])

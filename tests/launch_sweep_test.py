@@ -1,5 +1,6 @@
 """Sweeps on this machine, of an experiment in miniature (tests/toy.py)."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -93,13 +94,18 @@ def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-  "search", ["random", "tpe", "gp", "cmaes", "nsga2", "hyperband"]
+  "search",
+  [
+    *("random", "tpe", "cmaes", "nsga2", "hyperband"),
+    pytest.param("gp", marks=pytest.mark.peers),  # needs torch
+  ],
 )
 def test_a_search_makes_its_trials(tmp_path: Path, search: str) -> None:
-  flags = [f"--search={search}", "--trials=6", "--x=linear:-1:1", "--depth=int:1:3"]
+  # More than are drawn blindly at first, of which there are 4.
+  flags = [f"--search={search}", "--trials=8", "--x=linear:-1:1", "--depth=int:1:3"]
   result = sweep(tmp_path, *flags, "--slow=true,false", "--steps=3")
   states = Counter(trial["state"] for trial in result["trials"])
-  assert states["complete"] + states["pruned"] == 6
+  assert states["complete"] + states["pruned"] == 8
   assert states["pruned"] == 0 or search == "hyperband"
   for trial in result["trials"]:
     assert -1 <= trial["params"]["x"] <= 1
@@ -107,6 +113,13 @@ def test_a_search_makes_its_trials(tmp_path: Path, search: str) -> None:
     assert trial["params"]["slow"] in ("true", "false")
   # A genetic search passes numbers on.
   assert len({trial["params"]["x"] for trial in result["trials"]}) >= 3
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch")
+def test_a_gaussian_process_without_torch_is_refused(tmp_path: Path) -> None:
+  errors = sweep(tmp_path, "--search=gp", "--x=linear:-1:1", code=2)
+  assert "pip install -e '.[gp]'" in errors and errors.count("\n") == 1
+  assert not [*tmp_path.iterdir()]
 
 
 def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from launch.page.gather import gather
 from launch.plan import REPORT
+from unroll import files
 
 __all__ = ["gather", "render", "write"]
 
@@ -39,12 +40,7 @@ def write(sweep: Path, out: Path | None = None) -> Path:
   """
   out = out or sweep / REPORT
   page = render(gather(sweep, out))
-  partial = out.with_name(f"{out.name}.partial")
-  try:
-    partial.write_text(page, "utf-8")
-    partial.replace(out)
-  finally:
-    partial.unlink(missing_ok=True)
+  files.write(out, page)
   return out
 
 

@@ -78,8 +78,11 @@ function drawHeat(holder, trials) {
     const key = `${r} ${c}`;
     if (r >= 0 && c >= 0) found.set(key, [...(found.get(key) ?? []), trial]);
   }
-  const mean = (some) => some.reduce((sum, t) => sum + value(t), 0) / some.length;
-  const range = limits([...found.values()].map(mean)),
+  const middle = (some) => {
+    const sorted = some.map(value).sort((a, b) => a - b);
+    return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
+  };
+  const range = limits([...found.values()].map(middle)),
     bad = badness(range);
   const R = rows.labels.length,
     C = columns.labels.length;
@@ -142,15 +145,15 @@ function drawHeat(holder, trials) {
         svg.append(shape("rect", { ...box, class: "cell empty" }));
         continue;
       }
-      const color = heatOf(bad(mean(some)));
-      const text = number(mean(some), 3);
+      const color = heatOf(bad(middle(some)));
+      const text = number(middle(some), 3);
       const tell = (event) => {
         focus(null);
         showTip(event, [
           `${pair.rows} ${rows.labels[r]}`,
           `${pair.columns} ${columns.labels[c]}`,
-          `${goalName()} ${number(mean(some))}`,
-          `mean of ${some.length} trial${some.length > 1 ? "s" : ""}`,
+          `${goalName()} ${number(middle(some))}`,
+          `median of ${some.length} trial${some.length > 1 ? "s" : ""}`,
         ]);
       };
       svg.append(

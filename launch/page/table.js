@@ -3,9 +3,27 @@
 const FEW = 30; // rows until more are asked for
 const board = { by: "rank", up: true, all: false, only: null };
 
+// The objective of each trial when the first of the complete ones came to its end.
+function equalTime() {
+  const drawn = DATA.curves[goalName().replace(/^best\//, "")] ?? {};
+  const ends = ranked().map((t) => drawn[t.slot]?.[SECONDS].at(-1));
+  const first = ends.filter(finite).reduce((a, b) => Math.min(a, b), Infinity);
+  const at = new Map();
+  for (const [slot, c] of Object.entries(drawn)) {
+    const i = c[SECONDS].findIndex((s) => s >= first);
+    const [x0, x1] = [c[SECONDS][i - 1], c[SECONDS][i]];
+    const [y0, y1] = [c[MEAN][i - 1], c[MEAN][i]];
+    if (x1 === first) at.set(Number(slot), y1);
+    else if ([x0, y0, y1].every(finite))
+      at.set(Number(slot), y0 + ((y1 - y0) * (first - x0)) / (x1 - x0));
+  }
+  return { first, at };
+}
+
 function columns() {
   const order = new Map(ranked().map((trial, i) => [trial.slot, i + 1]));
   const several = DATA.objectives.length > 1;
+  const early = equalTime();
   const made = [
     { key: "rank", title: "#", of: (t) => order.get(t.slot) ?? null, number: true },
     { key: "slot", title: "trial", of: (t) => t.slot, show: trialName, number: true },
@@ -17,6 +35,12 @@ function columns() {
       class: several && i !== goal ? "" : "goal",
       show: (t) => score(t, i),
     })),
+    {
+      key: "equal time",
+      title: `after ${duration(early.first)}`,
+      of: (t) => early.at.get(t.slot) ?? null,
+      number: true,
+    },
     ...DATA.names.map((name) => ({
       key: `flag ${name}`,
       title: name,
@@ -36,7 +60,12 @@ function columns() {
     { key: "pages", title: "runs", of: (t) => t.pages.length, show: pages },
     { key: "state", title: "state", of: (t) => t.state, show: state },
   ];
-  return made.filter((c) => !["parameters", "speed"].includes(c.key) || TRIALS.some(c.of));
+  const optional = {
+    "equal time": early.at.size > 1,
+    parameters: TRIALS.some((t) => t.parameters),
+    speed: TRIALS.some((t) => t.speed),
+  };
+  return made.filter((c) => optional[c.key] ?? true);
 }
 
 function trialName(trial) {

@@ -24,7 +24,9 @@ function distinct(name, trials = TRIALS) {
 }
 
 const numeric = (name) => distinct(name).every(finite);
-const VARIED = DATA.names.filter((name) => distinct(name).length > 1);
+// A flag that some trials do without varies too.
+const everywhere = (name) => TRIALS.every((t) => t.params[name] != null);
+const VARIED = DATA.names.filter((name) => distinct(name).length > 1 || !everywhere(name));
 const NAMES = VARIED.length ? VARIED : DATA.names;
 
 // Spread over orders of magnitude, most of them low: better seen on a logarithmic axis.
@@ -39,7 +41,7 @@ function wide(values) {
 const shown = (x) => (x === true ? "true" : x === false ? "false" : number(x, 3));
 const named = (trial) =>
   NAMES.filter((name) => trial.params[name] != null)
-    .map((name) => shown(trial.params[name]))
+    .map((name) => (`${trial.params[name]}` === "true" ? name : shown(trial.params[name])))
     .join(" · ") || "no flags";
 const lines = (trial) => [
   `trial ${trial.slot}${trial.state === "complete" ? "" : ` (${trial.state})`}`,

@@ -22,6 +22,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
+from unroll import files
 from unroll.types import BadInput
 
 
@@ -127,16 +128,10 @@ def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
 
 
 def _drop(path: Path, first: int) -> None:
-  """Leaves only the records before step `first`, by one rename."""
+  """Leaves only the records before step `first`."""
   old = _lines(path) if first and path.exists() else []
-  fresh = path.with_suffix(".tmp")
-  try:
-    with open(fresh, "wb", buffering=0) as file:
-      kept = [line + b"\n" for line, record in old if record["step"] < first]
-      _append(file, b"".join(kept))
-    fresh.replace(path)
-  finally:
-    fresh.unlink(missing_ok=True)
+  kept = [line + b"\n" for line, record in old if record["step"] < first]
+  files.write(path, b"".join(kept))
 
 
 def _append(file: io.FileIO, data: bytes) -> None:

@@ -6,9 +6,9 @@ import os
 import pathlib
 import urllib.error
 import urllib.request
-import uuid
 from typing import NamedTuple
 
+from unroll import files
 from unroll.types import BadInput
 
 TIMEOUT = 60.0  # seconds without a byte
@@ -72,15 +72,9 @@ def _download(file: File, path: pathlib.Path) -> None:
     ) from error
   if (wrong := _mismatch(file, data)) is not None:
     raise BadInput(f"{file.url} {wrong}; put the right file at {path} by hand")
-  # Renamed when it is whole: runs that start together never see half a file.
-  part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      part.write_bytes(data)
-      part.replace(path)
-    finally:
-      part.unlink(missing_ok=True)
+    files.write(path, data)  # whole: runs that start together never see half a file
   except OSError as error:
     raise BadInput(
       f"{path} cannot be written ({error.strerror}); point UNROLL_DATA at a folder "

@@ -15,6 +15,11 @@ if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
 
 INK, MUTED, GRID = "#22262b", "#6b737c", "#e4e7ea"
 BLUE, ORANGE, GREEN, RED = "#3b6fb6", "#d9622b", "#2f8f5b", "#c2273d"
+# Shares of the figure: a layout engine would take as long as all of the drawing.
+PLACES = {
+  **{"left": 0.075, "right": 0.985, "bottom": 0.075, "top": 0.9},
+  **{"wspace": 0.29, "hspace": 0.17},
+}
 COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
 
 Records = list[dict[str, Any]]
@@ -56,12 +61,12 @@ def draw(records: Records, *, title: str, clip_norm: float | None = None) -> "Fi
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
-  from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-  layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, wspace=0.02, hspace=0.02)
-  figure = Figure(figsize=(12, 8), dpi=100, facecolor="white", layout=layout)
+  figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
   figure.suptitle(title, color=INK, fontsize=14, fontweight="bold")
-  (losses, norms), (rates, speeds) = figure.subplots(2, 2, sharex=True)
+  (losses, norms), (rates, speeds) = figure.subplots(
+    2, 2, sharex=True, gridspec_kw=PLACES
+  )
   _losses(losses, records)
   _gradient_norms(norms, records, clip_norm)
   for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):

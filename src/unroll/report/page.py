@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unroll import files
+
 TEMPLATE = Path(__file__).with_name("page.html")
 
 # What a summary is called on the page, in this order, and how it is written.
@@ -48,17 +50,13 @@ def page(workdir: str | Path, *, command: str, summary: Mapping[str, Any]) -> Pa
     _section("Versions", _table(config.get("versions", {}))),
   ]
   state = "" if summary.get("finished") else ", not finished"
-  path, partial = workdir / "report.html", workdir / "report.partial"
+  path = workdir / "report.html"
   text = string.Template(TEMPLATE.read_text("utf-8")).substitute(
     title=html.escape(workdir.resolve().name),
     experiment=html.escape(f"experiments.{config.get('experiment', '')}{state}"),
     sections="\n".join(filter(None, sections)),
   )
-  try:
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  files.write(path, text)
   return path
 
 
