@@ -158,7 +158,8 @@ def _line(axes: "Axes", series: Series, label: str | None = None) -> None:
 def _dress(axes: "Axes", title: str, unit: str) -> None:
   from matplotlib.ticker import LogFormatter, MaxNLocator
 
-  axes.set_title(title, loc="left", color=INK, fontsize=12)
+  # With a height of its own: to find one, every label would be measured again.
+  axes.set_title(title, loc="left", color=INK, fontsize=12, y=1)
   axes.set_ylabel(unit, color=MUTED)
   axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
   axes.xaxis.set_major_formatter(_number)
@@ -171,7 +172,7 @@ def _dress(axes: "Axes", title: str, unit: str) -> None:
   axes.spines[["left", "top", "right"]].set_visible(False)
   axes.spines["bottom"].set_color(GRID)
   if axes.get_legend_handles_labels()[0]:
-    axes.legend(fontsize=9, labelcolor=INK, edgecolor="none")
+    axes.legend(fontsize=9, labelcolor=INK, edgecolor="none", loc="upper right")
   if not np.isfinite(axes.dataLim.intervaly).all():
     axes.yaxis.set_visible(False)
     place = axes.transAxes
