@@ -40,9 +40,10 @@ from unroll.types import BadInput, seed
 
 # Of 6 steps: with no rest, with one, with one in another; longer than the sequence.
 PLANS = {
-  **{name: named_plan(name) for name in ("every:1", "sqrt", "every:4", "every:9")},
+  **{name: named_plan(name) for name in ("every:1", "every:4", "every:9")},
+  "root": named_plan("recursive:1"),
   "halves": named_plan("recursive:2"),
-  "rests": Plan("rests", lambda length: (4, 3)),
+  "rests": Plan("rests", lambda length, batch: (4, 3)),
 }
 WHOLE = {name: recurrent(cell) for name, cell in CELLS.items()}
 
@@ -146,10 +147,10 @@ def estimates(model, plan, scheme):
   [
     ("full", "halves", {"dropout": 0.3}),
     ("tbptt:5", "every:4", {"tie": True}),
-    ("tbptt:4,7", "sqrt", {"dropout": 0.3}),
+    ("tbptt:4,7", "root", {"dropout": 0.3}),
     *(
       pytest.param("full", plan, {"dropout": 0.3}, marks=pytest.mark.slow)
-      for plan in ("sqrt", "rests", "every:4")
+      for plan in ("root", "rests", "every:4")
     ),
   ],
 )
@@ -161,7 +162,7 @@ def test_a_language_model(scheme, plan, options):
 
 def test_no_array_of_a_whole_chunk_is_made():
   model, length = language(dropout=0.3), 64
-  loss = next_token_loss(model, remat.sqrt())
+  loss = next_token_loss(model, remat.recursive(1))
   params = model.init(jax.random.key(1), jnp.zeros((1, 1), int))
   carry = seed(model.apply(params, B, method="initial_carry"), jax.random.key(4))
   gradient = quick(jax.grad(loss, has_aux=True))
@@ -178,7 +179,7 @@ def test_no_array_of_a_whole_chunk_is_made():
 @pytest.mark.parametrize("length", [1, 2, 7, 64, 97, 1000, 1024, 100_000, 100_003])
 def test_lengths_shrink_evenly(length):
   for depth in (1, 2, 3):
-    whole = [length, *remat.recursive(depth).lengths(length)]
+    whole = [length, *remat.recursive(depth).lengths(length, 1)]
     assert len(whole) == depth + 1
     wanted = length ** (1 / (depth + 1))
     for outer, inner in itertools.pairwise(whole):
@@ -186,14 +187,26 @@ def test_lengths_shrink_evenly(length):
       assert outer % inner == 0 or outer == length
       if length > 64:
         assert wanted / 4 <= outer / inner <= 4 * wanted
-  assert remat.sqrt().lengths(length) == remat.recursive(1).lengths(length)
+  if length > 1:
+    assert remat.sqrt().lengths(length, 512) == remat.recursive(1).lengths(length, 1)
 
 
 def test_the_depth_of_recursion_is_logarithmic():
   assert [remat.deepest(n) for n in (1, 8, 9, 64, 65, 513)] == [0, 0, 1, 1, 2, 3]
   for length in (10, 10_000, 100_003):
-    lengths = remat.recursive().lengths(length)
+    lengths = remat.recursive().lengths(length, 512)
     assert len(lengths) == remat.deepest(length) and lengths[-1] <= 16
+
+
+@pytest.mark.parametrize("plan", [remat.sqrt(), remat.recursive()])
+@pytest.mark.parametrize("batch", [1, 8, 32, 512])
+def test_segments_are_worth_what_each_costs_by_itself(plan, batch):
+  for length in (1, 64, 100, 1000, 10_000, 100_003):
+    lengths = plan.lengths(length, batch)
+    assert all(batch * n >= remat.ROWS / 2 for n in lengths)  # a divisor is near
+    assert lengths or length < 2 * remat.ROWS / batch
+    for outer, inner in itertools.pairwise([length, *lengths]):
+      assert inner < outer
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,9 @@ from unroll.types import BadInput, Carry
 # Segments within each of `recursive()`: a third of the passes that halving takes, for
 # 4/3 of its carries.
 MOST = 8
+# Steps of a segment times B, at least, unless a plan says how to cut: a segment has its
+# weights transposed and their gradients added, which costs as much as some hundred.
+ROWS = 512
 
 
 class Plan(NamedTuple):
@@ -26,15 +29,16 @@ class Plan(NamedTuple):
 
   Attributes:
     name: the spec that `named_plan` reads.
-    lengths: `T -> lengths` of segments, of segments within those, and so on; a last
-      one may be shorter. None are given where everything is kept.
+    lengths: `(T, B) -> lengths` of segments, of segments within those, and so on; a
+      last one may be shorter. None are given where everything is kept.
   """
 
   name: str
-  lengths: Callable[[int], tuple[int, ...]]
+  lengths: Callable[[int, int], tuple[int, ...]]
 
 
-NONE = Plan("none", lambda length: ())  # everything is kept, nothing computed twice
+# Everything is kept, nothing computed twice.
+NONE = Plan("none", lambda length, batch: ())
 
 
 def every(k: int) -> Plan:
@@ -45,12 +49,12 @@ def every(k: int) -> Plan:
   """
   if k < 1:
     raise ValueError(f"every(k={k}): must be at least 1")
-  return Plan(f"every:{k}", lambda length: (k,))
+  return Plan(f"every:{k}", lambda length, batch: (k,))
 
 
 def sqrt() -> Plan:
-  """Segments of about √T steps: O(√T) for one forward pass more."""
-  return recursive(1)._replace(name="sqrt")
+  """Segments of about √T steps, of `ROWS`/B at least: O(√T), one forward pass more."""
+  return Plan("sqrt", lambda length, batch: _evenly(length, 1, ROWS / batch))
 
 
 def recursive(depth: int | None = None) -> Plan:
@@ -58,22 +62,30 @@ def recursive(depth: int | None = None) -> Plan:
 
   Args:
     depth: how often segments are cut, at least 1; None: until about 8 go into each,
-      which is O(log T) of both.
+      which is O(log T) of both, and no further than to `ROWS`/B steps.
 
   Raises:
     ValueError: if depth is below 1.
   """
   if depth is not None and depth < 1:
     raise ValueError(f"recursive(depth={depth}): must be at least 1")
+  if depth is not None:
+    return Plan(f"recursive:{depth}", lambda length, batch: _evenly(length, depth))
+  return Plan(
+    "recursive",
+    lambda length, batch: _evenly(length, deepest(length), ROWS / batch),
+  )
 
-  def lengths(length: int) -> tuple[int, ...]:
-    found: list[int] = []
-    for left in range(depth or deepest(length), 0, -1):
-      outer = found[-1] if found else length
-      found.append(_near(outer, outer ** (left / (left + 1))))
-    return tuple(found)
 
-  return Plan("recursive" if depth is None else f"recursive:{depth}", lengths)
+def _evenly(length: int, depth: int, least: float = 0) -> tuple[int, ...]:
+  """The lengths that cut as many times, each into as many parts, none below `least`."""
+  found = [length]
+  for left in range(depth, 0, -1):
+    if least > found[-1] / 2:
+      break
+    wanted = max(found[-1] ** (left / (left + 1)), least)
+    found.append(_near(found[-1], wanted))
+  return tuple(found[1:])
 
 
 def deepest(length: int) -> int:
@@ -127,15 +139,16 @@ def segmented(
     run: `(carry, inputs [T, ...]) -> (carry, outputs [T, ...])`, equal to itself over
       the parts of a sequence in turn. It may close over parameters.
     carry: what it starts from; a sum over steps belongs in it.
-    inputs: a pytree of time-major arrays, kept as they are.
+    inputs: a pytree of arrays `[T, B, ...]`, kept as they are.
     plan: how they are cut.
     reverse: whether `run` goes from the last step to the first.
 
   Returns:
     The carry after all steps, and the outputs in the order of the inputs.
   """
-  length = len(jax.tree.leaves(inputs)[0])
-  return _nested(run, carry, inputs, plan.lengths(length), reverse)
+  length, *batch = jax.tree.leaves(inputs)[0].shape
+  lengths = plan.lengths(length, batch[0] if batch else 1)
+  return _nested(run, carry, inputs, lengths, reverse)
 
 
 def _nested(run, carry, inputs, lengths, reverse):
