@@ -153,6 +153,17 @@ class Study:
     """Whether a claim still stands: it was not taken away as a dead worker's."""
     return self._storage.get_trial(claim.trial._trial_id).state == TrialState.RUNNING
 
+  def repeats(self, claim: Claim) -> bool:
+    """Whether the same was drawn before, as genetic search does: its outcome is taken.
+
+    Flags and seeds make a run what it is, so that another would say nothing new.
+    """
+    for known in self._trials((TrialState.COMPLETE,)):
+      if known.params == claim.trial.params and known.params:
+        self.complete(claim, known.values, known.user_attrs[OUTCOMES])
+        return True
+    return False
+
   def report(self, claim: Claim, value: float, evaluation: int) -> bool:
     """Notes an evaluation's number, counted from 1; true if the trial is to stop."""
     with warnings.catch_warnings(action="ignore"):  # one that is known already

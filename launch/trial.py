@@ -44,6 +44,7 @@ class Desk:
 
   def work(self, claims: Sequence[Claim]) -> None:
     """Runs trials to their ends, and tells them."""
+    claims = [claim for claim in claims if not self._study.repeats(claim)]
     runs = {claim.slot: self._runs(claim) for claim in claims}
     outcomes: dict[str, run.Outcome] = {}  # by run folder
     if self._plan.together:

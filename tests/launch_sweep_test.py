@@ -115,6 +115,16 @@ def test_a_search_makes_its_trials(tmp_path: Path, search: str) -> None:
   assert len({trial["params"]["x"] for trial in result["trials"]}) >= 3
 
 
+def test_what_is_drawn_again_is_not_run_again(tmp_path: Path) -> None:
+  flags = ["--search=random", "--trials=12", "--slow=true,false", "--depth=int:1:2"]
+  result = sweep(tmp_path, *flags, "--steps=2", "--workers=1")
+  drawn = Counter(json.dumps(trial["params"]) for trial in result["trials"])
+  assert 1 < len(drawn) <= 4 and ends(tmp_path).total() == len(drawn)
+  for trial in result["trials"]:
+    assert trial["state"] == "complete"
+    assert trial["values"] == pytest.approx([trial["params"]["depth"] + 0.59])
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch")
 def test_a_gaussian_process_without_torch_is_refused(tmp_path: Path) -> None:
   errors = sweep(tmp_path, "--search=gp", "--x=linear:-1:1", code=2)
