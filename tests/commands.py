@@ -19,6 +19,7 @@ FORKS.set_forkserver_preload(
   ["jax", "flax.linen", "optax", "orbax.checkpoint.v1", "grain", "matplotlib.pyplot"]
 )
 COMPILED = tempfile.TemporaryDirectory(prefix="unroll-compiled-")
+STREAMS = tempfile.TemporaryDirectory(prefix="unroll-streams-")
 PATIENCE = 600  # seconds
 
 
@@ -54,7 +55,7 @@ class Command:
     stdin: bytes = b"",
     first: Callable[[], None] | None = None,
   ):
-    self._streams = Path(tempfile.mkdtemp(prefix="unroll-streams-"))
+    self._streams = Path(tempfile.mkdtemp(dir=STREAMS.name))
     (self._streams / "0").write_bytes(stdin)
     arguments = (cwd, module, argv, self._streams, COMPILED.name, first)
     self.process = FORKS.Process(target=_run, args=arguments)
