@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -83,6 +84,8 @@ def _run(cwd, module, argv, streams, compiled, first) -> None:
       os.dup2(file.fileno(), number)
   sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
   os.chdir(cwd)
+  # A shell has its background jobs ignore it, and so all that they start.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   import jax
 
   jax.config.update("jax_platforms", "cpu")
