@@ -259,6 +259,7 @@ REFUSED = {
   "--suite=loss --cells=gru": "the rows of --suite=loss differ in vocabulary",
   "--hidden=3": "--hidden is for experiments that train",
   "--plot=a.png": "--plot is for --suite=memory",
+  "--nokeep_memory": "--nokeep_memory is for the peers: name some with --peers",
   "--rounds=0": "--rounds=0",
   "--out=nowhere/bench.json": "No such file or directory (nowhere/bench.json)",
 }

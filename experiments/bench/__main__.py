@@ -37,6 +37,9 @@ flags.DEFINE_enum("suite", "layer", list(SUITES), "what is measured")
 flags.DEFINE_list("peers", [], f"libraries to race: {', '.join(MODULES)}")
 flags.DEFINE_list("grid", [], "BxTxDxH[xL],…: other shapes than the suite's own")
 flags.DEFINE_list("cells", [], f"of {', '.join(CELLS)}; all if empty")
+flags.DEFINE_bool(
+  "keep_memory", True, "whether peers keep the memory that they free, as we do"
+)
 flags.DEFINE_integer("rounds", 5, "how often each library has its turn", lower_bound=1)
 flags.DEFINE_string("plot", "", "a PNG of --suite=memory: memory and time against T")
 flags.DEFINE_string("out", "", "a JSON file for all that was measured")
@@ -47,6 +50,8 @@ def main() -> None:
   _refuse_flags_of_training()
   if FLAGS.plot and FLAGS.suite != "memory":
     raise BadInput(f"--plot is for --suite=memory, not {FLAGS.suite}: drop it")
+  if not (FLAGS.keep_memory or FLAGS.peers):
+    raise BadInput("--nokeep_memory is for the peers: name some with --peers")
   if (FLAGS.grid or FLAGS.cells) and FLAGS.suite == "loss":
     raise BadInput(
       "--grid and --cells: the rows of --suite=loss differ in vocabulary; drop them"
@@ -150,7 +155,7 @@ def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Conte
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
-  rivals = [Contestant(name, name) for name in peers]
+  rivals = [Contestant(name, name, keeps=FLAGS.keep_memory) for name in peers]
   return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
 
 

@@ -21,12 +21,14 @@ class Contestant(NamedTuple):
     library: the file in `libraries/`.
     options: what it is built with, beside the shape.
     devices: what the CPU is divided into, where the library can use that.
+    keeps: whether its process keeps the memory that it frees.
   """
 
   name: str
   library: str
   options: Mapping[str, Any] = {}
   devices: int = 1
+  keeps: bool = True
 
 
 class Row(NamedTuple):
@@ -102,6 +104,7 @@ class _Worker:
         "shape": shape._asdict(),
         "options": dict(contestant.options),
         "devices": contestant.devices,
+        "keeps": contestant.keeps,
         "fresh": fresh,
       }
     )
@@ -137,10 +140,14 @@ class _Worker:
     self._log.close()
 
   def _end(self) -> None:
-    if self._process is not None:
+    if self._process is None:
+      return
+    try:
+      self._process.communicate(timeout=5)  # no more requests: it ends, and cleans up
+    except subprocess.TimeoutExpired:
       self._process.kill()
       self._process.communicate()
-      self._process = None
+    self._process = None
 
   def _last_words(self, code: int) -> str:
     self._log.seek(0)

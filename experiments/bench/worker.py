@@ -23,11 +23,13 @@ def main() -> None:
   # What libraries print must not come between the answers.
   answers = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
-  request = {"devices": 1, "options": {}, "fresh": False, **json.loads(sys.argv[1])}
+  request = {"devices": 1, "options": {}, "fresh": False, "keeps": True}
+  request |= json.loads(sys.argv[1])
   module = f"experiments.bench.libraries.{request['library']}"
   measure = timing.once if request["fresh"] else timing.repeated
   try:
-    keep_memory()  # for every library: it makes a difference to each of them
+    if request["keeps"]:
+      keep_memory()  # it makes a difference to every library
     shape = Shape(**request["shape"])
     if request["devices"] > 1:
       divide(str(request["devices"]), shape.batch)
