@@ -126,6 +126,9 @@ def test_the_leaderboard_compares_trials_at_equal_time(show, sweeps):
   assert len(complete) > 20
   for slot in complete:
     _, seconds, mean, *_ = curves[slot]
+    if seconds[0] > first:  # it had not been evaluated yet
+      assert shown[slot] == "–"
+      continue
     assert float(shown[slot]) == pytest.approx(np.interp(first, seconds, mean), 1e-3)
 
 
