@@ -23,7 +23,7 @@ from absl import flags
 from experiments import STARTED, armfile, common, dataset, planning, task, workdir
 from experiments.terminal import Display, interrupts
 from unroll import checkpoint, devices, loop
-from unroll.arms import Arms
+from unroll.arms import Arms, one_by_one
 from unroll.data.batches import Batch, Source, Stacked
 from unroll.data.prefetch import dispatches
 from unroll.report.page import page
@@ -46,7 +46,9 @@ def train(
     raise BadInput("--arms is for one process: drop --processes")
   owns = armfile.read(FLAGS.arms)
   armfile.refuse_flags()
-  group = Arms(len(owns), devices.divide_arms(FLAGS.devices, len(owns)))
+  count = devices.divide_arms(FLAGS.devices, len(owns))
+  looped = one_by_one(FLAGS.batch * max(common.hidden_sizes()))
+  group = Arms(len(owns), count, looped=looped)
   data = dataset.load()
   planned = functools.partial(build, data.vocabulary, data, "val")
   one = devices.Spread(1)  # a device trains whole arms

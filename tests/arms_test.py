@@ -334,7 +334,7 @@ from unroll.devices import divide_arms
 assert divide_arms("auto", 3) == 2
 import jax, numpy as np
 from unroll.arms import Arms
-group = Arms(3, 2)
+group = Arms(3, 2, looped=True)
 numbers = group.stack([np.float32(x) for x in (1, 2, 5)])
 assert numbers.shape == (4,) and numbers.sharding.num_devices == 2
 product = group.program(lambda x, y: x * y, (0, None), donate=(0,))

@@ -128,7 +128,7 @@ def test_the_leaderboard_compares_trials_at_equal_time(show, sweeps):
   for slot in complete:
     _, seconds, mean, *_ = curves[slot]
     if seconds[0] > first:  # it had not been evaluated yet
-      assert shown[slot] == "–"
+      assert shown[slot] == "\u2013"
       continue
     assert float(shown[slot]) == pytest.approx(np.interp(first, seconds, mean), 1e-3)
 

@@ -13,7 +13,8 @@ NONE = "-"
 def table(suite: Suite, rows: Sequence[Row]) -> str:
   """The rows of a suite in Markdown: minimum (median) of each contestant, ratios.
 
-  A ratio above 1 says how many times as long as ours the other's minimum is.
+  A ratio above 1 says how many times as long as ours the other's minimum is, which of
+  rates is ours over theirs.
   """
   measured = dict.fromkeys(name for row in rows for name in row.results)
   names = [name for name in measured if name != MACHINE]
@@ -22,7 +23,8 @@ def table(suite: Suite, rows: Sequence[Row]) -> str:
   head = ["B, T, D, H", "cell", *(f"{name}, {suite.unit}" for name in names)]
   if limit:
     head += [limit.unit, "of the machine's"]
-  head += [f"{name} / {OURS}" for name in rivals]
+  rates = suite.unit.endswith("/s")
+  head += [f"{OURS} / {name}" if rates else f"{name} / {OURS}" for name in rivals]
   body = []
   for row in rows:
     cells = [row.shape.size, row.shape.core]

@@ -1,8 +1,8 @@
 """Many runs in one program: arms of one shape, spread over the devices.
 
-Nothing passes between arms, so each device runs its own. A core of a CPU takes them one
-after another, a whole dispatch each, and what one arm works on stays in its cache; an
-accelerator takes them at once, as one batch that fills it.
+Nothing passes between arms, so each device runs its own: one after another, a whole
+dispatch each, so that what an arm works on stays in the cache of a core; or at once, as
+one batch, so that a step in time costs its overhead once.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+# B·H of an arm up to which a core of a CPU too runs several at once.
+SMALL = 1024
+
+
+def one_by_one(size: int) -> bool:
+  """Whether a device runs arms faster one after another.
+
+  Args:
+    size: of an arm, B·H; an accelerator takes any at once.
+  """
+  return jax.default_backend() == "cpu" and size > SMALL
 
 
 class Arms:
@@ -23,14 +35,14 @@ class Arms:
   Args:
     count: of arms.
     devices: at most as many as there are.
-    looped: one after another on a device, or vmapped; None: as its platform likes it.
+    looped: one after another on a device, or vmapped.
   """
 
-  def __init__(self, count: int, devices: int, *, looped: bool | None = None):
+  def __init__(self, count: int, devices: int, *, looped: bool):
     devices = min(devices, count)
     self.count, self._places = count, -(-count // devices) * devices
     self._mesh = Mesh(np.array(jax.devices()[:devices]), ("arm",))
-    self._looped = jax.default_backend() == "cpu" if looped is None else looped
+    self._looped = looped
 
   def program(
     self,

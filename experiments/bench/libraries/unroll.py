@@ -119,7 +119,7 @@ def _output_layer(shape: Shape) -> tuple[Any, list[Any]]:
   return gradient, [ys, kernel, bias, targets, weight]
 
 
-def arms(shape: Shape, count: int, looped: bool | None = None) -> Timed:
+def arms(shape: Shape, count: int, looped: bool = True) -> Timed:
   """So many of those models trained in one program; seconds a step of each.
 
   Args:
