@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 # B·H of an arm up to which a core of a CPU too runs several at once.
-SMALL = 1024
+SMALL = 512
 
 
 def one_by_one(size: int) -> bool:
