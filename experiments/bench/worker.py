@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from experiments.bench import timing
 from experiments.bench.shapes import Shape
@@ -23,7 +24,7 @@ def main() -> None:
   # What libraries print must not come between the answers.
   answers = os.fdopen(os.dup(1), "w")
   os.dup2(2, 1)
-  request = {"devices": 1, "options": {}, "fresh": False, "keeps": True}
+  request: dict[str, Any] = {"devices": 1, "options": {}, "fresh": False, "keeps": True}
   request |= json.loads(sys.argv[1])
   module = f"experiments.bench.libraries.{request['library']}"
   measure = timing.once if request["fresh"] else timing.repeated
