@@ -19,8 +19,9 @@ from unroll.types import BadInput, Carry
 # Segments within each of `recursive()`: a third of the passes that halving takes, for
 # 4/3 of its carries.
 MOST = 8
-# Steps of a segment times B, at least, unless a plan says how to cut: a segment has its
-# weights transposed and their gradients added, which costs as much as some hundred.
+# Steps of a segment times B, about, or more, unless a plan says how to cut: a segment
+# has its weights transposed and their gradients added, which costs as much as some
+# hundred.
 ROWS = 512
 
 
@@ -53,7 +54,7 @@ def every(k: int) -> Plan:
 
 
 def sqrt() -> Plan:
-  """Segments of about √T steps, of `ROWS`/B at least: O(√T), one forward pass more."""
+  """Segments of about √T steps, or `ROWS`/B if more: O(√T), one forward pass more."""
   return Plan("sqrt", lambda length, batch: _evenly(length, 1, ROWS / batch))
 
 
@@ -78,7 +79,7 @@ def recursive(depth: int | None = None) -> Plan:
 
 
 def _evenly(length: int, depth: int, least: float = 0) -> tuple[int, ...]:
-  """The lengths that cut as many times, each into as many parts, none below `least`."""
+  """The lengths that cut so often, each into as many parts, none far below `least`."""
   found = [length]
   for left in range(depth, 0, -1):
     if least > found[-1] / 2:

@@ -119,13 +119,13 @@ def _output_layer(shape: Shape) -> tuple[Any, list[Any]]:
   return gradient, [ys, kernel, bias, targets, weight]
 
 
-def arms(shape: Shape, count: int, looped: bool = True) -> Timed:
+def arms(shape: Shape, count: int, looped: bool = False) -> Timed:
   """So many of those models trained in one program; seconds a step of each.
 
   Args:
     shape: of one.
     count: of models; a single one is trained as `step` does, its batch spread.
-    looped: as for `Arms`.
+    looped: of several, as for `Arms`.
   """
   if count == 1:
     return step(shape)
