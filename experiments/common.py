@@ -14,7 +14,7 @@ from absl import app, flags, logging
 
 from experiments import compilation, gang
 from unroll import devices, gradients, linear, optim, schedules
-from unroll.cells import CELLS, irnn, lstm, relu_rnn, vanilla
+from unroll.cells import CELLS, irnn, relu_rnn, vanilla
 from unroll.compose import Wiring, learned_carry
 from unroll.data import text
 from unroll.errors import sentence
@@ -63,7 +63,12 @@ flags.DEFINE_bool("tie_embeddings", False, "uses the embedding as the output mat
 flags.DEFINE_string(
   "init", "", "orthogonal, glorot, identity, uniform, normal:STD or chrono:T_max"
 )
-flags.DEFINE_float("forget_bias", 1.0, "of the LSTM, at the start")
+flags.DEFINE_float(
+  "forget_bias",
+  None,
+  "at the start, of the gate that keeps the state: the LSTM's forget gate (1 if not "
+  "given), a GRU's update gate (0)",
+)
 flags.DEFINE_bool("learned_carry", False, "learns the initial carry instead of zero")
 flags.DEFINE_enum(
   "dtype", "float32", ["float32", "bfloat16"], "of matrix products; sums are float32"
@@ -267,17 +272,26 @@ def cells(input_size: int) -> list[Cell]:
   """The cells of the layers, first to last, for an input of that width."""
   constructor = CELLS[FLAGS.cell]
   options: dict[str, Any] = {}
+  gated = constructor not in (vanilla, relu_rnn, irnn)
   if FLAGS.init:
-    if FLAGS.init.startswith("chrono") and constructor in (vanilla, relu_rnn, irnn):
+    if FLAGS.init.startswith("chrono") and not gated:
       raise BadInput(
         f"--init={FLAGS.init} sets gates and --cell={FLAGS.cell} has none: choose a "
         "gru or lstm cell, or another --init"
       )
     options["init"] = linear.named_init(FLAGS.init)
-  if constructor is lstm:
+  if FLAGS.forget_bias is not None:
+    if not gated:
+      raise BadInput(
+        f"--forget_bias={FLAGS.forget_bias} sets a gate and --cell={FLAGS.cell} has "
+        "none: drop it, or choose a gru or lstm cell"
+      )
+    if FLAGS.init.startswith("chrono"):
+      raise BadInput(
+        f"--forget_bias={FLAGS.forget_bias} and --init={FLAGS.init} both set the gate "
+        "that keeps the state: drop one of them"
+      )
     options["forget_bias"] = FLAGS.forget_bias
-  elif FLAGS["forget_bias"].present and FLAGS.forget_bias != 1.0:
-    raise BadInput(f"--forget_bias is the LSTM's and --cell={FLAGS.cell}: drop it")
   sizes = hidden_sizes()
   made = [
     constructor(inputs, size, **options)

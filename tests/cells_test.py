@@ -75,6 +75,9 @@ def test_named_inits_start_every_cell(name):
 def test_the_forget_gate_starts_open(forget_bias):
   b = cells.lstm(D, H, forget_bias=forget_bias).init(KEY).b.reshape(4, H)
   same(b, np.array([[0.0], [forget_bias], [0.0], [0.0]], np.float32).repeat(H, 1))
+  for gru in (cells.gru, cells.gru_reset_before):
+    b = gru(D, H, forget_bias=-forget_bias).init(KEY).b.reshape(3, H)
+    same(b, np.array([[0.0], [-forget_bias], [0.0]], np.float32).repeat(H, 1))
 
 
 def test_chrono_sets_the_gates_that_remember():

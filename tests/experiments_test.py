@@ -410,7 +410,8 @@ REFUSED = [
   (["--optimizer=adma"], "--optimizer=adma", "adam"),
   (["--schedule=cosine:2"], "--schedule=cosine:2"),
   (["--init=chrono:9", "--cell=rnn"], "--init=chrono:9", "--cell=rnn"),
-  (["--forget_bias=2", "--cell=gru"], "--forget_bias", "--cell=gru"),
+  (["--forget_bias=2", "--cell=rnn"], "--forget_bias", "--cell=rnn"),
+  (["--forget_bias=2", "--init=chrono:9"], "--forget_bias", "--init=chrono:9"),
   (["--steps=many"], "--steps=many"),
 ]
 

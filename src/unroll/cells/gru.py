@@ -41,7 +41,13 @@ class GRUCarry(NamedTuple):
   h: Array
 
 
-def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
+def gru(
+  input_size: int,
+  hidden_size: int,
+  *,
+  forget_bias: float = 0.0,
+  init: Init | None = None,
+) -> Cell:
   """The GRU that resets after the matrix product: cuDNN's and torch's form.
 
       r, z = σ(x W + h U + b)                 reset and update gate
@@ -51,6 +57,9 @@ def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
   Args:
     input_size: D.
     hidden_size: H.
+    forget_bias: added to the update gate's bias at the start. Where that gate is 1 the
+      state is kept, as by an LSTM's forget gate; below 0 a new cell forgets sooner.
+      Chrono sets its own.
     init: how parameters start; orthogonal recurrent blocks by default.
 
   Returns:
@@ -63,7 +72,7 @@ def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
     return GRUParams(
       w_x=gates(init.kernel, key_x, input_size, hidden_size, 3),
       w_h=gates(init.recurrent, key_h, hidden_size, hidden_size, 3),
-      b=_bias(init, key_b, key_c, hidden_size),
+      b=_bias(init, key_b, key_c, hidden_size, forget_bias),
       b_n=bias_gates(init.bias, key_n, hidden_size, 1),
     )
 
@@ -104,7 +113,11 @@ def gru(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
 
 
 def gru_reset_before(
-  input_size: int, hidden_size: int, *, init: Init | None = None
+  input_size: int,
+  hidden_size: int,
+  *,
+  forget_bias: float = 0.0,
+  init: Init | None = None,
 ) -> Cell:
   """The GRU that resets before the matrix product (Cho et al. 2014).
 
@@ -115,6 +128,9 @@ def gru_reset_before(
   Args:
     input_size: D.
     hidden_size: H.
+    forget_bias: added to the update gate's bias at the start. Where that gate is 1 the
+      state is kept, as by an LSTM's forget gate; below 0 a new cell forgets sooner.
+      Chrono sets its own.
     init: how parameters start; orthogonal recurrent blocks by default.
 
   Returns:
@@ -128,7 +144,7 @@ def gru_reset_before(
       w_x=gates(init.kernel, key_x, input_size, hidden_size, 3),
       w_rz=gates(init.recurrent, key_rz, hidden_size, hidden_size, 2),
       w_n=gates(init.recurrent, key_n, hidden_size, hidden_size, 1),
-      b=_bias(init, key_b, key_c, hidden_size),
+      b=_bias(init, key_b, key_c, hidden_size, forget_bias),
     )
 
   def project(params: GRUResetBeforeParams, xs: Array) -> Array:
@@ -174,10 +190,12 @@ def _cell(init, hidden_size: int, project, derivative: Derivative) -> Cell:
   return Cell(init, carry, project, derivative.step, derivative)
 
 
-def _bias(init: Init, key_b: Key, key_c: Key, hidden_size: int) -> Array:
+def _bias(
+  init: Init, key_b: Key, key_c: Key, hidden_size: int, forget_bias: float
+) -> Array:
   """The biases of r, z, n; chrono sets the update gate, which keeps h where it is 1."""
   b = bias_gates(init.bias, key_b, hidden_size, 3)
+  update = slice(hidden_size, 2 * hidden_size)
   if init.chrono is None:
-    return b
-  memory = chrono_bias(key_c, hidden_size, init.chrono)
-  return b.at[hidden_size : 2 * hidden_size].set(memory)
+    return b.at[update].add(forget_bias)
+  return b.at[update].set(chrono_bias(key_c, hidden_size, init.chrono))
