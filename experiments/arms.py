@@ -20,7 +20,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import STARTED, armfile, common, dataset, planning, task, workdir
+from experiments import (
+  STARTED,
+  architecture,
+  armfile,
+  common,
+  dataset,
+  planning,
+  task,
+  workdir,
+)
 from experiments.terminal import Display, interrupts
 from unroll import checkpoint, devices, loop
 from unroll.arms import Arms, one_by_one
@@ -47,7 +56,7 @@ def train(
   owns = armfile.read(FLAGS.arms)
   armfile.refuse_flags()
   count = devices.divide_arms(FLAGS.devices, len(owns))
-  looped = one_by_one(FLAGS.batch * max(common.hidden_sizes()))
+  looped = one_by_one(FLAGS.batch * max(architecture.hidden_sizes()))
   group = Arms(len(owns), count, looped=looped)
   data = dataset.load()
   planned = functools.partial(build, data.vocabulary, data, "val")

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import armfile, common, dataset, session, workdir
+from experiments import architecture, armfile, common, dataset, session, workdir
 from unroll import generate, remat, score
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
@@ -78,14 +78,16 @@ def _task(
   split: str = "val",
   plan: remat.Plan = remat.NONE,
 ) -> session.Task:
-  wiring = common.wiring()
+  wiring = architecture.wiring()
   model = LanguageModel(
     vocabulary=len(vocabulary),
     embedding=FLAGS.embedding,
-    core=stacked(*common.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring),
-    width=wiring.output_size(common.hidden_sizes()),
+    core=stacked(
+      *architecture.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring
+    ),
+    width=wiring.output_size(architecture.hidden_sizes()),
     tie=FLAGS.tie_embeddings,
-    **common.model_options(),
+    **architecture.model_options(),
   )
   evaluations = {}
   if data is not None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import armfile, common, dataset, session, workdir
+from experiments import architecture, armfile, common, dataset, session, workdir
 from unroll import remat
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import Layer, rematerialised, stacked
@@ -65,7 +65,7 @@ def _task(
 
   def core() -> Layer:
     inputs = FLAGS.embedding or len(vocabulary)
-    layer = stacked(*common.cells(inputs), wiring=common.wiring())
+    layer = stacked(*architecture.cells(inputs), wiring=architecture.wiring())
     return rematerialised(layer, plan)
 
   model = ClozeModel(
@@ -74,7 +74,7 @@ def _task(
     forward=core() if FLAGS.bidirectional or FLAGS.direction == "forward" else None,
     backward=core() if FLAGS.bidirectional or FLAGS.direction == "backward" else None,
     merge=FLAGS.merge,
-    **common.model_options(),
+    **architecture.model_options(),
   )
   evaluations = {}
   if data is not None:
