@@ -302,3 +302,41 @@ def test_a_peer_is_raced(name, suite):
   pytest.importorskip(MODULES[name])
   results = race([Contestant(name, name)], suite, TINY, rounds=1).results
   assert results[name].get("minimum", 0) > 0, results[name]
+
+
+RECIPE = [
+  *("--corpus=text.txt", "--normalize=letters", "--partition=random", "--stride=1"),
+  *("--truncation=tbptt:8", "--eval_window=8", "--batch=64", "--hidden=16"),
+  *("--embedding=0", "--optimizer=sgd", "--learning_rate=4", "--epochs=9"),
+]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
+  (tmp_path / "text.txt").write_text("abcdefghij " * 60)
+  argv = [*RECIPE, f"--cell={cell}", "--seeds=3,4", "--schedule=step:75,0.1"]
+  done = Command(tmp_path, "bench.recipe", *argv).wait()
+  assert done.code == 0 and "error" not in done.err, done.err
+  lines = [line.replace(",", "").split() for line in done.out.splitlines()]
+  assert [line[:2] for line in lines] == [["seed", "3:"], ["seed", "4:"]]
+  assert all(line[4:7] == ["after", "9", "epochs"] for line in lines)
+  perplexities = [float(line[3]) for line in lines]
+  assert len(set(perplexities)) == 2 and max(perplexities) < 8, done.out
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(
+  ("argv", "words"),
+  [
+    (["--optimizer=adam"], "--optimizer=adam: only sgd is written here"),
+    (["--cell=irnn"], "--cell=irnn --hidden=16: PyTorch has layers of one width"),
+    (["--seeds=-1"], "--seeds=-1: give whole numbers from 0 up"),
+    (["--epochs="], "--epochs"),
+  ],
+)
+def test_a_recipe_that_is_not_for_torch_is_refused(argv, words, tmp_path):
+  (tmp_path / "text.txt").write_text("abcdefghij " * 60)
+  done = Command(tmp_path, "bench.recipe", *RECIPE, *argv).wait()
+  assert done.code == 2 and words in done.err and not done.out, done.err
+  assert done.err.count("\n") == 1
