@@ -63,10 +63,20 @@ def test_squash_is_each_activation_on_its_slice(kinds):
   np.testing.assert_allclose(out, np.concatenate(expected, -1), atol=1e-6)
 
 
-def test_affine_adds_a_bias_to_every_row():
-  x, w, b = noise(0, 5, 2, 3), noise(1, 3, 4), noise(2, 4)
-  expected = np.einsum("tbd,dg->tbg", x, w) + b
-  np.testing.assert_allclose(linear.affine(x, w, b), expected, atol=1e-5)
+def test_a_bias_is_added_to_every_row():
+  z, b = noise(0, 2, 4), noise(2, 4)
+  np.testing.assert_allclose(linear.add_bias(z, b), z + b[None], atol=1e-6)
+
+
+def test_gradients_of_weights_and_bias_sum_over_time_and_batch():
+  x, dz = noise(0, 5, 2, 3), noise(1, 5, 2, 4)
+  for a, b in ((x, dz), (x[:, 0], dz[:, 0]), (x[:, :, None], dz[:, :, None])):
+    expected = a.reshape(-1, 3).T @ b.reshape(-1, 4)
+    found = linear.weight_gradient(a, b, np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    expected = b.reshape(-1, 4).sum(axis=0)
+    found = linear.bias_gradient(b, np.float32)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_a_product_sums_in_the_precision_of_its_input():

@@ -105,20 +105,44 @@ def product(x: Array, w: Array) -> Array:
   return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
+def add_bias(z: Array, b: Array) -> Array:
+  """`z [B, M] + b [M]`: in the step, where XLA adds it on the way, not before it."""
+  return z + jnp.broadcast_to(b.astype(z.dtype), z.shape)
+
+
 def weight_gradient(x: Array, dz: Array, dtype) -> Array:
-  """Σ_t x_tᵀ dz_t as one product: `[T, B, …, N], [T, B, …, M] -> [N, M]`.
+  """Σ_t x_tᵀ dz_t as one product: `[T, B, …, N], [T, B, …, M] -> [N, M]`."""
+  return (_rows(x).T @ _rows(dz)).astype(dtype)
 
-  Time and batch are summed as two axes: merged into one, a batch that is spread
-  over devices would have to be gathered first.
+
+def bias_gradient(dz: Array, dtype) -> Array:
+  """Σ_t dz_t, over the batch too, `[T, B, …, M] -> [M]`.
+
+  A product as well: beside others of dz, a sum would have XLA copy all of it.
   """
-  axes = tuple(range(x.ndim - 1))
-  return jnp.tensordot(x, dz, axes=(axes, axes)).astype(dtype)
+  rows = _rows(dz)
+  return (jnp.ones(len(rows), dz.dtype) @ rows).astype(dtype)
 
 
-def affine(x: Array, w: Array, b: Array) -> Array:
-  """`x [..., N] @ w [N, M] + b [M]`."""
-  y = x @ w
-  return y + jnp.broadcast_to(b.astype(y.dtype), y.shape)
+def _rows(x: Array) -> Array:
+  """`[T, B, …, N]` as rows `[…, N]`, in an order of their own: a device's together.
+
+  T and B as they come could not be merged where B is spread over devices, short of
+  gathering it. Contracted as two axes XLA would transpose `x`, which is slow.
+  """
+  if x.ndim < 3:
+    return x
+  steps, batch, *rest = x.shape
+  devices = spread_over(x)
+  parts = x.reshape(steps, devices, batch // devices, *rest)
+  return jnp.moveaxis(parts, 1, 0).reshape(-1, x.shape[-1])
+
+
+def spread_over(x: Array) -> int:
+  """Over how many devices the batch of `[T, B, …]` may be spread."""
+  mesh = jax.typeof(x).sharding.mesh
+  count = 1 if mesh.manual_axes else mesh.size or 1
+  return count if x.shape[1] % count == 0 else 1
 
 
 def squash(x: Array, size: int, kinds: str) -> Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll import metrics, scan
-from unroll.linear import Initializer, product
+from unroll.linear import Initializer, product, spread_over
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
@@ -100,7 +100,7 @@ def _total(ys, kernel, bias, targets, weight):
 
 
 def _total_fwd(ys, kernel, bias, targets, weight):
-  devices = _devices(ys)
+  devices = spread_over(ys)
   counted = jnp.maximum(weight, 0)
   of_each = jax.vmap(_gradients, in_axes=(None, None, 1, 1, 1), out_axes=(1, 1, 0, 0))
 
@@ -158,16 +158,10 @@ def _weigh(nats: Array, weight: Array) -> Array:
   return jnp.sum(jnp.where(weight > 0, nats * weight, 0))
 
 
-def _devices(ys: Array) -> int:
-  """Over how many devices the batch of `[T, B, H]` may be spread."""
-  count = jax.typeof(ys).sharding.mesh.size or 1
-  return count if ys.shape[1] % count == 0 else 1
-
-
 def _slices(ys: Array, bias: Array) -> range:
   """Where slices of so many steps start; the last may be shorter."""
   length, batch = ys.shape[:2]
-  rows = max(ROWS, BYTES // (4 * len(bias))) * _devices(ys)
+  rows = max(ROWS, BYTES // (4 * len(bias))) * spread_over(ys)
   count = max(1, -(-length * batch // rows))
   return range(0, length, -(-length // count))
 

@@ -84,9 +84,9 @@ class Cell(NamedTuple):
   Attributes:
     init: `key -> params`, a NamedTuple of named arrays.
     carry: `(params, batch size) -> carry`, the initial recurrent state.
-    project: `(params, xs [T, B, D]) -> zs [T, B, G]`: all that does not depend on
-      the carry, for every step at once. A cell whose input meets the carry before
-      any matrix product returns its input.
+    project: `(params, xs [T, B, D]) -> zs [T, B, G]`: the products that do not depend
+      on the carry, for every step at once; a bias costs less in the step. A cell whose
+      input meets the carry before any matrix product returns its input.
     step: `(params, carry, z [B, G]) -> (carry, y [B, H])`: one step in time.
     derivative: the step's backward pass by hand, where there is one.
   """

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from unroll.linear import (
   Init,
-  affine,
+  add_bias,
   bias_gates,
+  bias_gradient,
   chrono_bias,
   gates,
   squash,
@@ -77,14 +78,15 @@ def gru(
     )
 
   def project(params: GRUParams, xs: Array) -> Array:
-    return affine(xs, params.w_x, params.b)
+    return xs @ params.w_x
 
   def forward(params: GRUParams, carry: GRUCarry, z_x: Array):
+    z_x = add_bias(z_x, params.b)
     z_h = carry.h @ params.w_h
     rz = squash((z_x + z_h)[..., : 2 * hidden_size], hidden_size, "ss")
     r, z = jnp.split(rz, 2, axis=-1)
     x_n, h_n = z_x[..., 2 * hidden_size :], z_h[..., 2 * hidden_size :]
-    h_n = h_n + jnp.broadcast_to(params.b_n, h_n.shape)
+    h_n = add_bias(h_n, params.b_n)
     n = jnp.tanh(x_n + r * h_n)
     h = (1 - z) * n + z * carry.h
     return GRUCarry(h), (jnp.concatenate([rz, n], axis=-1), h_n)
@@ -106,7 +108,8 @@ def gru(
     w_h = [weight_gradient(before.h, d, params.w_h.dtype) for d in (d_rz, d_h_n)]
     return jax.tree.map(jnp.zeros_like, params)._replace(
       w_h=jnp.concatenate(w_h, axis=-1),
-      b_n=jnp.sum(d_h_n, axis=(0, 1)).astype(params.b_n.dtype),
+      b=bias_gradient(d_z_x, params.b.dtype),
+      b_n=bias_gradient(d_h_n, params.b_n.dtype),
     )
 
   return _cell(new, hidden_size, project, Derivative(forward, backward, weights))
@@ -148,9 +151,10 @@ def gru_reset_before(
     )
 
   def project(params: GRUResetBeforeParams, xs: Array) -> Array:
-    return affine(xs, params.w_x, params.b)
+    return xs @ params.w_x
 
   def forward(params: GRUResetBeforeParams, carry: GRUCarry, z_x: Array):
+    z_x = add_bias(z_x, params.b)
     x_rz, x_n = z_x[..., : 2 * hidden_size], z_x[..., 2 * hidden_size :]
     rz = squash(x_rz + carry.h @ params.w_rz, hidden_size, "ss")
     r, z = jnp.split(rz, 2, axis=-1)
@@ -178,6 +182,7 @@ def gru_reset_before(
     return jax.tree.map(jnp.zeros_like, params)._replace(
       w_rz=weight_gradient(before.h, d_rz, params.w_rz.dtype),
       w_n=weight_gradient(rh, d_n, params.w_n.dtype),
+      b=bias_gradient(d_z_x, params.b.dtype),
     )
 
   return _cell(new, hidden_size, project, Derivative(forward, backward, weights))

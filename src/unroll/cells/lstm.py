@@ -7,8 +7,9 @@ import jax.numpy as jnp
 
 from unroll.linear import (
   Init,
-  affine,
+  add_bias,
   bias_gates,
+  bias_gradient,
   chrono_bias,
   gates,
   squash,
@@ -79,10 +80,11 @@ def lstm(
     return LSTMCarry(zero, zero)
 
   def project(params: LSTMParams, xs: Array) -> Array:
-    return affine(xs, params.w_x, params.b)
+    return xs @ params.w_x
 
   def forward(params: LSTMParams, carry: LSTMCarry, z: Array):
-    a = squash(z + carry.h @ params.w_h, hidden_size, "ssts")
+    z = add_bias(z, params.b) + carry.h @ params.w_h
+    a = squash(z, hidden_size, "ssts")
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = f * carry.c + i * g
     h = o * jnp.tanh(c)
@@ -99,8 +101,11 @@ def lstm(
     return LSTMCarry(d_c * f, d_z @ transposed.w_h), (d_z,)
 
   def weights(params: LSTMParams, before: LSTMCarry, d_saved):
-    w_h = weight_gradient(before.h, d_saved[0], params.w_h.dtype)
-    return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
+    (d_z,) = d_saved
+    return jax.tree.map(jnp.zeros_like, params)._replace(
+      w_h=weight_gradient(before.h, d_z, params.w_h.dtype),
+      b=bias_gradient(d_z, params.b.dtype),
+    )
 
   derivative = Derivative(forward, backward, weights)
   return Cell(new, carry, project, derivative.step, derivative)

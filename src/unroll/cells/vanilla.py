@@ -6,7 +6,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import Init, affine, bias_gates, gates, identity, weight_gradient
+from unroll.linear import (
+  Init,
+  add_bias,
+  bias_gates,
+  bias_gradient,
+  gates,
+  identity,
+  weight_gradient,
+)
 from unroll.types import Array, BadInput, Cell, Derivative, Key
 
 
@@ -61,10 +69,10 @@ def vanilla(
     return VanillaCarry(jnp.zeros((batch, hidden_size), params.b.dtype))
 
   def project(params: VanillaParams, xs: Array) -> Array:
-    return affine(xs, params.w_x, params.b)
+    return xs @ params.w_x
 
   def forward(params: VanillaParams, carry: VanillaCarry, z: Array):
-    a = z + carry.h @ params.w_h
+    a = add_bias(z, params.b) + carry.h @ params.w_h
     return VanillaCarry(activation(a)), (a,)
 
   def backward(transposed: VanillaParams, saved, before, after, d_after: VanillaCarry):
@@ -73,8 +81,11 @@ def vanilla(
     return VanillaCarry(d_z @ transposed.w_h), (d_z,)
 
   def weights(params: VanillaParams, before: VanillaCarry, d_saved):
-    w_h = weight_gradient(before.h, d_saved[0], params.w_h.dtype)
-    return jax.tree.map(jnp.zeros_like, params)._replace(w_h=w_h)
+    (d_z,) = d_saved
+    return jax.tree.map(jnp.zeros_like, params)._replace(
+      w_h=weight_gradient(before.h, d_z, params.w_h.dtype),
+      b=bias_gradient(d_z, params.b.dtype),
+    )
 
   derivative = Derivative(forward, backward, weights)
   return Cell(new, carry, project, derivative.step, derivative)

@@ -3,8 +3,8 @@
 Both loops work in place: `saved` overwrites the projected inputs, and the gradients
 overwrite `saved`. A scan would stack each into a fresh array, which on a CPU costs
 as much as the arithmetic of a small layer. XLA can do so only if every read of the
-old array comes before it is written, and it goes by the flow of data alone: what a
-step leaves is therefore written by the step after it, before that one reads.
+old array comes before it is written, and it goes by the flow of data alone: a row is
+therefore read by the step before, from the array which that step has just written.
 """
 
 import functools
@@ -12,7 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from unroll.scan.masks import masked, plain, select
+from unroll.scan.masks import masked, select
 from unroll.scan.matrix import transposed, wrapped
 from unroll.types import Array, Carry, Cell
 
@@ -28,7 +28,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
 
   @jax.custom_vjp
   def run(params, carry, initial, zs, masks):
-    return plain(cell.step, wrapped(params), carry, initial, zs, masks, reverse)
+    return forward(params, carry, initial, zs, masks)[0]
 
   def forward(params, carry, initial, zs, masks):
     valid, reset = masks
@@ -36,22 +36,21 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
 
     def body(t, state, saved):
       carry, carries = state
-      carries = _put(carries, t + before, carry)
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
       new, saved = step(carry, saved[0])
       if valid is not None:
         new = select(_at(valid, t), new, carry)
-      return (new, carries), saved
+      return (new, _put(carries, t + after, new)), saved
 
-    def stack(leaf, steps):
-      return jnp.zeros((steps, *leaf.shape), leaf.dtype)
-
-    carries = jax.tree.map(lambda leaf: stack(leaf, length + 1), carry)
+    # The carry before the first step stands in every row, its own included.
+    carries = jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf, (length + 1, *leaf.shape)), carry
+    )
     first, *extra = jax.eval_shape(step, carry, zs[0])[1]
-    saved = (zs.astype(first.dtype), *(stack(leaf, length) for leaf in extra))
+    extra = (jnp.zeros((length, *leaf.shape), leaf.dtype) for leaf in extra)
+    saved = (zs.astype(first.dtype), *extra)
     (carry, carries), saved = _in_place(times, body, (carry, carries), saved)
-    carries = _put(carries, times[-1] + after, carry)
     ys = carries.h[after : after + length]
     if valid is not None:
       ys = masked(ys, valid)
@@ -100,16 +99,16 @@ def _in_place(times: range, body, state, stacks):
   """Runs `body(t, state, row) -> (state, row)` over rows `t` of `stacks`, in place."""
 
   def step(i, loop):
-    state, stacks, last = loop
+    state, stacks, row = loop
     t = times.start + times.step * i
-    # The first step has no last one: it writes its own row back.
-    stacks = _put(stacks, jnp.where(i == 0, t, t - times.step), last)
-    state, row = body(t, state, _at(stacks, t))
-    return state, stacks, row
+    state, row = body(t, state, row)
+    stacks = _put(stacks, t, row)
+    # The last step reads some row for nothing.
+    return state, stacks, _at(stacks, t + times.step)
 
   loop = (state, stacks, _at(stacks, times[0]))
-  state, stacks, last = jax.lax.fori_loop(0, len(times), step, loop)
-  return state, _put(stacks, times[-1], last)
+  state, stacks, _ = jax.lax.fori_loop(0, len(times), step, loop)
+  return state, stacks
 
 
 def _masked_carry(carry: Carry, mask: Array) -> Carry:
