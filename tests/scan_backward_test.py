@@ -27,10 +27,12 @@ from tables import (
   parameters,
   quick,
   reals,
+  unroll,
 )
 
 from unroll import scan
 from unroll.cells import CELLS as REGISTRY
+from unroll.scan import matrix
 
 all_cells = pytest.mark.parametrize("name", CELLS)
 
@@ -61,6 +63,24 @@ def test_fast_is_autodiff_in_double_precision(name):
     everything = drawn(name, np.float64)
     exact = gradients(*everything, **options, backward="autodiff")
     close(gradients(*everything, **options, backward="fast"), exact, 1e-10)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
+  options = masked("holes_resets", reverse)
+  with jax.enable_x64(True):
+    cell, params, *rest = drawn(name, np.float64)
+    exact = gradients(cell, params, *rest, **options, backward="autodiff")
+    values = unroll(cell, params, *rest, **options)
+    monkeypatch.setattr(matrix, "LARGE", 0)
+    turned = quick(lambda *args: scan.unroll(cell, *args, **options)).lower(
+      params, *rest
+    )
+    assert turned.as_text().count("optimization_barrier") >= 1
+    close(turned.compile()(params, *rest), values, 1e-10)
+    take = jax.grad(lambda *args: paired(*args, cell, rest[0], **options), (0, 1, 2))
+    close(quick(take)(params, reals(rest[0]), rest[1]), exact, 1e-10)
 
 
 value = jit(paired)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.scan.masks import masked, select
-from unroll.scan.matrix import transposed, wrapped
+from unroll.scan.matrix import looped
 from unroll.types import Array, Carry, Cell
 
 
@@ -32,7 +32,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
 
   def forward(params, carry, initial, zs, masks):
     valid, reset = masks
-    step = functools.partial(derivative.forward, wrapped(params))
+    step = functools.partial(derivative.forward, looped(params))
 
     def body(t, state, saved):
       carry, carries = state
@@ -59,7 +59,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
   def backward(residuals, cotangents):
     params, initial, carries, saved, (valid, reset) = residuals
     d_carry, d_ys = cotangents
-    matrices = transposed(params)
+    matrices = looped(params, transposed=True)
 
     def body(t, state, saved):
       d_carry, d_initial = state

@@ -1,5 +1,6 @@
 """A weight matrix as a cell sees it: `x @ w` is ours to define, all else is plain."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 
 from unroll.linear import product, weight_gradient
 from unroll.types import Array, Params
+
+LARGE = 2**23  # bytes of a matrix: more than stays in the caches near a core
 
 
 class Matrix:
@@ -40,9 +43,34 @@ def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product)
   return jax.tree.map(lambda p: Matrix(p, multiply) if is_matrix(p) else p, params)
 
 
-def transposed(params: Params) -> Params:
-  """The parameters with their matrices transposed, and wrapped."""
-  return wrapped(jax.tree.map(lambda p: p.T if is_matrix(p) else p, params))
+def looped(params: Params, *, transposed: bool = False) -> Params:
+  """Parameters, or those with their matrices transposed, for the steps of a loop."""
+
+  def matrix(leaf):
+    if not is_matrix(leaf):
+      return leaf
+    w, w_t = (leaf.T, leaf) if transposed else (leaf, leaf.T)
+    return Matrix(w, functools.partial(_by_columns, w_t) if _large(leaf) else product)
+
+  return jax.tree.map(matrix, params)
+
+
+def _large(w: Array) -> bool:
+  """Whether the order in which a core reads the matrix matters."""
+  return jax.default_backend() == "cpu" and w.nbytes >= LARGE
+
+
+def _by_columns(w_t: Array, x: Array, w: Array) -> Array:
+  """`x [B, N] @ w [N, M]` as `(wᵀ xᵀ)ᵀ`, which reads wᵀ once, from front to back.
+
+  Of w, XLA reads a few columns at a time, and each of their rows from another page.
+  """
+  if x.ndim != 2:
+    return product(x, w)
+  y = jax.lax.dot_general(
+    w_t, x.astype(w_t.dtype), (((1,), (1,)), ((), ())), preferred_element_type=x.dtype
+  )
+  return jax.lax.optimization_barrier(y).T  # or XLA turns the product around
 
 
 @jax.custom_vjp
