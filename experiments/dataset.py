@@ -54,8 +54,8 @@ def load(known: Vocabulary | None = None) -> Dataset:
   for name, ids in tokens.items():
     if ids.size < 2:
       raise BadInput(
-        f"--corpus={FLAGS.corpus}: its {name} split has {ids.size} tokens and needs 2 "
-        "or more: give a longer text or another --split"
+        f"--corpus={FLAGS.corpus}: its {name} split needs 2 tokens or more and has "
+        f"{ids.size}: give a longer text or another --split"
       )
   density = {name: tokens[name].size / len(part) for name, part in parts.items()}
   return Dataset(vocab, tokens, density, corpus.digest)
