@@ -79,14 +79,15 @@ def prepare(
   _refuse_another(path, wanted)  # whoever had the lock may have begun one
   if FLAGS.overwrite:
     _clear(path)
-  elif (path / CONFIG).exists():
+  # Also where a run goes on, whose file may be gone or another's by now.
+  files.write(path / VOCABULARY, vocabulary.to_json())
+  if (path / CONFIG).exists():
     return path
   versions = {
     name: importlib.metadata.version(name)
     for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   }
   versions["python"] = platform.python_version()
-  files.write(path / VOCABULARY, vocabulary.to_json())
   # Last: a folder with a configuration is a whole run.
   files.write(
     path / CONFIG, json.dumps({**wanted, "versions": versions}, indent=2) + "\n"
@@ -126,17 +127,18 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
         f"{value}: drop the flag"
       )
     FLAGS[name].value = value
+  restore = "restore it, or train on there, which writes it anew"
   try:
     text = (path / VOCABULARY).read_text("utf-8")
   except FileNotFoundError:
-    raise BadInput(f"{path / VOCABULARY} is missing: restore it") from None
+    raise BadInput(f"{path / VOCABULARY} is missing: {restore}") from None
   except UnicodeDecodeError:
-    raise BadInput(f"{path / VOCABULARY} is not UTF-8 text: restore it") from None
+    raise BadInput(f"{path / VOCABULARY} is not UTF-8 text: {restore}") from None
   vocabulary = Vocabulary.from_json(text, str(path / VOCABULARY))
   if vocabulary.digest() != saved["vocabulary"]:
     raise BadInput(
       f"{path / VOCABULARY} is not the vocabulary that the run was trained with: "
-      "restore it"
+      f"{restore}"
     )
   return path, vocabulary
 

@@ -477,12 +477,16 @@ def test_a_changed_text_is_another_run(copy):
   refused(run(copy, "charlm", *TINY, "--workdir=run"), "text of --corpus", "changed")
 
 
-def test_a_strange_vocabulary_is_refused(copy):
-  vocabulary = json.loads((copy / "run" / "vocab.json").read_text())
+def test_a_strange_vocabulary_is_refused_and_put_right_by_training(copy):
+  path = copy / "run" / "vocab.json"
+  original = path.read_text()
+  vocabulary = json.loads(original)
   vocabulary["tokens"][1:3] = reversed(vocabulary["tokens"][1:3])
-  (copy / "run" / "vocab.json").write_text(json.dumps(vocabulary))
+  path.write_text(json.dumps(vocabulary))
   for mode in ("sample", "eval"):
     refused(run(copy, "charlm", f"--mode={mode}", "--workdir=run"), "vocab.json")
+  assert run(copy, "charlm", *TINY, "--workdir=run").code == 0
+  assert path.read_text() == original
 
 
 def damage(checkpoint, how):
