@@ -4,6 +4,7 @@ The first command of a session takes the seconds that the imports take, the othe
 not; and a program that was compiled once is not compiled again.
 """
 
+import functools
 import json
 import multiprocessing
 import os
@@ -19,9 +20,13 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
   ["jax", "flax.linen", "optax", "orbax.checkpoint.v1", "grain", "matplotlib.pyplot"]
 )
-COMPILED = tempfile.TemporaryDirectory(prefix="unroll-compiled-")
-STREAMS = tempfile.TemporaryDirectory(prefix="unroll-streams-")
 PATIENCE = 600  # seconds
+
+
+@functools.cache
+def shared(name: str) -> tempfile.TemporaryDirectory:
+  """A folder of the session; made when asked for, as commands import this file too."""
+  return tempfile.TemporaryDirectory(prefix=f"unroll-{name}-")
 
 
 class Done(NamedTuple):
@@ -56,9 +61,9 @@ class Command:
     stdin: bytes = b"",
     first: Callable[[], None] | None = None,
   ):
-    self._streams = Path(tempfile.mkdtemp(dir=STREAMS.name))
+    self._streams = Path(tempfile.mkdtemp(dir=shared("streams").name))
     (self._streams / "0").write_bytes(stdin)
-    arguments = (cwd, module, argv, self._streams, COMPILED.name, first)
+    arguments = (cwd, module, argv, self._streams, shared("compiled").name, first)
     self.process = FORKS.Process(target=_run, args=arguments)
     self.process.start()
 

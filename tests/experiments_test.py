@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import COMPILED, Command, run
+from commands import Command, run, shared
 from orbax.checkpoint import v1 as ocp
 
 ROOT = Path(__file__).parents[1]
@@ -41,11 +41,13 @@ def folder(tmp_path):
   return tmp_path
 
 
-ENVIRONMENT = os.environ | {
-  "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-  "JAX_PLATFORMS": "cpu",
-  "JAX_COMPILATION_CACHE_DIR": COMPILED.name,
-}
+def environment():
+  """What an interpreter of its own is to find."""
+  return os.environ | {
+    "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": shared("compiled").name,
+  }
 
 
 def python(cwd, module, *argv, **options):
@@ -53,7 +55,7 @@ def python(cwd, module, *argv, **options):
   return subprocess.run(
     [sys.executable, "-m", f"experiments.{module}", *argv],
     cwd=cwd,
-    env=ENVIRONMENT,
+    env=environment(),
     capture_output=True,
     text=True,
     timeout=120,
@@ -297,7 +299,7 @@ def test_ctrl_c(folder):
   command = [sys.executable, "-m", "experiments.charlm", *flags, "--workdir=cut"]
   for session, number in enumerate((signal.SIGINT, signal.SIGTERM), 1):
     process = subprocess.Popen(
-      command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+      command, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
     )
     while not training(folder / "cut", session):
       assert process.poll() is None
