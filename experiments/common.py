@@ -1,4 +1,4 @@
-"""The flags that experiments share, and how they start, fail and speak.
+"""The flags of every experiment, what they say of training, and how a script ends.
 
 A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """

@@ -330,6 +330,7 @@ def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
   ("argv", "words"),
   [
     (["--optimizer=adam"], "--optimizer=adam: only sgd is written here"),
+    (["--learned_carry"], "--learned_carry=True: only False is written here"),
     (["--cell=irnn"], "--cell=irnn --hidden=16: PyTorch has layers of one width"),
     (["--seeds=-1"], "--seeds=-1: give whole numbers from 0 up"),
     (["--epochs="], "--epochs"),

@@ -200,6 +200,7 @@ def test_a_derivative_works_in_place(name):
 
       take = jax.jit(jax.grad(loss, (0, 1)))
       program = take.lower(params, shape, carry, valid, reset).compile().as_text()
-      assert "dynamic-update-slice" in program
+      bodies = [part for part in program.split("\n\n") if "\nENTRY" not in f"\n{part}"]
+      assert any("dynamic-update-slice" in body for body in bodies)
       copied = re.compile(rf"= f32\[({T}|{T + 1}),{B},\d+\]\S* copy\(")
       assert not copied.search(program), copied.findall(program)

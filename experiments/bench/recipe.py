@@ -28,10 +28,17 @@ FIXED = {
   "partition": "random",
   "embedding": 0,
   "dropout": 0.0,
+  "input_dropout": None,
+  "tie_embeddings": False,
   "residual": False,
   "skip": False,
+  "learned_carry": False,
+  "dtype": "float32",
   "weight_decay": None,
   "ema": 0.0,
+  "steps": None,
+  "minutes": None,
+  "patience": 0,
 }
 
 

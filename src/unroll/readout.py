@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll import metrics, scan
-from unroll.linear import Initializer, product, spread_over
+from unroll.linear import Initializer, bias_gradient, product, spread_over
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
@@ -139,8 +139,7 @@ def _gradients(kernel, bias, ys, targets, weight):
   onehot = jax.nn.one_hot(target, len(bias), dtype=zs.dtype)
   d_zs = weight.reshape(-1, 1) * (jnp.exp(zs - log_z) - onehot)
   d_kernel = product(y.T, d_zs.astype(kernel.dtype))
-  # A product too: for a sum of rows XLA would write all of dl once more.
-  d_bias = jnp.ones_like(nats) @ d_zs
+  d_bias = bias_gradient(d_zs, d_zs.dtype)
   d_ys = product(d_zs, kernel.T).reshape(ys.shape)
   return nats.reshape(targets.shape), d_ys, d_kernel, d_bias
 

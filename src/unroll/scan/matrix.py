@@ -61,16 +61,17 @@ def _large(w: Array) -> bool:
 
 
 def _by_columns(w_t: Array, x: Array, w: Array) -> Array:
-  """`x [B, N] @ w [N, M]` as `(wᵀ xᵀ)ᵀ`, which reads wᵀ once, from front to back.
+  """`x [..., N] @ w [N, M]` as `(wᵀ xᵀ)ᵀ`, which reads wᵀ once, from front to back.
 
   Of w, XLA reads a few columns at a time, and each of their rows from another page.
   """
-  if x.ndim != 2:
-    return product(x, w)
+  del w
+  axes = (((1,), (x.ndim - 1,)), ((), ()))
   y = jax.lax.dot_general(
-    w_t, x.astype(w_t.dtype), (((1,), (1,)), ((), ())), preferred_element_type=x.dtype
+    w_t, x.astype(w_t.dtype), axes, preferred_element_type=x.dtype
   )
-  return jax.lax.optimization_barrier(y).T  # or XLA turns the product around
+  y = jax.lax.optimization_barrier(y)  # or XLA turns the product around
+  return jnp.moveaxis(y, 0, -1)
 
 
 @jax.custom_vjp
