@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from unroll.linear import product, weight_gradient
 from unroll.types import Array, Params
 
-LARGE = 2**23  # bytes of a matrix: more than stays in the caches near a core
+LARGE = 2**22  # bytes of a matrix: more than stays in the caches near a core
 
 
 class Matrix:
