@@ -10,7 +10,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import STARTED, arms, common, dataset, gang, planning, workdir
+from experiments import (
+  STARTED,
+  architecture,
+  arms,
+  common,
+  dataset,
+  gang,
+  planning,
+  workdir,
+)
 from experiments.task import (
   Build,
   Finish,
@@ -210,4 +219,6 @@ def _evaluator(
 
 
 def _spread() -> devices.Spread:
-  return devices.Spread(devices.divide(FLAGS.devices, FLAGS.batch, FLAGS.processes))
+  width = max(architecture.hidden_sizes())
+  count = devices.divide(FLAGS.devices, FLAGS.batch, width, FLAGS.processes)
+  return devices.Spread(count)

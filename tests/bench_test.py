@@ -83,7 +83,7 @@ import jax, json, sys
 from experiments.bench.libraries import unroll
 from experiments.bench.shapes import Shape
 from unroll.devices import divide
-assert divide(sys.argv[1], 4) == jax.device_count() == int(sys.argv[1])
+assert divide(sys.argv[1], 4, 8) == jax.device_count() == int(sys.argv[1])
 gradients = unroll.layer(Shape(4, 3, 4, 5, "lstm")).call()
 assert gradients[1].sharding.num_devices == jax.device_count()
 print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))

@@ -13,26 +13,28 @@ from unroll.types import BadInput
 
 
 @pytest.mark.parametrize(
-  ("spec", "batch", "most", "count"),
+  ("spec", "batch", "width", "most", "count"),
   [
-    ("auto", 32, 2, 2),
-    ("auto", 31, 2, 1),
-    ("auto", 30, 2, 1),  # 15 rows each are too few
-    ("auto", 1, 8, 1),
-    ("auto", 64, 3, 2),  # 3 do not divide it
-    ("auto", 1024, 16, 16),
-    ("1", 64, 2, 1),
-    ("2", 2, 2, 2),
+    ("auto", 16, 512, 2, 2),
+    ("auto", 15, 512, 2, 1),
+    ("auto", 14, 512, 2, 1),  # 7 rows each are too few
+    ("auto", 32, 513, 2, 2),
+    ("auto", 30, 513, 2, 1),  # and of a wide layer 15 are
+    ("auto", 1, 8, 8, 1),
+    ("auto", 64, 8, 3, 2),  # 3 do not divide it
+    ("auto", 1024, 8, 16, 16),
+    ("1", 64, 8, 2, 1),
+    ("2", 2, 8, 2, 2),
   ],
 )
-def test_a_count_of_devices(spec, batch, most, count):
-  assert devices.named_count(spec, batch, most) == count
+def test_a_count_of_devices(spec, batch, width, most, count):
+  assert devices.named_count(spec, batch, width, most) == count
 
 
 @pytest.mark.parametrize("spec", ["0", "3", "4", "two", "", "-1", "1.5"])
 def test_another_count_is_refused(spec):
   with pytest.raises(BadInput, match=rf"--devices={spec}: choose auto or one of 1, 2,"):
-    devices.named_count(spec, 8, 3)
+    devices.named_count(spec, 8, 4, 3)
 
 
 PROGRAM = """
@@ -45,7 +47,7 @@ if processes != "1":
   jax.distributed.initialize(
     address, int(processes), int(process), cluster_detection_method="deactivate"
   )
-spread = devices.Spread(devices.divide(count, 32, int(processes)))
+spread = devices.Spread(devices.divide(count, 32, 8, int(processes)))
 from unroll import gradients, optim, schedules, train
 from unroll.cells import gru, lstm
 from unroll.compose import Wiring
@@ -139,4 +141,4 @@ def test_two_processes_train_as_one(alone):
 
 def test_a_batch_that_cannot_be_shared_is_refused():
   with pytest.raises(BadInput, match=r"--batch=9 cannot be shared .* --processes=2"):
-    devices.divide("auto", 9, processes=2)
+    devices.divide("auto", 9, 8, processes=2)

@@ -74,6 +74,7 @@ def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
     exact = gradients(cell, params, *rest, **options, backward="autodiff")
     values = unroll(cell, params, *rest, **options)
     monkeypatch.setattr(matrix, "LARGE", 0)
+    monkeypatch.setattr(matrix, "LOOPS", 2)
     turned = quick(lambda *args: scan.unroll(cell, *args, **options)).lower(
       params, *rest
     )
@@ -81,6 +82,21 @@ def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
     close(turned.compile()(params, *rest), values, 1e-10)
     take = jax.grad(lambda *args: paired(*args, cell, rest[0], **options), (0, 1, 2))
     close(quick(take)(params, reals(rest[0]), rest[1]), exact, 1e-10)
+
+
+def test_a_step_alone_copies_no_matrix(monkeypatch):
+  monkeypatch.setattr(matrix, "LARGE", 0)
+  cell, params, carry, xs = drawn("lstm", np.float32)
+
+  def transposes(steps):
+    make = quick(lambda p, c, x: scan.unroll(cell, p, c, x))
+    return (
+      make.lower(params, carry, xs[:1].repeat(steps, 0))
+      .as_text()
+      .count("stablehlo.transpose")
+    )
+
+  assert transposes(1) == 0 < transposes(matrix.LOOPS)
 
 
 value = jit(paired)

@@ -146,7 +146,9 @@ def _peers(suite: Suite) -> list[str]:
 def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Contestant]:
   if FLAGS.suite == "memory":
     return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
-  devices = named_count(FLAGS.devices, shape.batch, CORES) if suite.spread else 1
+  devices = 1
+  if suite.spread:
+    devices = named_count(FLAGS.devices, shape.batch, shape.hidden, CORES)
   if FLAGS.suite == "loss":
     return loss.contestants(devices)
   if FLAGS.suite in together.SUITES:

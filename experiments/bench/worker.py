@@ -33,7 +33,7 @@ def main() -> None:
       keep_memory()  # it makes a difference to every library
     shape = Shape(**request["shape"])
     if request["devices"] > 1:
-      divide(str(request["devices"]), shape.batch)
+      divide(str(request["devices"]), shape.batch, shape.hidden)
     build = getattr(importlib.import_module(module), request["suite"])
     timed = build(shape, **request["options"])
     if not request["fresh"]:

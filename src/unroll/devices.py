@@ -20,7 +20,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from unroll.train import TrainState
 from unroll.types import BadInput
 
-ROWS = 16  # of a batch: fewer on a device do not pay for reading all weights twice
+# Rows of a batch: fewer on a device do not pay for reading all weights on each of
+# them; the weights of layers wider than WIDE are read from beyond a core's own cache.
+ROWS, WIDE_ROWS, WIDE = 8, 16, 512
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
 
 
@@ -34,14 +36,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def divide(spec: str, batch: int, processes: int = 1) -> int:
+def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
   """Makes the CPU as many devices as this process spreads its rows over, and counts.
 
   It is for the start of a process: once JAX has looked for its devices, those stay.
 
   Args:
-    spec: a number, or `auto`: as many as have 16 rows each.
+    spec: a number, or `auto`: as many as have 8 rows each, or 16 where layers are
+      wider than 512.
     batch: B, of all processes together.
+    width: H of the layers.
     processes: how many there are.
 
   Raises:
@@ -55,15 +59,16 @@ def divide(spec: str, batch: int, processes: int = 1) -> int:
     )
   rows = batch // processes
   with contextlib.suppress(RuntimeError):  # raised where it is too late
-    jax.config.update("jax_num_cpu_devices", named_count(spec, rows, cores()))
-  return named_count(spec, rows, min(map(len, _by_process())))
+    jax.config.update("jax_num_cpu_devices", named_count(spec, rows, width, cores()))
+  return named_count(spec, rows, width, min(map(len, _by_process())))
 
 
-def named_count(spec: str, rows: int, most: int) -> int:
+def named_count(spec: str, rows: int, width: int, most: int) -> int:
   """Reads a number of devices of a process, of which it has `most`: see `divide`."""
+  least = WIDE_ROWS if width > WIDE else ROWS
   dividing = [n for n in range(1, most + 1) if rows % n == 0]
   if spec == "auto":
-    return max(n for n in dividing if n == 1 or rows // n >= ROWS)
+    return max(n for n in dividing if n == 1 or rows // n >= least)
   if spec.isdecimal() and int(spec) in dividing:
     return int(spec)
   raise BadInput(

@@ -11,6 +11,7 @@ from unroll.linear import product, weight_gradient
 from unroll.types import Array, Params
 
 LARGE = 2**22  # bytes of a matrix: more than stays in the caches near a core
+LOOPS = 32  # steps that pay for a transposed copy of it
 
 
 class Matrix:
@@ -43,14 +44,18 @@ def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product)
   return jax.tree.map(lambda p: Matrix(p, multiply) if is_matrix(p) else p, params)
 
 
-def looped(params: Params, *, transposed: bool = False) -> Params:
-  """Parameters, or those with their matrices transposed, for the steps of a loop."""
+def looped(params: Params, steps: int, *, transposed: bool = False) -> Params:
+  """Parameters, or those with their matrices transposed, for so many steps of a loop.
+
+  To generate is a loop of one step for every token: that must not copy a matrix.
+  """
 
   def matrix(leaf):
     if not is_matrix(leaf):
       return leaf
     w, w_t = (leaf.T, leaf) if transposed else (leaf, leaf.T)
-    return Matrix(w, functools.partial(_by_columns, w_t) if _large(leaf) else product)
+    by_columns = _large(leaf) and (transposed or steps >= LOOPS)
+    return Matrix(w, functools.partial(_by_columns, w_t) if by_columns else product)
 
   return jax.tree.map(matrix, params)
 
