@@ -1,5 +1,6 @@
 """A batch spread over devices: the same training, and no stranger in its loops."""
 
+import ctypes
 import json
 import os
 import socket
@@ -35,6 +36,52 @@ def test_a_count_of_devices(spec, batch, width, most, count):
 def test_another_count_is_refused(spec):
   with pytest.raises(BadInput, match=rf"--devices={spec}: choose auto or one of 1, 2,"):
     devices.named_count(spec, 8, 4, 3)
+
+
+KEEPS = """
+import ctypes, json, resource, sys, threading
+from unroll import devices
+
+devices.keep_memory(*json.loads(sys.argv[1]))
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+size = int(sys.argv[2])
+
+def work(times):
+  for _ in range(times):
+    array = libc.malloc(size)
+    ctypes.memset(array, 1, size)
+    libc.free(array)
+
+def faults(times):
+  libc.malloc(3 * 2**24)  # most of a thread's first heap: the rest needs another
+  work(1)  # what it keeps from then on
+  before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+  work(times)
+  counts.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+counts = []
+faults(10)
+thread = threading.Thread(target=faults, args=[10])
+thread.start()
+thread.join()
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(
+  not hasattr(ctypes.CDLL(None), "mallopt"), reason="needs glibc's malloc"
+)
+@pytest.mark.parametrize(
+  ("program", "size"), [("[]", 2**25), ("[32, 1000, 256]", 2**27)]
+)
+def test_every_thread_keeps_the_memory_that_it_frees(program, size):
+  command = [sys.executable, "-c", KEEPS, program, str(size)]
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  said = subprocess.run(command, env=environment, capture_output=True, text=True)
+  main, thread = map(int, said.stdout.split())
+  assert max(main, thread) < 100  # of thousands of pages, ten times
 
 
 PROGRAM = """

@@ -75,6 +75,7 @@ def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
     values = unroll(cell, params, *rest, **options)
     monkeypatch.setattr(matrix, "LARGE", 0)
     monkeypatch.setattr(matrix, "LOOPS", 2)
+    monkeypatch.setattr(matrix, "ROWS", 1)
     turned = quick(lambda *args: scan.unroll(cell, *args, **options)).lower(
       params, *rest
     )
@@ -82,6 +83,16 @@ def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
     close(turned.compile()(params, *rest), values, 1e-10)
     take = jax.grad(lambda *args: paired(*args, cell, rest[0], **options), (0, 1, 2))
     close(quick(take)(params, reals(rest[0]), rest[1]), exact, 1e-10)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_matrices_transposed_by_rows_are_the_same(name, monkeypatch):
+  cell, params, carry, xs = drawn(name, np.float32)
+  take = jax.grad(lambda *args: paired(*args, cell, carry), (0, 1, 2))
+  start = (params, reals(carry), xs)
+  whole = quick(take)(*start)
+  monkeypatch.setattr(matrix, "ROWS", 1)
+  jax.tree.map(np.testing.assert_array_equal, quick(take)(*start), whole)
 
 
 def test_a_step_alone_copies_no_matrix(monkeypatch):

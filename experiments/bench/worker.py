@@ -29,9 +29,11 @@ def main() -> None:
   module = f"experiments.bench.libraries.{request['library']}"
   measure = timing.once if request["fresh"] else timing.repeated
   try:
-    if request["keeps"]:
-      keep_memory()  # it makes a difference to every library
     shape = Shape(**request["shape"])
+    if request["keeps"]:  # it makes a difference to every library
+      rows = -(-shape.batch // request["devices"])
+      units = shape.layers * shape.width + shape.vocabulary
+      keep_memory(rows, shape.steps, units)
     if request["devices"] > 1:
       divide(str(request["devices"]), shape.batch, shape.hidden)
     build = getattr(importlib.import_module(module), request["suite"])

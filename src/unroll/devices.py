@@ -23,7 +23,9 @@ from unroll.types import BadInput
 # Rows of a batch: fewer on a device do not pay for reading all weights on each of
 # them; the weights of layers wider than WIDE are read from beyond a core's own cache.
 ROWS, WIDE_ROWS, WIDE = 8, 16, 512
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of glibc's malloc.h
+# Of glibc's malloc: options, and the bytes of a heap of a thread's own.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
+HEAP = 2**26
 
 
 def cores() -> int:
@@ -112,17 +114,30 @@ def _up_to(spec: str, most: int) -> int:
   )
 
 
-def keep_memory() -> None:
+def keep_memory(rows: int = 1, steps: float = 1, units: int = 1) -> None:
   """Lets the process keep the memory that it frees; for good, and glibc only.
 
   By default a large array comes from the system at every call of a program, page by
   page and zeroed, and goes back after it: a third of the time of a small layer.
+
+  Every thread has a heap of its own: at a common one they search among what all of
+  them freed, up to a tenth of a small training step. What is too large for such a
+  heap would still come from the system, so where arrays are, threads share one. That
+  is for threads to come: it is to be told before JAX looks for its devices.
+
+  Args:
+    rows: B, of a device if that is known.
+    steps: T.
+    units: H of all layers together, and V.
   """
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt:
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(M_ARENA_MAX, 1)
+    mallopt(M_TOP_PAD, 2 * HEAP)  # or an empty heap is given back as a whole
+    # Four gates, two states and their gradients, of 4 bytes each.
+    if 32 * rows * steps * units >= HEAP:
+      mallopt(M_ARENA_MAX, 1)
 
 
 class Spread:
