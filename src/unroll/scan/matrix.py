@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from unroll.linear import product, weight_gradient
 from unroll.types import Array, Params
 
-LARGE = 2**22  # bytes of a matrix: more than stays in the caches near a core
+# Bytes of a matrix: too many for the first cache, and for all that are a core's own.
+SIZABLE, LARGE = 2**18, 2**22
 LOOPS = 32  # steps that pay for a transposed copy of it
 ROWS = 8  # as many as a set of the first cache has lines
 
@@ -69,7 +70,8 @@ def _transposed(w: Array, steps: int) -> Array:
   lines of the cache: four to six times as slow.
   """
   rows, columns = w.shape
-  if jax.default_backend() != "cpu" or rows % ROWS or steps == 1:
+  sizable = jax.default_backend() == "cpu" and w.nbytes >= SIZABLE
+  if not sizable or rows % ROWS or steps == 1:
     return w.T
 
   def copy(i, turned):
