@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from absl import flags
 from tqdm import tqdm
 
 from experiments import common
 from unroll.loop import Budget
 from unroll.run import Progress
+
+FLAGS = flags.FLAGS
 
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 
@@ -31,6 +34,10 @@ def interrupts() -> Iterator[Callable[[], bool]]:
   try:
     yield lambda: asked
   finally:
+    if FLAGS.processes > 1:
+      # Whichever of them was asked first had all of them stop: what reaches another
+      # only now, on its way out, asks for nothing more.
+      previous[signal.SIGINT] = signal.SIG_IGN
     for number, handler in previous.items():
       signal.signal(number, handler)
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -85,12 +86,43 @@ def interrupt(vote):
   gang._Votes.cast = counted
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
+  from experiments import terminal
+
+  monkeypatch.setattr(terminal, "FLAGS", SimpleNamespace(processes=processes))
+  before = signal.getsignal(signal.SIGINT)
+  try:
+    with terminal.interrupts():
+      pass
+    after = signal.getsignal(signal.SIGINT)
+  finally:
+    signal.signal(signal.SIGINT, before)
+  assert after == (before if processes == 1 else signal.SIG_IGN)
+
+
+def interrupt_late():
+  """Sends this process a SIGINT when it has been trained."""
+  from experiments import session
+
+  page = session.page
+
+  def paged(*arguments, **options):
+    signal.raise_signal(signal.SIGINT)
+    page(*arguments, **options)
+
+  session.page = paged
+
+
 @pytest.mark.integration
 def test_two_processes_train_as_one(folder):
-  """Where one of them is asked to stop, both do; and one process goes on."""
+  """Where one of them is asked to stop, both do; and one process goes on.
+
+  What asks the other one only after that asks for nothing more.
+  """
   whole = run(folder, "charlm", *TINY, "--workdir=whole")
   assert whole.code == 0, whole.err
-  stop = (None, partial(interrupt, 4))
+  stop = (interrupt_late, partial(interrupt, 4))
   one, other = both(folder, "charlm", *TINY, "--workdir=cut", first=stop)
   assert (one.code, other.code) == (0, 0), one.err + other.err
   assert not one.json["finished"] and "interrupted" in one.err

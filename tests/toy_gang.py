@@ -93,6 +93,7 @@ def main() -> None:
       except ConnectionRefusedError:
         time.sleep(0.01)
     follow(connection)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the others may have stopped for it
 
 
 if __name__ == "__main__":
