@@ -55,6 +55,7 @@ def train(
     raise BadInput("--arms is for one process: drop --processes")
   owns = armfile.read(FLAGS.arms)
   armfile.refuse_flags()
+  planning.keep_memory()
   count = devices.divide_arms(FLAGS.devices, len(owns))
   looped = one_by_one(FLAGS.batch * max(architecture.hidden_sizes()))
   group = Arms(len(owns), count, looped=looped)

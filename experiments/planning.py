@@ -1,12 +1,13 @@
-"""--remat: which plan a training step runs under."""
+"""The memory of a training step: which plan it runs under, and what malloc keeps."""
 
+import math
 from collections.abc import Callable
 
 from absl import flags
 from jax.stages import Lowered
 
-from experiments import common, dataset
-from unroll import memory, remat
+from experiments import architecture, common, dataset
+from unroll import devices, memory, remat
 from unroll.data.batches import Batch
 
 FLAGS = flags.FLAGS
@@ -31,3 +32,11 @@ def chosen(
   others = [f"{name} would need {need}" for name, need in needs.items()]
   common.say("; ".join([f"--remat=auto: {said}", *others]))
   return fit.plan
+
+
+def keep_memory() -> None:
+  """Tells malloc how large the arrays of a training step are, of one run or arm."""
+  length = FLAGS.window or common.scheme().length
+  if not length or FLAGS.tokenizer != "char":  # or many words, not yet counted
+    length = math.inf
+  devices.keep_memory(FLAGS.batch, length, sum(architecture.hidden_sizes()))

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,10 +219,7 @@ def _evaluator(
 
 
 def _spread() -> devices.Spread:
-  sizes = architecture.hidden_sizes()
-  length = FLAGS.window or common.scheme().length
-  if not length or FLAGS.tokenizer != "char":  # or many words, not yet counted
-    length = math.inf
-  devices.keep_memory(FLAGS.batch, length, sum(sizes))
-  count = devices.divide(FLAGS.devices, FLAGS.batch, max(sizes), FLAGS.processes)
+  planning.keep_memory()
+  width = max(architecture.hidden_sizes())
+  count = devices.divide(FLAGS.devices, FLAGS.batch, width, FLAGS.processes)
   return devices.Spread(count)
