@@ -89,13 +89,14 @@ import json, sys
 from unroll import devices
 devices.keep_memory()
 import jax, jax.numpy as jnp, numpy as np
-count, processes, process, address = sys.argv[1:]
+count, dtype, processes, process, address = sys.argv[1:]
 if processes != "1":
   jax.distributed.initialize(
     address, int(processes), int(process), cluster_detection_method="deactivate"
   )
 spread = devices.Spread(devices.divide(count, 32, 8, int(processes)))
-from unroll import gradients, optim, schedules, train
+from unroll import gradients, linear, optim, schedules, train
+linear.SIZABLE = 0  # or nothing here would be
 from unroll.cells import gru, lstm
 from unroll.compose import Wiring
 from unroll.data.batches import Lanes
@@ -105,7 +106,7 @@ from unroll.models.language import LanguageModel, next_token_loss
 tokens = np.random.default_rng(0).integers(0, 11, 32 * 61).astype(np.int32)
 source = Lanes(tokens, 32, 6, columns=spread.columns(32))
 core = stacked(lstm(4, 8), gru(8, 8), wiring=Wiring(dropout=0.2))
-model = LanguageModel(vocabulary=11, embedding=4, core=core, width=8)
+model = LanguageModel(vocabulary=11, embedding=4, core=core, width=8, dtype=dtype)
 params = model.init(jax.random.key(0), jnp.zeros((1, 1), jnp.int32))
 carry = model.apply(params, 32, method="initial_carry")
 optimizer = optim.optimizer("adam", clip_norm=0.1)
@@ -137,14 +138,15 @@ print(json.dumps({
 """
 
 
-def trained(count: int, processes: int = 1) -> list[dict]:
+def trained(count: int, processes: int = 1, dtype: str = "float32") -> list[dict]:
   """What each process says of the training on so many devices of its own."""
   with socket.create_server(("127.0.0.1", 0)) as free:
     address = f"127.0.0.1:{free.getsockname()[1]}"
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
   children = [
     subprocess.Popen(
-      [sys.executable, "-c", PROGRAM, *map(str, (count, processes, own, address))],
+      [sys.executable, "-c", PROGRAM, str(count), dtype, str(processes), str(own)]
+      + [address],
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
@@ -157,13 +159,13 @@ def trained(count: int, processes: int = 1) -> list[dict]:
   return [json.loads(output.splitlines()[-1]) for output, *_ in ended]
 
 
-def same_training(one: dict, other: dict) -> None:
+def same_training(one: dict, other: dict, tolerance: float = 1e-5) -> None:
   assert one["programs"] == other["programs"] == 1
   # Gradients and counts are summed, once a step; nothing else crosses over.
   assert other["collectives"] == 0
   assert 0 < other["sums"] <= 3
   for a, b in zip(one["state"], other["state"], strict=True):
-    assert a == pytest.approx(b, abs=1e-5)
+    assert a == pytest.approx(b, abs=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +180,12 @@ def test_two_devices_train_as_one(alone):
   [both] = trained(2)
   assert both["devices"] == 2
   same_training(alone, both)
+
+
+@pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
+def test_two_devices_train_as_one_with_half_precision_products():
+  [one], [both] = trained(1, dtype="bfloat16"), trained(2, dtype="bfloat16")
+  same_training(one, both, tolerance=1e-3)
 
 
 def test_two_processes_train_as_one(alone):

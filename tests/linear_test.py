@@ -79,6 +79,29 @@ def test_gradients_of_weights_and_bias_sum_over_time_and_batch():
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_a_copy_by_rows_is_the_transpose(monkeypatch, dtype, devices, rows):
+  with jax.enable_x64(dtype == "float64"):
+    w = jnp.asarray(noise(0, 30, 7), dtype)
+    monkeypatch.setattr(linear, "SIZABLE", 0)
+    monkeypatch.setattr(linear, "ROWS", rows)
+    same(linear.transposed(w, devices), w.T)
+
+
+@pytest.mark.parametrize("sizable", [0, 2**18])
+def test_half_precision_products_of_gradients_sum_in_full(monkeypatch, sizable):
+  monkeypatch.setattr(linear, "SIZABLE", sizable)
+  x, dz = noise(0, 512, 8, 3), noise(1, 512, 8, 4)
+  found = linear.weight_gradient(x, dz, jnp.bfloat16)
+  assert found.dtype == jnp.bfloat16
+  rounded = [np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64) for a in (x, dz)]
+  exact = np.einsum("tbn,tbm->nm", *rounded)
+  # Half a unit in the last of 8 places, and the sums.
+  assert np.all(np.abs(np.float64(found) - exact) <= 2.0**-8 * np.abs(exact) + 1e-4)
+
+
 def test_a_product_sums_in_the_precision_of_its_input():
   x = jnp.ones((1, 4096), jnp.float32)
   w = jnp.full((4096, 1), 1 + 2**-7, jnp.bfloat16)

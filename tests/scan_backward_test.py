@@ -30,7 +30,7 @@ from tables import (
   unroll,
 )
 
-from unroll import scan
+from unroll import linear, scan
 from unroll.cells import CELLS as REGISTRY
 from unroll.scan import matrix
 
@@ -75,8 +75,8 @@ def test_large_matrices_by_columns_are_the_same(name, reverse, monkeypatch):
     values = unroll(cell, params, *rest, **options)
     monkeypatch.setattr(matrix, "LARGE", 0)
     monkeypatch.setattr(matrix, "LOOPS", 2)
-    monkeypatch.setattr(matrix, "ROWS", 1)
-    monkeypatch.setattr(matrix, "SIZABLE", 0)
+    monkeypatch.setattr(linear, "ROWS", 1)
+    monkeypatch.setattr(linear, "SIZABLE", 0)
     turned = quick(lambda *args: scan.unroll(cell, *args, **options)).lower(
       params, *rest
     )
@@ -95,9 +95,24 @@ def test_matrices_transposed_by_rows_are_the_same(name, monkeypatch):
     return quick(take)(params, reals(carry), xs)
 
   whole = traced_anew()
-  monkeypatch.setattr(matrix, "ROWS", 1)
-  monkeypatch.setattr(matrix, "SIZABLE", 0)
+  monkeypatch.setattr(linear, "ROWS", 1)
+  monkeypatch.setattr(linear, "SIZABLE", 0)
   jax.tree.map(np.testing.assert_array_equal, traced_anew(), whole)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_half_precision_matrices_are_transposed_as_they_are(name, monkeypatch):
+  """On a CPU XLA updates bfloat16 in place as float32: all of it, each time."""
+  monkeypatch.setattr(linear, "SIZABLE", 0)
+  monkeypatch.setattr(linear, "ROWS", 1)
+  cell, params, carry, xs = drawn(name, np.float32)
+  half = jax.tree.map(lambda p: p.astype("bfloat16") if p.ndim == 2 else p, params)
+  take = jax.jit(jax.grad(lambda *args: paired(*args, cell, carry), (0, 1, 2)))
+  program = take.lower(half, reals(carry), xs).compile().as_text()
+  for matrix in {leaf.T.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}:
+    updates = rf"= (\w+)\[(?:1,)?{matrix[0]},{matrix[1]}\]\S* dynamic-update-slice\("
+    assert set(re.findall(updates, program)) <= {"u16"}
+  assert "u16" in program
 
 
 def test_a_step_alone_copies_no_matrix(monkeypatch):

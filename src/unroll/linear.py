@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from unroll.types import Array, BadInput, Key
 
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
+SIZABLE = 2**18  # bytes of a matrix: too many for the first cache
+ROWS = 8  # as many as a set of that cache has lines
 
 glorot: Initializer = jax.nn.initializers.glorot_uniform()
 orthogonal: Initializer = jax.nn.initializers.orthogonal()
@@ -111,8 +113,17 @@ def add_bias(z: Array, b: Array) -> Array:
 
 
 def weight_gradient(x: Array, dz: Array, dtype) -> Array:
-  """Σ_t x_tᵀ dz_t as one product: `[T, B, …, N], [T, B, …, M] -> [N, M]`."""
-  return (_rows(x).T @ _rows(dz)).astype(dtype)
+  """Σ_t x_tᵀ dz_t as one product: `[T, B, …, N], [T, B, …, M] -> [N, M]`.
+
+  As of `product`, operands are in `dtype`, that of the weights, and sums in that of dz.
+  """
+  rows, d_rows = _rows(x), _rows(dz)
+  if x.dtype == dtype == dz.dtype:
+    return rows.T @ d_rows
+  # XLA has no product of bfloat16 for a CPU that reads its left factor transposed.
+  left = transposed(rows.astype(dtype), spread_over(x) if x.ndim > 2 else 1)
+  d_w = jnp.matmul(left, d_rows.astype(dtype), preferred_element_type=dz.dtype)
+  return d_w.astype(dtype)
 
 
 def bias_gradient(dz: Array, dtype) -> Array:
@@ -143,6 +154,37 @@ def spread_over(x: Array) -> int:
   mesh = jax.typeof(x).sharding.mesh
   count = 1 if mesh.manual_axes else mesh.size or 1
   return count if x.shape[1] % count == 0 else 1
+
+
+def transposed(w: Array, devices: int = 1) -> Array:
+  """`wᵀ` of `[N, M]`: on a CPU a copy, made of a few rows at a time.
+
+  XLA makes it column by column, and rows of a power of two all want the same few
+  lines of the cache: four to six times as slow.
+
+  Args:
+    w: the matrix.
+    devices: that have N / devices of its rows each, or all of it if 1.
+  """
+  count, columns = w.shape
+  own = count // devices
+  sizable = jax.default_backend() == "cpu" and w.nbytes // devices >= SIZABLE
+  if not sizable or own % ROWS:
+    return w.T
+  # As bits: on a CPU XLA computes with bfloat16 as float32, and would turn all of the
+  # matrix into that and back for every few rows.
+  bits = jax.lax.bitcast_convert_type(w, f"uint{8 * w.itemsize}")
+  parts = bits.reshape(devices, own, columns)
+
+  def copy(i, turned):
+    some = jax.lax.dynamic_slice_in_dim(parts, i * ROWS, ROWS, axis=1)
+    some = jnp.swapaxes(some, 1, 2)
+    return jax.lax.dynamic_update_slice_in_dim(turned, some, i * ROWS, axis=2)
+
+  turned = jnp.zeros((devices, columns, own), bits.dtype)
+  turned = jax.lax.fori_loop(0, own // ROWS, copy, turned)
+  turned = jnp.moveaxis(turned, 0, 1).reshape(columns, count)
+  return jax.lax.bitcast_convert_type(turned, w.dtype)
 
 
 def squash(x: Array, size: int, kinds: str) -> Array:

@@ -7,13 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from unroll import linear
 from unroll.linear import product, weight_gradient
 from unroll.types import Array, Params
 
-# Bytes of a matrix: too many for the first cache, and for all that are a core's own.
-SIZABLE, LARGE = 2**18, 2**22
+LARGE = 2**22  # bytes of a matrix: too many for all caches that are a core's own
 LOOPS = 32  # steps that pay for a transposed copy of it
-ROWS = 8  # as many as a set of the first cache has lines
 
 
 class Matrix:
@@ -52,34 +51,17 @@ def looped(params: Params, steps: int, *, transposed: bool = False) -> Params:
   To generate is a loop of one step for every token: that must not copy a matrix.
   """
 
+  copied = linear.transposed if steps > 1 else jnp.transpose
+
   def matrix(leaf):
     if not is_matrix(leaf):
       return leaf
     if not (_large(leaf) and (transposed or steps >= LOOPS)):
-      return Matrix(_transposed(leaf, steps) if transposed else leaf)
-    w, w_t = (leaf.T, leaf) if transposed else (leaf, _transposed(leaf, steps))
+      return Matrix(copied(leaf) if transposed else leaf)
+    w, w_t = (leaf.T, leaf) if transposed else (leaf, copied(leaf))
     return Matrix(w, functools.partial(_by_columns, w_t))
 
   return jax.tree.map(matrix, params)
-
-
-def _transposed(w: Array, steps: int) -> Array:
-  """`wᵀ`, for more than one step a copy, made of a few rows at a time.
-
-  XLA makes it column by column, and rows of a power of two all want the same few
-  lines of the cache: four to six times as slow.
-  """
-  rows, columns = w.shape
-  sizable = jax.default_backend() == "cpu" and w.nbytes >= SIZABLE
-  if not sizable or rows % ROWS or steps == 1:
-    return w.T
-
-  def copy(i, turned):
-    some = jax.lax.dynamic_slice_in_dim(w, i * ROWS, ROWS)
-    return jax.lax.dynamic_update_slice_in_dim(turned, some.T, i * ROWS, axis=1)
-
-  turned = jnp.zeros((columns, rows), w.dtype)
-  return jax.lax.fori_loop(0, rows // ROWS, copy, turned)
 
 
 def _large(w: Array) -> bool:
