@@ -77,6 +77,16 @@ def test_a_layer_gives_the_gradients_that_are_counted(shape):
   check_gradients(ours.layer(shape).call(), shape)
 
 
+def test_half_precision_products_are_what_is_measured():
+  half = TINY._replace(dtype="bfloat16")
+  found, exact = (jax.tree.leaves(ours.layer(shape).call()) for shape in (half, TINY))
+  check_gradients(found, half)
+  for a, b in zip(found, exact, strict=True):
+    assert a.dtype == np.float32 and not np.array_equal(a, b)
+    np.testing.assert_allclose(a, b, atol=0.1 * np.abs(b).max())
+  assert 2 * half.model_bytes == TINY.model_bytes == 4 * TINY.model_weights
+
+
 def test_a_batch_spread_over_devices_gives_the_same_gradients():
   script = """
 import jax, json, sys
@@ -260,6 +270,8 @@ REFUSED = {
   "--hidden=3": "--hidden is for experiments that train",
   "--plot=a.png": "--plot is for --suite=memory",
   "--nokeep_memory": "--nokeep_memory is for the peers: name some with --peers",
+  "--suite=memory --dtype=bfloat16": "--suite=memory measures unroll in float32 only",
+  "--dtype=half": "--dtype",
   "--rounds=0": "--rounds=0",
   "--out=nowhere/bench.json": "No such file or directory (nowhere/bench.json)",
 }
@@ -291,6 +303,19 @@ def test_a_peer_does_the_same_work(name, lenient):
   peer = importlib.import_module(f"experiments.bench.libraries.{name}")
   for shape in BUILDS:
     check_gradients(peer.layer(shape).call(), shape)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["torch", "linen"])
+def test_a_peer_multiplies_in_half_precision(name, lenient):
+  pytest.importorskip(MODULES[name])
+  peer = importlib.import_module(f"experiments.bench.libraries.{name}")
+  shape = TINY._replace(dtype="bfloat16")
+  gradients = peer.layer(shape).call()
+  check_gradients(gradients, shape)
+  for leaf in jax.tree.leaves(gradients):
+    assert str(leaf.dtype).endswith("float32")
 
 
 @pytest.mark.peers

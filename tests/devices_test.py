@@ -145,8 +145,10 @@ def trained(count: int, processes: int = 1, dtype: str = "float32") -> list[dict
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
   children = [
     subprocess.Popen(
-      [sys.executable, "-c", PROGRAM, str(count), dtype, str(processes), str(own)]
-      + [address],
+      [
+        *(sys.executable, "-c", PROGRAM),
+        *(str(count), dtype, str(processes), str(own), address),
+      ],
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

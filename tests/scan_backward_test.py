@@ -109,8 +109,8 @@ def test_half_precision_matrices_are_transposed_as_they_are(name, monkeypatch):
   half = jax.tree.map(lambda p: p.astype("bfloat16") if p.ndim == 2 else p, params)
   take = jax.jit(jax.grad(lambda *args: paired(*args, cell, carry), (0, 1, 2)))
   program = take.lower(half, reals(carry), xs).compile().as_text()
-  for matrix in {leaf.T.shape for leaf in jax.tree.leaves(params) if leaf.ndim == 2}:
-    updates = rf"= (\w+)\[(?:1,)?{matrix[0]},{matrix[1]}\]\S* dynamic-update-slice\("
+  for rows, columns in {p.shape for p in jax.tree.leaves(params) if p.ndim == 2}:
+    updates = rf"= (\w+)\[(?:1,)?{columns},{rows}\]\S* dynamic-update-slice\("
     assert set(re.findall(updates, program)) <= {"u16"}
   assert "u16" in program
 

@@ -26,7 +26,9 @@ from unroll.devices import named_count
 from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
-flags.declare_key_flag("devices")
+SHARED = ("devices", "dtype")  # with experiments that train
+for name in SHARED:
+  flags.declare_key_flag(name)
 
 STARTS = (
   Contestant("first step, cold", "start", {"cached": False}),
@@ -60,6 +62,12 @@ def main() -> None:
   if FLAGS["devices"].present and not suite.spread:
     raise BadInput(f"--devices: --suite={FLAGS.suite} runs on one of them; drop it")
   peers = _peers(suite)
+  for name in [OURS, *peers] if FLAGS.dtype != "float32" else []:
+    if name not in suite.mixed:
+      raise BadInput(
+        f"--dtype={FLAGS.dtype}: --suite={FLAGS.suite} measures {name} in float32 "
+        "only; drop one of them"
+      )
   races = [(shape, _contestants(suite, shape, peers)) for shape in _shapes(suite)]
   command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])
   report = {"command": command, **_surroundings(peers)}
@@ -88,7 +96,7 @@ def main() -> None:
 
 def _refuse_flags_of_training() -> None:
   for flag in FLAGS.flags_by_module_dict()[common.__name__]:
-    if flag.present and flag.name != "devices":
+    if flag.present and flag.name not in SHARED:
       raise BadInput(
         f"--{flag.name} is for experiments that train, and the bench does not read "
         "it: see --help"
@@ -101,14 +109,15 @@ def _shapes(suite: Suite) -> list[Shape]:
       raise BadInput(f"--cells={cell}: choose of {', '.join(CELLS)}")
   cells = FLAGS.cells or CELLS
   if FLAGS.grid:
-    return [_shape(size, cell) for size in FLAGS.grid for cell in cells]
-  shapes = [shape for shape in suite.rows if shape.cell in cells]
+    shapes = [_shape(size, cell) for size in FLAGS.grid for cell in cells]
+  else:
+    shapes = [shape for shape in suite.rows if shape.cell in cells]
   if not shapes:
     raise BadInput(
       f"--cells={','.join(cells)}: --suite={FLAGS.suite} has no such row of its own; "
       "give the shapes with --grid"
     )
-  return shapes
+  return [shape._replace(dtype=FLAGS.dtype) for shape in shapes]
 
 
 def _shape(size: str, cell: str) -> Shape:

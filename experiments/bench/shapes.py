@@ -18,6 +18,7 @@ class Shape(NamedTuple):
     layers: L.
     bidirectional: whether each layer reads both ways.
     vocabulary: V, of a language model.
+    dtype: of the operands of products: float32, or bfloat16 beside float32 parameters.
   """
 
   batch: int
@@ -28,6 +29,7 @@ class Shape(NamedTuple):
   layers: int = 1
   bidirectional: bool = False
   vocabulary: int = CHARACTERS
+  dtype: str = "float32"
 
   @property
   def size(self) -> str:
@@ -55,6 +57,11 @@ class Shape(NamedTuple):
   def model_weights(self) -> int:
     """The same of a language model, whose output layer is a matrix too."""
     return self.weights + self.width * self.vocabulary
+
+  @property
+  def model_bytes(self) -> int:
+    """What of them a step reads, in the type of its products."""
+    return self.model_weights * (2 if self.dtype == "bfloat16" else 4)
 
   def flops(self, weights: int) -> int:
     """Operations of products by so many weights, forward and backward.

@@ -43,6 +43,7 @@ class Suite(NamedTuple):
     peers: the libraries that can be raced.
     fresh: whether every measurement needs a process of its own.
     spread: whether our batch is spread over --devices.
+    mixed: the libraries whose products may be bfloat16, ours among them; none if empty.
   """
 
   rows: tuple[Shape, ...]
@@ -52,6 +53,7 @@ class Suite(NamedTuple):
   peers: tuple[str, ...] = ()
   fresh: bool = False
   spread: bool = False
+  mixed: tuple[str, ...] = ()
 
 
 SUITES = {
@@ -66,6 +68,7 @@ SUITES = {
     limit=Limit("GF/s", lambda shape: 1e-9 * shape.flops(shape.weights), True),
     peers=("torch", "linen", "nnx", "haiku", "keras"),
     spread=True,
+    mixed=("unroll", "torch", "linen"),
   ),
   "step": Suite(
     rows=(
@@ -78,6 +81,7 @@ SUITES = {
     limit=Limit("GF/s", lambda shape: 1e-9 * shape.flops(shape.model_weights), True),
     peers=("torch",),
     spread=True,
+    mixed=("unroll", "torch"),
   ),
   "compile": Suite(
     rows=(DEFAULT, DEFAULT._replace(steps=4096)),
@@ -117,8 +121,9 @@ SUITES = {
     ),
     unit="tokens/s",
     figure=lambda shape, seconds: shape.batch / seconds,
-    limit=Limit("GB/s", lambda shape: 4e-9 * shape.model_weights, False),
+    limit=Limit("GB/s", lambda shape: 1e-9 * shape.model_bytes, False),
     peers=("torch",),
+    mixed=("unroll", "torch"),
   ),
 }
 # peer -> the module that has to be there.

@@ -171,20 +171,21 @@ def transposed(w: Array, devices: int = 1) -> Array:
   sizable = jax.default_backend() == "cpu" and w.nbytes // devices >= SIZABLE
   if not sizable or own % ROWS:
     return w.T
-  # As bits: on a CPU XLA computes with bfloat16 as float32, and would turn all of the
-  # matrix into that and back for every few rows.
-  bits = jax.lax.bitcast_convert_type(w, f"uint{8 * w.itemsize}")
-  parts = bits.reshape(devices, own, columns)
+  if w.dtype == jnp.bfloat16:
+    # As bits: on a CPU XLA computes with it as float32, and would turn all of the
+    # matrix into that and back for every few rows.
+    turned = transposed(jax.lax.bitcast_convert_type(w, jnp.uint16), devices)
+    return jax.lax.bitcast_convert_type(turned, w.dtype)
+  parts = w.reshape(devices, own, columns)
 
   def copy(i, turned):
     some = jax.lax.dynamic_slice_in_dim(parts, i * ROWS, ROWS, axis=1)
     some = jnp.swapaxes(some, 1, 2)
     return jax.lax.dynamic_update_slice_in_dim(turned, some, i * ROWS, axis=2)
 
-  turned = jnp.zeros((devices, columns, own), bits.dtype)
+  turned = jnp.zeros((devices, columns, own), w.dtype)
   turned = jax.lax.fori_loop(0, own // ROWS, copy, turned)
-  turned = jnp.moveaxis(turned, 0, 1).reshape(columns, count)
-  return jax.lax.bitcast_convert_type(turned, w.dtype)
+  return jnp.moveaxis(turned, 0, 1).reshape(columns, count)
 
 
 def squash(x: Array, size: int, kinds: str) -> Array:

@@ -22,11 +22,17 @@ def layer(shape: Shape) -> Timed:
   def call():
     for leaf in leaves:
       leaf.grad = None
-    ys, _ = core(xs)
-    (ys * ys).sum().backward()
+    with _mixed(shape):
+      ys, _ = core(xs)
+    (ys.float() * ys).sum().backward()
     return [leaf.grad for leaf in leaves]
 
   return Timed(call)
+
+
+def _mixed(shape: Shape):
+  """Products of bfloat16 beside parameters of float32, where they are asked for."""
+  return torch.autocast("cpu", torch.bfloat16, enabled=shape.dtype == "bfloat16")
 
 
 def _core(shape: Shape) -> nn.Module:
@@ -55,8 +61,10 @@ def _training(shape: Shape, adam: dict[str, bool]) -> Timed:
     nonlocal carry
     for chunk in tokens:
       optimizer.zero_grad(set_to_none=True)
-      ys, carry = core(embed(chunk[:-1]), carry)
-      loss(output(ys).flatten(0, 1), chunk[1:].flatten()).backward()
+      with _mixed(shape):
+        ys, carry = core(embed(chunk[:-1]), carry)
+        nats = loss(output(ys).flatten(0, 1), chunk[1:].flatten())
+      nats.backward()
       nn.utils.clip_grad_norm_(parameters, 1.0)
       optimizer.step()
       carry = (
@@ -88,10 +96,11 @@ def _sampling(shape: Shape, core: Callable, threads: int) -> Timed:
   def call():
     torch.set_num_threads(threads)
     tokens, carry, drawn = torch.zeros(shape.batch, dtype=torch.long), None, []
-    for _ in range(shape.steps):
-      y, carry = core(embed(tokens), carry)
-      tokens = torch.multinomial(torch.softmax(output(y), -1), 1)[:, 0]
-      drawn.append(tokens)
+    with _mixed(shape):
+      for _ in range(shape.steps):
+        y, carry = core(embed(tokens), carry)
+        tokens = torch.multinomial(torch.softmax(output(y), -1), 1)[:, 0]
+        drawn.append(tokens)
     return torch.stack(drawn)
 
   return Timed(call, shape.steps)

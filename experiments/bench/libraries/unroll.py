@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,19 +26,23 @@ STEPS = 10  # a dispatch, the default of experiments
 
 def layer(shape: Shape) -> Timed:
   """Forward and backward of sum(y²), for parameters and inputs."""
-  core = _core(shape)
-  params = jax.jit(core.init)(jax.random.key(0))
+  core = layers.Recurrent(_core(shape), _dtype(shape))
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+  params = jax.jit(core.init)(jax.random.key(0), xs)
   spread = Spread(jax.device_count())
   params = jax.device_put(params, spread.whole)
   xs = jax.device_put(xs, spread.rows(xs, axis=1))
 
   def loss(params, xs):
-    _, ys = core.unroll(params, core.carry(params, xs.shape[1]), xs)
+    _, ys = cast(tuple[Any, jax.Array], core.apply(params, xs))
     return jnp.sum(ys * ys)
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+
+
+def _dtype(shape: Shape) -> Any:
+  return None if shape.dtype == "float32" else jnp.dtype(shape.dtype)
 
 
 def _core(shape: Shape) -> layers.Layer:
@@ -216,4 +220,5 @@ def _model(shape: Shape) -> LanguageModel:
     embedding=shape.inputs,
     core=_core(shape),
     width=shape.width,
+    dtype=_dtype(shape),
   )
