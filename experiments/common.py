@@ -151,7 +151,7 @@ flags.DEFINE_string(
   "devices",
   "auto",
   "spreads the batch over so many devices, a core of a CPU one each; auto: as many as "
-  "have 8 rows or more, or 16 if layers are wider than 512",
+  "have 4 rows or more, or 16 if layers are wider than 512",
 )
 flags.DEFINE_string(
   "remat",

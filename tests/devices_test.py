@@ -18,7 +18,8 @@ from unroll.types import BadInput
   [
     ("auto", 16, 512, 2, 2),
     ("auto", 15, 512, 2, 1),
-    ("auto", 14, 512, 2, 1),  # 7 rows each are too few
+    ("auto", 8, 512, 2, 2),
+    ("auto", 6, 512, 2, 1),  # 3 rows each are too few
     ("auto", 32, 513, 2, 2),
     ("auto", 30, 513, 2, 1),  # and of a wide layer 15 are
     ("auto", 1, 8, 8, 1),

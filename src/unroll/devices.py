@@ -22,7 +22,7 @@ from unroll.types import BadInput
 
 # Rows of a batch: fewer on a device do not pay for reading all weights on each of
 # them; the weights of layers wider than WIDE are read from beyond a core's own cache.
-ROWS, WIDE_ROWS, WIDE = 8, 16, 512
+ROWS, WIDE_ROWS, WIDE = 4, 16, 512
 # Of glibc's malloc: options, and the bytes of a heap of a thread's own.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 HEAP = 2**26
@@ -44,7 +44,7 @@ def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
   It is for the start of a process: once JAX has looked for its devices, those stay.
 
   Args:
-    spec: a number, or `auto`: as many as have 8 rows each, or 16 where layers are
+    spec: a number, or `auto`: as many as have 4 rows each, or 16 where layers are
       wider than 512.
     batch: B, of all processes together.
     width: H of the layers.
