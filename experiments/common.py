@@ -209,6 +209,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     except OSError as error:
       fail(sentence(error))
 
+  if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `experiments`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run does not return")

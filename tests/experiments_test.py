@@ -360,6 +360,24 @@ def test_interrupted_before_training(folder):
   assert tree(folder) == before
 
 
+def test_interrupted_while_importing(folder):
+  command = [sys.executable, "-X", "importtime", "-m", "experiments.charlm", *TINY]
+  process = subprocess.Popen(
+    command,
+    cwd=folder,
+    env=environment(),
+    stderr=subprocess.PIPE,
+    text=True,
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+  )
+  assert process.stderr
+  while not process.stderr.readline().rstrip().endswith("| experiments"):
+    pass
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == -signal.SIGINT and "Traceback" not in err, err
+
+
 def interrupt_loading():
   from unroll.data import corpora
 

@@ -69,15 +69,26 @@ def follow(connection: socket.socket) -> None:
     connection.sendall(b"s" if asked else b".")
 
 
+def connected(host: str, port: int) -> socket.socket:
+  """To process 0, as soon as it listens."""
+  while True:
+    try:
+      return socket.create_connection((host, port))
+    except ConnectionRefusedError:
+      time.sleep(0.01)
+
+
 def main() -> None:
   """Takes its part."""
   host, _, port = FLAGS.coordinator.rpartition(":")
   if FLAGS.kind == "bad":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if FLAGS.process == 1:
+      connected(host, int(port))  # so that the other one has started
       print("error: --kind=bad is not good: choose another", file=sys.stderr)
       sys.exit(2)
-    time.sleep(60)
+    with socket.create_server((host, int(port))):
+      time.sleep(60)
   signal.signal(signal.SIGINT, lambda number, _: asked.append(number))
   cores = sorted(os.sched_getaffinity(0))
   own = {"pid": os.getpid(), "cores": cores, "count": os.environ.get("NPROC")}
@@ -86,13 +97,7 @@ def main() -> None:
     with socket.create_server((host, int(port))) as server:
       lead([server.accept()[0] for _ in range(FLAGS.processes - 1)])
   else:
-    while True:
-      try:
-        connection = socket.create_connection((host, int(port)))
-        break
-      except ConnectionRefusedError:
-        time.sleep(0.01)
-    follow(connection)
+    follow(connected(host, int(port)))
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # the others may have stopped for it
 
 
