@@ -362,13 +362,15 @@ def test_interrupted_before_training(folder):
 
 def test_interrupted_while_importing(folder):
   command = [sys.executable, "-X", "importtime", "-m", "experiments.charlm", *TINY]
+  # A shell has its background jobs ignore it, and so all that they start.
+  heed = "signal.signal(signal.SIGINT, signal.SIG_DFL)"
+  heeding = f"import os, signal, sys; {heed}; os.execv(sys.argv[1], sys.argv[1:])"
   process = subprocess.Popen(
-    command,
+    [sys.executable, "-c", heeding, *command],
     cwd=folder,
     env=environment(),
     stderr=subprocess.PIPE,
     text=True,
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
   )
   assert process.stderr
   while not process.stderr.readline().rstrip().endswith("| experiments"):
