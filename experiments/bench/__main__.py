@@ -62,11 +62,11 @@ def main() -> None:
   if FLAGS["devices"].present and not suite.spread:
     raise BadInput(f"--devices: --suite={FLAGS.suite} runs on one of them; drop it")
   peers = _peers(suite)
-  for name in [OURS, *peers] if FLAGS.dtype != "float32" else []:
-    if name not in suite.mixed:
+  for name in (OURS, *peers):
+    if FLAGS.dtype != "float32" and name not in suite.mixed:
       raise BadInput(
         f"--dtype={FLAGS.dtype}: --suite={FLAGS.suite} measures {name} in float32 "
-        "only; drop one of them"
+        "only; drop --dtype"
       )
   races = [(shape, _contestants(suite, shape, peers)) for shape in _shapes(suite)]
   command = shlex.join(["python", "-m", "experiments.bench", *sys.argv[1:]])

@@ -28,10 +28,9 @@ def layer(shape: Shape) -> Timed:
 
 def _layer(shape: Shape) -> nn.Module:
   cell: Any = CELLS[shape.cell]
-  dtype = None if shape.dtype == "float32" else jnp.dtype(shape.dtype)
 
   def one() -> nn.Module:
-    return nn.RNN(cell(shape.hidden, dtype=dtype), time_major=True)
+    return nn.RNN(cell(shape.hidden, dtype=shape.dtype), time_major=True)
 
   return (
     nn.Bidirectional(one(), one(), time_major=True) if shape.bidirectional else one()

@@ -26,7 +26,7 @@ STEPS = 10  # a dispatch, the default of experiments
 
 def layer(shape: Shape) -> Timed:
   """Forward and backward of sum(y²), for parameters and inputs."""
-  core = layers.Recurrent(_core(shape), _dtype(shape))
+  core = layers.Recurrent(_core(shape), shape.dtype)
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
   params = jax.jit(core.init)(jax.random.key(0), xs)
   spread = Spread(jax.device_count())
@@ -39,10 +39,6 @@ def layer(shape: Shape) -> Timed:
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
-
-
-def _dtype(shape: Shape) -> Any:
-  return None if shape.dtype == "float32" else jnp.dtype(shape.dtype)
 
 
 def _core(shape: Shape) -> layers.Layer:
@@ -220,5 +216,5 @@ def _model(shape: Shape) -> LanguageModel:
     embedding=shape.inputs,
     core=_core(shape),
     width=shape.width,
-    dtype=_dtype(shape),
+    dtype=shape.dtype,
   )
