@@ -81,7 +81,7 @@ def test_gradients_of_weights_and_bias_sum_over_time_and_batch():
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("rows", [1, 3, 5])
+@pytest.mark.parametrize("rows", [1, 3, 4, 32])
 def test_a_copy_by_rows_is_the_transpose(monkeypatch, dtype, devices, rows):
   with jax.enable_x64(dtype == "float64"):
     w = jnp.asarray(noise(0, 30, 7), dtype)
@@ -90,10 +90,9 @@ def test_a_copy_by_rows_is_the_transpose(monkeypatch, dtype, devices, rows):
     same(linear.transposed(w, devices), w.T)
 
 
-@pytest.mark.parametrize("sizable", [0, 2**18])
-def test_half_precision_products_of_gradients_sum_in_full(monkeypatch, sizable):
-  monkeypatch.setattr(linear, "SIZABLE", sizable)
-  x, dz = noise(0, 512, 8, 3), noise(1, 512, 8, 4)
+@pytest.mark.parametrize("steps", [0, 1, 512])
+def test_half_precision_products_of_gradients_sum_in_full(steps):
+  x, dz = noise(0, steps, 9, 3), noise(1, steps, 9, 4)
   found = linear.weight_gradient(x, dz, jnp.bfloat16)
   assert found.dtype == jnp.bfloat16
   rounded = [np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64) for a in (x, dz)]

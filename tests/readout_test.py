@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tables import close, noise, quick, shaken
 
-from unroll import readout, remat
+from unroll import linear, readout, remat
 from unroll.cells import gru
 from unroll.compose import Wiring
 from unroll.data.batches import Batch
@@ -113,6 +113,15 @@ def test_half_precision_products_are_summed_in_full():
   assert [g.dtype for g in fast[1]] == [g.dtype for g in exact[1]]
   for got, wanted in zip(fast[1], exact[1]):
     close(got.astype(jnp.float32), wanted.astype(jnp.float32), 0.02)
+
+
+def test_half_precision_hidden_states_are_transposed_as_they_are(monkeypatch):
+  """On a CPU XLA would multiply them by dl as float32 otherwise, at half the rate."""
+  monkeypatch.setattr(linear, "ROWS", 2)
+  ys, kernel, *rest = drawn(8, 200)
+  given = (ys, kernel.astype(jnp.bfloat16), *rest)
+  program = gradients.lower(*given, backward="fast").compile().as_text()
+  assert re.search(rf"u16\[(?:1,)*{H},{2 * B}\]", program)  # yᵀ of a slice
 
 
 def test_no_third_backward():

@@ -117,13 +117,17 @@ def weight_gradient(x: Array, dz: Array, dtype) -> Array:
 
   As of `product`, operands are in `dtype`, that of the weights, and sums in that of dz.
   """
+  return summed_outer(x, dz, dtype).astype(dtype)
+
+
+def summed_outer(x: Array, dz: Array, dtype) -> Array:
+  """`weight_gradient` before it is rounded to `dtype`: a part of a sum."""
   rows, d_rows = _rows(x), _rows(dz)
   if x.dtype == dtype == dz.dtype:
     return rows.T @ d_rows
   # XLA has no product of bfloat16 for a CPU that reads its left factor transposed.
   left = transposed(rows.astype(dtype), spread_over(x) if x.ndim > 2 else 1)
-  d_w = jnp.matmul(left, d_rows.astype(dtype), preferred_element_type=dz.dtype)
-  return d_w.astype(dtype)
+  return jnp.matmul(left, d_rows.astype(dtype), preferred_element_type=dz.dtype)
 
 
 def bias_gradient(dz: Array, dtype) -> Array:
@@ -160,31 +164,38 @@ def transposed(w: Array, devices: int = 1) -> Array:
   """`wᵀ` of `[N, M]`: on a CPU a copy, made of a few rows at a time.
 
   XLA makes it column by column, and rows of a power of two all want the same few
-  lines of the cache: four to six times as slow.
+  lines of the cache: four to six times as slow where there are `SIZABLE` bytes of
+  them. A bfloat16 matrix is copied at any size, as its products want it copied.
 
   Args:
     w: the matrix.
     devices: that have N / devices of its rows each, or all of it if 1.
   """
-  count, columns = w.shape
-  own = count // devices
-  sizable = jax.default_backend() == "cpu" and w.nbytes // devices >= SIZABLE
-  if not sizable or own % ROWS:
+  if jax.default_backend() != "cpu" or not w.size:
     return w.T
   if w.dtype == jnp.bfloat16:
     # As bits: on a CPU XLA computes with it as float32, and would turn all of the
     # matrix into that and back for every few rows.
-    turned = transposed(jax.lax.bitcast_convert_type(w, jnp.uint16), devices)
+    turned = _by_rows(jax.lax.bitcast_convert_type(w, jnp.uint16), devices)
     return jax.lax.bitcast_convert_type(turned, w.dtype)
+  return _by_rows(w, devices) if w.nbytes // devices >= SIZABLE else w.T
+
+
+def _by_rows(w: Array, devices: int) -> Array:
+  """The copy of `transposed`, of `ROWS` rows at a time."""
+  count, columns = w.shape
+  own = count // devices
+  rows = min(ROWS, own)
   parts = w.reshape(devices, own, columns)
 
   def copy(i, turned):
-    some = jax.lax.dynamic_slice_in_dim(parts, i * ROWS, ROWS, axis=1)
+    # Of the last rows, a slice begins early enough to have as many as the others.
+    some = jax.lax.dynamic_slice_in_dim(parts, i * rows, rows, axis=1)
     some = jnp.swapaxes(some, 1, 2)
-    return jax.lax.dynamic_update_slice_in_dim(turned, some, i * ROWS, axis=2)
+    return jax.lax.dynamic_update_slice_in_dim(turned, some, i * rows, axis=2)
 
   turned = jnp.zeros((devices, columns, own), w.dtype)
-  turned = jax.lax.fori_loop(0, own // ROWS, copy, turned)
+  turned = jax.lax.fori_loop(0, -(-own // rows), copy, turned)
   return jnp.moveaxis(turned, 0, 1).reshape(columns, count)
 
 

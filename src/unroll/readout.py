@@ -17,7 +17,13 @@ import jax
 import jax.numpy as jnp
 
 from unroll import metrics, scan
-from unroll.linear import Initializer, bias_gradient, product, spread_over
+from unroll.linear import (
+  Initializer,
+  bias_gradient,
+  product,
+  spread_over,
+  summed_outer,
+)
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
@@ -138,7 +144,7 @@ def _gradients(kernel, bias, ys, targets, weight):
   nats, log_z = _nats(zs, target)
   onehot = jax.nn.one_hot(target, len(bias), dtype=zs.dtype)
   d_zs = weight.reshape(-1, 1) * (jnp.exp(zs - log_z) - onehot)
-  d_kernel = product(y.T, d_zs.astype(kernel.dtype))
+  d_kernel = summed_outer(y, d_zs, kernel.dtype)
   d_bias = bias_gradient(d_zs, d_zs.dtype)
   d_ys = product(d_zs, kernel.T).reshape(ys.shape)
   return nats.reshape(targets.shape), d_ys, d_kernel, d_bias
