@@ -87,6 +87,17 @@ def test_half_precision_products_are_what_is_measured():
   assert 2 * half.model_bytes == TINY.model_bytes == 4 * TINY.model_weights
 
 
+def test_half_precision_products_of_the_output_layer_are_what_is_measured():
+  def gradients(dtype):
+    gradient, arguments = ours._output_layer(TINY._replace(dtype=dtype))
+    return gradient(*arguments)[1]
+
+  found, exact = gradients("bfloat16"), gradients("float32")
+  for a, b in zip(found, exact, strict=True):
+    assert a.dtype == np.float32 and not np.array_equal(a, b)
+    np.testing.assert_allclose(a, b, atol=0.1 * np.abs(b).max())
+
+
 def test_a_batch_spread_over_devices_gives_the_same_gradients():
   script = """
 import jax, json, sys

@@ -102,6 +102,7 @@ SUITES = {
     unit="s",
     figure=lambda shape, seconds: seconds,
     spread=True,
+    mixed=("unroll",),
   ),
   "arms": Suite(
     rows=ARMS,

@@ -113,6 +113,7 @@ def _output_layer(shape: Shape) -> tuple[Any, list[Any]]:
   kernel, bias = jax.device_put((kernel, bias), spread.whole)
 
   def mean(ys, kernel, bias, targets, weight):
+    kernel = kernel.astype(shape.dtype)
     return readout.cross_entropy(ys, kernel, bias, targets, weight).mean()
 
   gradient = jax.jit(jax.value_and_grad(mean, argnums=(0, 1, 2)))
