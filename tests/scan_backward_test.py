@@ -115,6 +115,28 @@ def test_half_precision_matrices_are_transposed_as_they_are(name, monkeypatch):
   assert "u16" in program
 
 
+@pytest.mark.parametrize("name", REGISTRY)
+def test_half_precision_matrices_by_columns_are_the_same(name, monkeypatch):
+  """Where there are sequences enough to fill a block of a product."""
+  cell, params, carry, xs = drawn(name, np.float32)
+  half = jax.tree.map(lambda p: p.astype("bfloat16") if p.ndim == 2 else p, params)
+
+  def traced_anew():
+    take = jax.grad(lambda *args: paired(*args, cell, carry), (0, 1, 2))
+    return jax.jit(take).lower(half, reals(carry), xs)
+
+  monkeypatch.setattr(linear, "SIZABLE", 0)
+  monkeypatch.setattr(matrix, "LOOPS", 2)
+  few = traced_anew()
+  monkeypatch.setattr(matrix, "ROWS", B)
+  many = traced_anew()
+  assert "optimization_barrier" not in few.as_text()
+  assert many.as_text().count("optimization_barrier") >= 2  # forward and backward
+  results = (program.compile()(half, reals(carry), xs) for program in (few, many))
+  few, many = (jax.tree.map(lambda g: g.astype("float32"), r) for r in results)
+  close(many, few, 0.02)  # of rounding once
+
+
 def test_a_step_alone_copies_no_matrix(monkeypatch):
   monkeypatch.setattr(matrix, "LARGE", 0)
   cell, params, carry, xs = drawn("lstm", np.float32)

@@ -32,7 +32,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
 
   def forward(params, carry, initial, zs, masks):
     valid, reset = masks
-    step = functools.partial(derivative.forward, looped(params, length))
+    step = functools.partial(derivative.forward, looped(params, zs))
 
     def body(t, state, saved):
       carry, carries = state
@@ -59,7 +59,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
   def backward(residuals, cotangents):
     params, initial, carries, saved, (valid, reset) = residuals
     d_carry, d_ys = cotangents
-    matrices = looped(params, length, transposed=True)
+    matrices = looped(params, saved[0], transposed=True)
 
     def body(t, state, saved):
       d_carry, d_initial = state

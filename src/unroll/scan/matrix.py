@@ -13,6 +13,7 @@ from unroll.types import Array, Params
 
 LARGE = 2**22  # bytes of a matrix: too many for all caches that are a core's own
 LOOPS = 32  # steps that pay for a transposed copy of it
+ROWS = 32  # sequences on a device that fill a block of a bfloat16 product
 
 
 class Matrix:
@@ -45,18 +46,18 @@ def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product)
   return jax.tree.map(lambda p: Matrix(p, multiply) if is_matrix(p) else p, params)
 
 
-def looped(params: Params, steps: int, *, transposed: bool = False) -> Params:
-  """Parameters, or those with their matrices transposed, for so many steps of a loop.
+def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:
+  """Parameters, or those with their matrices transposed, for a loop over `[T, B, …]`.
 
   To generate is a loop of one step for every token: that must not copy a matrix.
   """
-
+  steps, rows = len(zs), zs.shape[1] // linear.spread_over(zs)
   copied = linear.transposed if steps > 1 else jnp.transpose
 
   def matrix(leaf):
     if not is_matrix(leaf):
       return leaf
-    if not (_large(leaf) and (transposed or steps >= LOOPS)):
+    if not (_large(leaf, rows) and (transposed or steps >= LOOPS)):
       return Matrix(copied(leaf) if transposed else leaf)
     w, w_t = (leaf.T, leaf) if transposed else (leaf, copied(leaf))
     return Matrix(w, functools.partial(_by_columns, w_t))
@@ -64,9 +65,14 @@ def looped(params: Params, steps: int, *, transposed: bool = False) -> Params:
   return jax.tree.map(matrix, params)
 
 
-def _large(w: Array) -> bool:
+def _large(w: Array, rows: int) -> bool:
   """Whether the order in which a core reads the matrix matters."""
-  return jax.default_backend() == "cpu" and w.nbytes >= LARGE
+  if jax.default_backend() != "cpu":
+    return False
+  # XLA packs a bfloat16 matrix again for every product in which it is the right
+  # factor; as the left one it is read as it is, but in blocks of ROWS columns.
+  packed = w.dtype == jnp.bfloat16 and rows >= ROWS and w.nbytes >= linear.SIZABLE
+  return packed or w.nbytes >= LARGE
 
 
 def _by_columns(w_t: Array, x: Array, w: Array) -> Array:
