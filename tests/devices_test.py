@@ -97,7 +97,8 @@ if processes != "1":
   )
 spread = devices.Spread(devices.divide(count, 32, 8, int(processes)))
 from unroll import gradients, linear, optim, schedules, train
-linear.SIZABLE = 0  # or nothing here would be
+from unroll.scan import matrix
+linear.SIZABLE = matrix.ROWS = matrix.LOOPS = 0  # or nothing here would be
 from unroll.cells import gru, lstm
 from unroll.compose import Wiring
 from unroll.data.batches import Lanes
