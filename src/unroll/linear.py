@@ -1,5 +1,6 @@
 """Affine maps and their initialisers: all that a cell multiplies by."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -122,11 +123,13 @@ def weight_gradient(x: Array, dz: Array, dtype) -> Array:
 
 def summed_outer(x: Array, dz: Array, dtype) -> Array:
   """`weight_gradient` before it is rounded to `dtype`: a part of a sum."""
-  rows, d_rows = _rows(x), _rows(dz)
+  # One of the two may not say that it is spread: their rows must be in one order.
+  devices = max(spread_over(x), spread_over(dz)) if x.ndim > 2 else 1
+  rows, d_rows = _rows(x, devices), _rows(dz, devices)
   if x.dtype == dtype == dz.dtype:
     return rows.T @ d_rows
   # XLA has no product of bfloat16 for a CPU that reads its left factor transposed.
-  left = transposed(rows.astype(dtype), spread_over(x) if x.ndim > 2 else 1)
+  left = transposed(rows.astype(dtype), devices)
   return jnp.matmul(left, d_rows.astype(dtype), preferred_element_type=dz.dtype)
 
 
@@ -135,20 +138,21 @@ def bias_gradient(dz: Array, dtype) -> Array:
 
   A product as well: beside others of dz, a sum would have XLA copy all of it.
   """
-  rows = _rows(dz)
-  return (jnp.ones(len(rows), dz.dtype) @ rows).astype(dtype)
+  rows = _rows(dz, spread_over(dz) if dz.ndim > 2 else 1)
+  ones = jnp.ones(rows.shape[0], dz.dtype)
+  wide = jnp.float32 if dz.dtype.itemsize < 4 else dz.dtype
+  return jnp.matmul(ones, rows, preferred_element_type=wide).astype(dtype)
 
 
-def _rows(x: Array) -> Array:
-  """`[T, B, …, N]` as rows `[…, N]`, in an order of their own: a device's together.
+def _rows(x: Array, devices: int) -> Array:
+  """`[T, B, …, N]` as rows `[…, N]`, those of each device together.
 
-  T and B as they come could not be merged where B is spread over devices, short of
-  gathering it. Contracted as two axes XLA would transpose `x`, which is slow.
+  Reshaping `[T, B]` to `[T·B]` would gather a B that is spread over devices, so the
+  devices go first. Contracted as two axes XLA would transpose `x`, which is slow.
   """
   if x.ndim < 3:
     return x
   steps, batch, *rest = x.shape
-  devices = spread_over(x)
   parts = x.reshape(steps, devices, batch // devices, *rest)
   return jnp.moveaxis(parts, 1, 0).reshape(-1, x.shape[-1])
 
@@ -160,6 +164,12 @@ def spread_over(x: Array) -> int:
   return count if x.shape[1] % count == 0 else 1
 
 
+def at_least(size: int, least: int) -> bool:
+  """Whether a dimension has a size; one unknown yet (`jax.export`) counts as large."""
+  return not isinstance(size, int) or size >= least
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def transposed(w: Array, devices: int = 1) -> Array:
   """`wᵀ` of `[N, M]`: on a CPU a copy, made of a few rows at a time.
 
@@ -171,7 +181,8 @@ def transposed(w: Array, devices: int = 1) -> Array:
     w: the matrix.
     devices: that have N / devices of its rows each, or all of it if 1.
   """
-  if jax.default_backend() != "cpu" or not w.size:
+  known = all(isinstance(size, int) for size in w.shape)
+  if jax.default_backend() != "cpu" or not known or not w.size:
     return w.T
   if w.dtype == jnp.bfloat16:
     # As bits: on a CPU XLA computes with it as float32, and would turn all of the
@@ -179,6 +190,12 @@ def transposed(w: Array, devices: int = 1) -> Array:
     turned = _by_rows(jax.lax.bitcast_convert_type(w, jnp.uint16), devices)
     return jax.lax.bitcast_convert_type(turned, w.dtype)
   return _by_rows(w, devices) if w.nbytes // devices >= SIZABLE else w.T
+
+
+@transposed.defjvp
+def _transposed_jvp(devices: int, primals, tangents):
+  # It is linear; bits have no derivative, and a plain transpose has every order.
+  return transposed(*primals, devices), tangents[0].T
 
 
 def _by_rows(w: Array, devices: int) -> Array:
@@ -194,7 +211,7 @@ def _by_rows(w: Array, devices: int) -> Array:
     some = jnp.swapaxes(some, 1, 2)
     return jax.lax.dynamic_update_slice_in_dim(turned, some, i * rows, axis=2)
 
-  turned = jnp.zeros((devices, columns, own), w.dtype)
+  turned = jnp.zeros_like(parts, shape=(devices, columns, own))
   turned = jax.lax.fori_loop(0, -(-own // rows), copy, turned)
   return jnp.moveaxis(turned, 0, 1).reshape(columns, count)
 

@@ -10,9 +10,12 @@ import jax
 
 from unroll.linear import product
 from unroll.scan import derived, lookup, recorded
+from unroll.scan.checks import check, check_projected
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
+from unroll.scan.placement import placed, varying
+from unroll.scan.precision import at_least_as_wide, cast_like
 from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Backward = Literal["fast", "autodiff"]
@@ -56,14 +59,26 @@ def unroll(
     ValueError: if a mask does not have the shape `[T, B]` of `xs`, or `backward` is
       neither of the two.
   """
-  for name, mask in (("valid", valid), ("reset", reset)):
-    if mask is not None and mask.shape != xs.shape[:2]:
-      raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
-  if backward not in ("fast", "autodiff"):
-    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
-  valid = None if valid is None else valid.astype(bool)
-  reset = None if reset is None else reset.astype(bool)
-  fast = backward == "fast"
+  check(cell, params, carry, xs, (valid, reset), backward)
+  masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
+
+  def run(params, carry, xs, masks):
+    return _unroll(cell, params, carry, xs, masks, reverse, backward == "fast")
+
+  try:
+    return placed(run, params, carry, xs, masks)
+  except TypeError as error:
+    if "custom_vjp" not in str(error):
+      raise
+    raise TypeError(
+      "backward='fast' is for reverse mode: give scan.unroll backward='autodiff' for "
+      "forward mode"
+    ) from error
+
+
+def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):
+  """`unroll` of arrays that lie as a loop wants them."""
+  valid, reset = masks
   multiply = projection if fast else product
   if isinstance(xs, Lookup) and fast and cell.derivative and lookup.pays(xs):
     rows = _project(cell, params, xs.table[:, None], multiply)[:, 0]
@@ -71,18 +86,28 @@ def unroll(
   else:
     xs = xs.dense() if isinstance(xs, Lookup) else xs
     zs = _project(cell, params, xs if valid is None else masked(xs, valid), multiply)
+    check_projected(xs, zs)
   initial = None if reset is None else cell.carry(params, xs.shape[1])
-  masks = (valid, reset)
+  initial = varying(initial, like=zs)
+  given, (carry, initial) = carry, (at_least_as_wide(c, zs) for c in (carry, initial))
+  carry, ys = _path(cell, params, carry, initial, zs, masks, reverse, fast)
+  return cast_like(carry, given), ys
+
+
+def _path(cell: Cell, params, carry, initial, zs, masks, reverse: bool, fast: bool):
+  """The scan by the fastest backward pass that the cell allows."""
   rest = (carry, initial, zs, masks, reverse)
-  if fast and cell.derivative and len(zs):
+  if fast and derived.applies(cell, params, carry, zs):
     return derived.run(cell, params, *rest)
   z = jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
   products = recorded.products_of(cell.step, params, carry, z)
   if products is None:  # it does with a matrix what a Matrix cannot stand for
     return plain(cell.step, params, *rest)
-  if fast and products and len(xs) > 1:
+  if fast and products and zs.shape[0] not in (0, 1):
     return recorded.run(cell.step, products, params, *rest)
-  return plain(cell.step, wrapped(params), *rest)
+  return plain(
+    lambda params, *state: cell.step(wrapped(params), *state), params, *rest
+  )
 
 
 def _project(cell: Cell, params: Params, xs: Array, multiply) -> Array:

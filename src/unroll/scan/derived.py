@@ -13,16 +13,34 @@ import jax
 import jax.numpy as jnp
 
 from unroll.scan.masks import masked, select
-from unroll.scan.matrix import looped
+from unroll.scan.matrix import looped, wrapped
+from unroll.scan.precision import narrowed, widened
 from unroll.types import Array, Carry, Cell
+
+
+def applies(cell: Cell, params, carry, zs) -> bool:
+  """Whether a cell's derivative holds all there is to differentiate.
+
+  It knows nothing of what the step closes over.
+  """
+  derivative = cell.derivative
+  if derivative is None or zs.shape[0] == 0:
+    return False
+  _, closed = jax.closure_convert(
+    lambda params, *state: derivative.forward(wrapped(params), *state),
+    params,
+    carry,
+    zs[0],
+  )
+  return not closed
 
 
 def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
   """The scan, differentiated by the cell's `derivative`."""
   derivative = cell.derivative
   assert derivative is not None
-  length = len(zs)
-  times = range(length)[::-1] if reverse else range(length)
+  length = zs.shape[0]
+  start, stride = (length - 1, -1) if reverse else (0, 1)
   # carries[t] and carries[t + 1] stand left and right of step t.
   before, after = (1, 0) if reverse else (0, 1)
 
@@ -48,10 +66,14 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
       lambda leaf: jnp.broadcast_to(leaf, (length + 1, *leaf.shape)), carry
     )
     first, *extra = jax.eval_shape(step, carry, zs[0])[1]
-    extra = (jnp.zeros((length, *leaf.shape), leaf.dtype) for leaf in extra)
+    extra = (
+      jnp.zeros_like(zs, shape=(length, *leaf.shape), dtype=leaf.dtype)
+      for leaf in extra
+    )
     saved = (zs.astype(first.dtype), *extra)
-    (carry, carries), saved = _in_place(times, body, (carry, carries), saved)
-    ys = carries.h[after : after + length]
+    steps = (start, stride, length)
+    (carry, carries), saved = _in_place(steps, body, (carry, carries), saved)
+    ys = _steps(carries.h, after, length)
     if valid is not None:
       ys = masked(ys, valid)
     return (carry, ys), (params, initial, carries, saved, masks)
@@ -79,13 +101,15 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
         d_carry = jax.tree.map(jnp.add, d_carry, held)
       if reset is not None:
         d_fresh = _masked_carry(d_carry, _at(reset, t))
-        d_initial = jax.tree.map(jnp.add, d_initial, d_fresh)
+        d_initial = jax.tree.map(jnp.add, d_initial, widened(d_fresh))
         d_carry = _masked_carry(d_carry, ~_at(reset, t))
       return (d_carry, d_initial), d_saved
 
-    state = (d_carry, jax.tree.map(jnp.zeros_like, initial))
-    (d_carry, d_initial), d_saved = _in_place(times[::-1], body, state, saved)
-    left = jax.tree.map(lambda leaf: leaf[before : before + length], carries)
+    state = (d_carry, widened(jax.tree.map(jnp.zeros_like, initial)))
+    steps = (length - 1 - start, -stride, length)
+    (d_carry, d_initial), d_saved = _in_place(steps, body, state, saved)
+    d_initial = narrowed(d_initial, initial)
+    left = jax.tree.map(lambda leaf: _steps(leaf, before, length), carries)
     if reset is not None:
       left = select(~reset, left, jax.tree.map(lambda i: i[None], initial))
     d_params = derivative.weights(params, left, d_saved)
@@ -95,24 +119,37 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
   return run(params, carry, initial, zs, masks)
 
 
-def _in_place(times: range, body, state, stacks):
-  """Runs `body(t, state, row) -> (state, row)` over rows `t` of `stacks`, in place."""
+def _in_place(steps: tuple[int, int, int], body, state, stacks):
+  """Runs `body(t, state, row) -> (state, row)` over rows `t` of `stacks`, in place.
+
+  Args:
+    steps: the first t, what is added from step to step, and how many there are.
+    body: what a step does.
+    state: what goes from step to step.
+    stacks: arrays `[T, ...]`, of which each step reads a row, and writes it.
+  """
+  start, stride, length = steps
 
   def step(i, loop):
     state, stacks, row = loop
-    t = times.start + times.step * i
+    t = start + stride * i
     state, row = body(t, state, row)
     stacks = _put(stacks, t, row)
     # The last step reads some row for nothing.
-    return state, stacks, _at(stacks, t + times.step)
+    return state, stacks, _at(stacks, t + stride)
 
-  loop = (state, stacks, _at(stacks, times[0]))
-  state, stacks, _ = jax.lax.fori_loop(0, len(times), step, loop)
+  loop = (state, stacks, _at(stacks, start))
+  state, stacks, _ = jax.lax.fori_loop(0, length, step, loop)
   return state, stacks
 
 
 def _masked_carry(carry: Carry, mask: Array) -> Carry:
   return jax.tree.map(lambda leaf: masked(leaf, mask), carry)
+
+
+def _steps(stack: Array, first: int, length: int) -> Array:
+  """Rows `[first, first + length)` of a `[T, ...]`."""
+  return jax.lax.slice_in_dim(stack, first, first + length)
 
 
 def _at(stacks, t):

@@ -19,7 +19,9 @@ def pays(xs: Lookup) -> bool:
   takes the table's projection.
   """
   (vocabulary, width), steps = xs.table.shape, xs.ids.size
-  own = 0 if len(xs) == 1 else vocabulary * 3 * width
+  own = 0 if xs.ids.shape[0] == 1 else vocabulary * 3 * width
+  if not isinstance(steps, int):  # not known yet (`jax.export`): of many
+    return vocabulary < 3 * width
   return vocabulary * steps + own < 3 * width * steps
 
 

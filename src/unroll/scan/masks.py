@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from unroll.scan.precision import narrowed, widened
 from unroll.types import Array, Carry, is_draw
 
 
@@ -39,9 +40,11 @@ def masked_step(step, params, carry, initial, z, masks):
 
 def plain(step, params, carry, initial, zs, masks, reverse):
   """The scan as JAX has it."""
+  wide = widened((params, initial))
 
   def body(carry, inputs):
     z, masks = inputs
-    return masked_step(step, params, carry, initial, z, masks)
+    own, fresh = narrowed(wide, (params, initial))
+    return masked_step(step, own, carry, fresh, z, masks)
 
   return jax.lax.scan(body, carry, (zs, masks), reverse=reverse)

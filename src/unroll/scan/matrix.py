@@ -24,6 +24,11 @@ class Matrix:
     self._multiply = multiply
 
   def __rmatmul__(self, x: Array) -> Array:
+    if x.shape[-1] != self._w.shape[0]:
+      raise ValueError(
+        f"an input of shape {x.shape} meets a weight matrix of shape {self._w.shape}: "
+        f"its last axis is not {self._w.shape[0]}"
+      )
     return self._multiply(x, self._w)
 
   def __getattr__(self, name: str) -> Any:
@@ -51,13 +56,13 @@ def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:
 
   To generate is a loop of one step for every token: that must not copy a matrix.
   """
-  steps, rows = len(zs), zs.shape[1] // linear.spread_over(zs)
-  copied = linear.transposed if steps > 1 else jnp.transpose
+  steps, rows = zs.shape[0], zs.shape[1] // linear.spread_over(zs)
+  copied = linear.transposed if linear.at_least(steps, 2) else jnp.transpose
 
   def matrix(leaf):
     if not is_matrix(leaf):
       return leaf
-    if not (_large(leaf, rows) and (transposed or steps >= LOOPS)):
+    if not (_large(leaf, rows) and (transposed or linear.at_least(steps, LOOPS))):
       return Matrix(copied(leaf) if transposed else leaf)
     w, w_t = (leaf.T, leaf) if transposed else (leaf, copied(leaf))
     return Matrix(w, functools.partial(_by_columns, w_t))
@@ -71,7 +76,7 @@ def _large(w: Array, rows: int) -> bool:
     return False
   # XLA packs a bfloat16 matrix again for every product in which it is the right
   # factor; as the left one it is read as it is, but in blocks of ROWS columns.
-  packed = w.dtype == jnp.bfloat16 and rows >= ROWS and w.nbytes >= linear.SIZABLE
+  packed = w.dtype == jnp.bfloat16 and linear.at_least(rows, ROWS) and w.nbytes >= linear.SIZABLE
   return packed or w.nbytes >= LARGE
 
 

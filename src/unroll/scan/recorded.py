@@ -13,38 +13,32 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
-from unroll.linear import product, weight_gradient
-from unroll.scan.masks import masked_step, plain
-from unroll.scan.matrix import Matrix, is_matrix, wrapped
+from unroll.linear import product, summed_outer
+from unroll.scan.masks import masked_step
+from unroll.scan.matrix import Matrix, is_matrix, projection
+from unroll.scan.precision import narrowed, widened
 from unroll.types import Array
 
 
-@jax.custom_vjp
-def _recorded_product(x: Array, w: Array, slot: Array) -> Array:
-  """x @ w, whose cotangent also flows to `slot`, and not to `w`."""
+@jax.custom_jvp
+def _observed(y: Array, slot: Array) -> Array:
+  """y, whose gradient also flows to `slot`."""
   del slot
-  return product(x, w)
+  return y
 
 
-def _recorded_product_fwd(x, w, slot):
-  return _recorded_product(x, w, slot), (w, jnp.zeros((), x.dtype))
+_observed.defjvps(lambda t, *_: t, lambda t, *_: t)
 
 
-def _recorded_product_bwd(residuals, dz):
-  w, x = residuals
-  return product(dz, w.T).astype(x.dtype), None, dz
-
-
-_recorded_product.defvjp(_recorded_product_fwd, _recorded_product_bwd)
-
-
-def _recording(params, slots):
+def _recording(params, factors=None, slots=None):
   """Parameters whose products `x @ W` are recorded.
 
   Args:
     params: a cell's parameters.
-    slots: one array `[B, G]` a product, in the order of the products; or None to
-      find out what they are.
+    factors: W of each product, in the order of the products; the parameters' own by
+      default.
+    slots: one array `[B, G]` a product, where its gradient arrives; None to find out
+      what they are.
 
   Returns:
     The parameters to hand to a step, and the list that the step fills as it runs, of
@@ -55,14 +49,12 @@ def _recording(params, slots):
   record: list[tuple[int, Array, Array]] = []
 
   def multiplier(index):
-    frozen = jax.lax.stop_gradient(matrices[index])
-
     def multiply(x, w):
-      del w  # its gradient is taken after the loop
       if get_opaque_trace_state(convention="unroll") != trace:
         raise TypeError("a product inside a vmap, loop or remat of the step's own")
-      slot = None if slots is None else slots[len(record)]
-      y = product(x, frozen) if slot is None else _recorded_product(x, frozen, slot)
+      w = w if factors is None else factors[len(record)]
+      y = product(x, w) if x.dtype == w.dtype else projection(x, w)
+      y = y if slots is None else _observed(y, slots[len(record)])
       record.append((index, x, y))
       return y
 
@@ -85,7 +77,7 @@ def products_of(
   found: list[tuple[int, jax.ShapeDtypeStruct]] = []
 
   def probe(params, carry, z):
-    params, record = _recording(params, None)
+    params, record = _recording(params)
     step(params, carry, z)
     found.extend((i, jax.ShapeDtypeStruct(y.shape, y.dtype)) for i, _, y in record)
 
@@ -99,40 +91,74 @@ def products_of(
 def run(step, products, params, carry, initial, zs, masks, reverse):
   """The scan, differentiated by recording `products`, which `products_of` found."""
 
-  def recorded(masks, params, carry, initial, zs, slots):
+  def recording(params, factors, slots, carry, z):
+    params, record = _recording(params, factors, slots)
+    carry, y = step(params, carry, z)
+    return carry, y, [x for _, x, _ in record]
+
+  # What the step closes over becomes an argument, or it would have no gradient.
+  factors, slots = _factors(params, products), _slots(zs, products)
+  recording, closed = jax.closure_convert(
+    recording, params, factors, [slot[0] for slot in slots], carry, zs[0]
+  )
+  constants = (params, closed, initial)
+  types = jax.eval_shape(lambda tree: tree, constants)
+
+  def scanned(masks, factors, wide, carry, zs, slots):
     def body(carry, inputs):
       z, slots, masks = inputs
-      recording, record = _recording(params, slots)
-      carry, y = masked_step(step, recording, carry, initial, z, masks)
-      return carry, (y, [x for _, x, _ in record])
+      params, closed, initial = narrowed(wide, types)
+      lefts = []
+
+      def step(params, carry, z):
+        carry, y, xs = recording(params, factors, slots, carry, z, *closed)
+        lefts.extend(xs)
+        return carry, y
+
+      carry, y = masked_step(step, params, carry, initial, z, masks)
+      return carry, (y, lefts)
 
     carry, (ys, lefts) = jax.lax.scan(body, carry, (zs, slots, masks), reverse=reverse)
     return (carry, ys), lefts
 
   @jax.custom_vjp
-  def run(params, carry, initial, zs, masks):
-    return plain(step, wrapped(params), carry, initial, zs, masks, reverse)
+  def run(wide, carry, zs, masks):
+    factors = _factors(narrowed(wide, types)[0], products)
+    return scanned(masks, factors, wide, carry, zs, _slots(zs, products))[0]
 
-  def forward(params, carry, initial, zs, masks):
-    slots = [jnp.zeros(zs.shape[:1] + y.shape, y.dtype) for _, y in products]
+  def forward(wide, carry, zs, masks):
+    # The factors are constants of this derivative: theirs is taken after the loop.
+    factors = _factors(narrowed(wide, types)[0], products)
     out, pullback, lefts = jax.vjp(
-      functools.partial(recorded, masks),
-      params,
+      functools.partial(scanned, masks, factors),
+      wide,
       carry,
-      initial,
       zs,
-      slots,
+      _slots(zs, products),
       has_aux=True,
     )
     return out, (pullback, lefts)
 
   def backward(residuals, cotangents):
     pullback, lefts = residuals
-    d_params, d_carry, d_initial, d_zs, d_slots = pullback(cotangents)
+    (d_params, *d_rest), d_carry, d_zs, d_slots = pullback(cotangents)
     leaves, treedef = jax.tree.flatten(d_params)
-    for (index, _), x, dz in zip(products, lefts, d_slots, strict=True):
-      leaves[index] += weight_gradient(x, dz, leaves[index].dtype)
-    return jax.tree.unflatten(treedef, leaves), d_carry, d_initial, d_zs, None
+    for (index, _), w, x, dz in zip(products, factors, lefts, d_slots, strict=True):
+      leaves[index] += summed_outer(x, dz, w.dtype).astype(leaves[index].dtype)
+    return (treedef.unflatten(leaves), *d_rest), d_carry, d_zs, None
 
   run.defvjp(forward, backward)
-  return run(params, carry, initial, zs, masks)
+  return run(widened(constants), carry, zs, masks)
+
+
+def _factors(params, products) -> list[Array]:
+  """The matrix of each product."""
+  leaves = jax.tree.leaves(params)
+  return [leaves[index] for index, _ in products]
+
+
+def _slots(zs: Array, products) -> list[Array]:
+  """For each product of a step, where the gradients `[T, B, G]` of all steps arrive."""
+  return [
+    jnp.zeros_like(zs, shape=zs.shape[:1] + y.shape, dtype=y.dtype) for _, y in products
+  ]

@@ -1,0 +1,49 @@
+"""What `unroll` is given, checked by name and shape before anything is traced."""
+
+import jax
+
+from unroll.types import Array, Carry, Cell, Lookup, Params, is_draw
+
+
+def check(
+  cell: Cell, params: Params, carry: Carry, xs: Array | Lookup, masks, backward: str
+) -> None:
+  """Refuses what does not fit together.
+
+  Raises:
+    ValueError: if `xs` has no batch axis, a leaf of the carry has another shape than
+      the cell's own for that batch, a mask is not `[T, B]`, or `backward` is unknown.
+  """
+  if backward not in ("fast", "autodiff"):
+    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  if len(xs.shape) < 2:
+    raise ValueError(f"xs has shape {xs.shape}, and no batch axis: give [T, B, D]")
+  for name, mask in zip(("valid", "reset"), masks):
+    if mask is not None and mask.shape != xs.shape[:2]:
+      raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
+  batch = xs.shape[1]
+  own = jax.eval_shape(lambda params: cell.carry(params, batch), params)
+  given, expected = (
+    jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_draw) for tree in (carry, own)
+  )
+  if given[1] != expected[1]:
+    return  # a cell may take another structure than the one that it makes
+  for (path, leaf), (_, like) in zip(given[0], expected[0]):
+    if not is_draw(leaf) and leaf.shape != like.shape:
+      raise ValueError(
+        f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape}: xs of shape "
+        f"{xs.shape}, [T, B, …], and this cell ask for {like.shape}"
+      )
+
+
+def check_projected(xs: Array, zs: Array) -> None:
+  """Refuses a sequence whose projection is no `[T, B, …]`.
+
+  Raises:
+    ValueError: if so.
+  """
+  if zs.shape[:2] != xs.shape[:2]:
+    raise ValueError(
+      f"xs has shape {xs.shape}, and its projection {zs.shape}: both begin with T and B "
+      "where xs is [T, B, D]"
+    )
