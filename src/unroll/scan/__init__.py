@@ -105,9 +105,7 @@ def _path(cell: Cell, params, carry, initial, zs, masks, reverse: bool, fast: bo
     return plain(cell.step, params, *rest)
   if fast and products and zs.shape[0] not in (0, 1):
     return recorded.run(cell.step, products, params, *rest)
-  return plain(
-    lambda params, *state: cell.step(wrapped(params), *state), params, *rest
-  )
+  return plain(lambda params, *state: cell.step(wrapped(params), *state), params, *rest)
 
 
 def _project(cell: Cell, params: Params, xs: Array, multiply) -> Array:

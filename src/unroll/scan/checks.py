@@ -1,6 +1,7 @@
 """What `unroll` is given, checked by name and shape before anything is traced."""
 
 import jax
+import jax.numpy as jnp
 
 from unroll.types import Array, Carry, Cell, Lookup, Params, is_draw
 
@@ -22,6 +23,8 @@ def check(
     if mask is not None and mask.shape != xs.shape[:2]:
       raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
   batch = xs.shape[1]
+  if len(xs.shape) == 2 and jnp.issubdtype(xs.dtype, jnp.floating):
+    _check_rank(cell, params, xs)
   own = jax.eval_shape(lambda params: cell.carry(params, batch), params)
   given, expected = (
     jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_draw) for tree in (carry, own)
@@ -31,9 +34,26 @@ def check(
   for (path, leaf), (_, like) in zip(given[0], expected[0]):
     if not is_draw(leaf) and leaf.shape != like.shape:
       raise ValueError(
-        f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape}: xs of shape "
-        f"{xs.shape}, [T, B, …], and this cell ask for {like.shape}"
+        f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape}, and this cell "
+        f"takes {like.shape} for xs of shape {xs.shape}, which is [T, B, …]"
       )
+
+
+def _check_rank(cell: Cell, params: Params, xs: Array) -> None:
+  """Refuses `[T, D]`: for `[T, B]` a cell works with any other B as well."""
+  steps, batch = xs.shape[0], xs.shape[1] + 1
+  another = jax.ShapeDtypeStruct((steps, batch), xs.dtype)
+
+  def run(params, xs):
+    return cell.step(params, cell.carry(params, batch), cell.project(params, xs)[0])
+
+  try:
+    jax.eval_shape(run, params, another)
+  except (TypeError, ValueError):
+    raise ValueError(
+      f"xs has shape {xs.shape}: give [T, B, D], with a batch axis of 1 if it is one "
+      "sequence"
+    ) from None
 
 
 def check_projected(xs: Array, zs: Array) -> None:
@@ -44,6 +64,6 @@ def check_projected(xs: Array, zs: Array) -> None:
   """
   if zs.shape[:2] != xs.shape[:2]:
     raise ValueError(
-      f"xs has shape {xs.shape}, and its projection {zs.shape}: both begin with T and B "
-      "where xs is [T, B, D]"
+      f"xs has shape {xs.shape}, and its projection {zs.shape}: both begin with T and "
+      "B where xs is [T, B, D]"
     )

@@ -16,18 +16,34 @@ LOOPS = 32  # steps that pay for a transposed copy of it
 ROWS = 32  # sequences on a device that fill a block of a bfloat16 product
 
 
-class Matrix:
-  """Stands for a weight matrix in a cell's parameters, and takes over `x @ w`."""
+class Mismatch(ValueError):
+  """An input whose last axis is not the first of the matrix it is multiplied by."""
 
-  def __init__(self, w: Array, multiply: Callable[[Array, Array], Array] = product):
+
+class Matrix:
+  """Stands for a weight matrix in a cell's parameters, and takes over `x @ w`.
+
+  Args:
+    w: the matrix.
+    multiply: `(x, w) -> x @ w`.
+    name: where it stands among the parameters, for errors.
+  """
+
+  def __init__(
+    self,
+    w: Array,
+    multiply: Callable[[Array, Array], Array] = product,
+    name: str = "",
+  ):
     self._w = w
     self._multiply = multiply
+    self._name = name
 
   def __rmatmul__(self, x: Array) -> Array:
-    if x.shape[-1] != self._w.shape[0]:
-      raise ValueError(
-        f"an input of shape {x.shape} meets a weight matrix of shape {self._w.shape}: "
-        f"its last axis is not {self._w.shape[0]}"
+    if x.ndim and x.shape[-1] != self._w.shape[0]:
+      raise Mismatch(
+        f"an input of shape {x.shape} is multiplied by params{self._name} of shape "
+        f"{self._w.shape}: its last axis must be {self._w.shape[0]}"
       )
     return self._multiply(x, self._w)
 
@@ -48,7 +64,16 @@ def is_matrix(leaf: Array) -> bool:
 
 def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product):
   """Parameters whose matrices multiply by `multiply`: every path multiplies alike."""
-  return jax.tree.map(lambda p: Matrix(p, multiply) if is_matrix(p) else p, params)
+  return named_matrices(params, lambda index, leaf, name: Matrix(leaf, multiply, name))
+
+
+def named_matrices(params: Params, make: Callable[[int, Array, str], Matrix]) -> Params:
+  """Parameters with `make(index, matrix, name)` for each matrix among the leaves."""
+  leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
+  return treedef.unflatten(
+    make(i, leaf, jax.tree_util.keystr(path)) if is_matrix(leaf) else leaf
+    for i, (path, leaf) in enumerate(leaves)
+  )
 
 
 def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:
@@ -76,7 +101,11 @@ def _large(w: Array, rows: int) -> bool:
     return False
   # XLA packs a bfloat16 matrix again for every product in which it is the right
   # factor; as the left one it is read as it is, but in blocks of ROWS columns.
-  packed = w.dtype == jnp.bfloat16 and linear.at_least(rows, ROWS) and w.nbytes >= linear.SIZABLE
+  packed = (
+    w.dtype == jnp.bfloat16
+    and linear.at_least(rows, ROWS)
+    and w.nbytes >= linear.SIZABLE
+  )
   return packed or w.nbytes >= LARGE
 
 

@@ -15,7 +15,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from unroll.linear import product, summed_outer
 from unroll.scan.masks import masked_step
-from unroll.scan.matrix import Matrix, is_matrix, projection
+from unroll.scan.matrix import Matrix, Mismatch, named_matrices, projection
 from unroll.scan.precision import narrowed, widened
 from unroll.types import Array
 
@@ -44,7 +44,6 @@ def _recording(params, factors=None, slots=None):
     The parameters to hand to a step, and the list that the step fills as it runs, of
     `(index of W among the leaves, x, x @ W)`.
   """
-  matrices, treedef = jax.tree.flatten(params)
   trace = get_opaque_trace_state(convention="unroll")
   record: list[tuple[int, Array, Array]] = []
 
@@ -60,11 +59,10 @@ def _recording(params, factors=None, slots=None):
 
     return multiply
 
-  leaves = [
-    Matrix(leaf, multiplier(i)) if is_matrix(leaf) else leaf
-    for i, leaf in enumerate(matrices)
-  ]
-  return jax.tree.unflatten(treedef, leaves), record
+  def matrix(index, leaf, name):
+    return Matrix(leaf, multiplier(index), name)
+
+  return named_matrices(params, matrix), record
 
 
 def products_of(
@@ -73,6 +71,9 @@ def products_of(
   """Which leaf each `x @ W` of a step multiplies by, and what comes out.
 
   None if the step does with a matrix what a `Matrix` cannot stand for.
+
+  Raises:
+    Mismatch: if an input does not fit the matrix that it is multiplied by.
   """
   found: list[tuple[int, jax.ShapeDtypeStruct]] = []
 
@@ -83,6 +84,8 @@ def products_of(
 
   try:
     jax.eval_shape(probe, params, carry, z)
+  except Mismatch:
+    raise
   except (TypeError, ValueError):
     return None
   return found

@@ -1,0 +1,19 @@
+"""The laws of gradients where arrays are not all on one device."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+ALWAYS = ["meshes_float32", "explicit_autodiff", "shard_map", "export"]
+
+
+@pytest.mark.parametrize(
+  "law", [*ALWAYS, pytest.param("meshes_bfloat16", marks=pytest.mark.slow)]
+)
+def test_gradients_wherever_arrays_lie(law):
+  command = [sys.executable, "-m", "tests.placements", law]
+  done = subprocess.run(command, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert json.loads(done.stdout) == {}

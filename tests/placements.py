@@ -1,0 +1,255 @@
+"""Gradients of every cell, wherever its arrays lie: a program with two devices.
+
+  python -m tests.placements LAW
+
+It prints an object: for each case that is wrong, how. A process of its own, as the
+number of devices is fixed once JAX has looked for them.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax import export
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+sys.path.insert(0, str(Path(__file__).parent))
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+import tables  # noqa: E402
+from tables import MASKS, reals, with_reals  # noqa: E402
+from tables import B as ROWS  # noqa: E402
+
+from unroll import scan  # noqa: E402
+from unroll.types import Carry, Cell, is_draw, seed  # noqa: E402
+
+B = 4  # rows that two devices can share
+CELLS = {
+  **tables.CELLS,
+  "dot": tables.USERS["dot"],
+  "twice": tables.USERS["twice"],
+  # As every cell of a user: its backward pass is recorded.
+  **{
+    f"{name}, recorded": cell._replace(derivative=None)
+    for name, cell in tables.CELLS.items()
+    if cell.derivative
+  },
+}
+WHOLE, SPREAD = PartitionSpec(), PartitionSpec(None, "batch")
+
+
+def mesh(kind: AxisType) -> jax.sharding.Mesh:
+  return jax.make_mesh((2,), ("batch",), axis_types=(kind,))
+
+
+def inputs() -> np.ndarray:
+  """`xs [T, B, D]`, different everywhere."""
+  return tables.noise(3, tables.T, B, tables.D)
+
+
+def masks() -> dict[str, np.ndarray]:
+  """Padding, holes and resets for B rows."""
+  valid, reset = MASKS["holes_resets"]
+  return {
+    "valid": valid[:, np.arange(B) % ROWS],
+    "reset": reset[:, np.arange(B) % ROWS],
+  }
+
+
+def start(cell: Cell, params, key: int | None = 5, rows: int = B) -> Carry:
+  return seed(cell.carry(params, rows), None if key is None else jax.random.key(key))
+
+
+def gradients(cell: Cell, backward: str, params, xs, masks, carry=None):
+  """Gradients for parameters, inputs and, where it is given, the carry."""
+
+  def loss(params, xs, real):
+    # Made inside the loss, a carry says nothing of the mesh.
+    own = start(cell, params) if carry is None else with_reals(carry, real)
+    return tables.pairing(
+      scan.unroll(cell, params, own, xs, **masks, backward=backward)
+    )
+
+  return jax.grad(loss, (0, 1, 2))(params, xs, [] if carry is None else reals(carry))
+
+
+def everywhere(backward: str, everything):
+  """`gradients` of all cells: one program."""
+  return {
+    name: gradients(CELLS[name], backward, *args) for name, args in everything.items()
+  }
+
+
+def given(dtype: str, placed: bool):
+  """Parameters, inputs, masks and perhaps a carry for each cell."""
+  found = {}
+  for name, cell in CELLS.items():
+    params = tables.parameters(cell)
+    if dtype == "bfloat16":
+      if name in tables.USERS:  # which promote by themselves: strict arithmetic forbids
+        continue
+      params = jax.tree.map(lambda p: p.astype(dtype) if p.ndim == 2 else p, params)
+    carry = (start(cell, params),) if placed else ()
+    found[name] = (params, inputs(), masks(), *carry)
+  return found
+
+
+def lying(everything, kind: AxisType, spec: PartitionSpec):
+  """The same on a mesh: the batch spread or not, all else on each device."""
+  place = partial(NamedSharding, mesh(kind))
+
+  def put(args):
+    params, xs, masks, *carry = args
+    rows = PartitionSpec(*spec[1:])
+
+    def row(leaf):
+      return jax.tree.map(
+        lambda one: jax.device_put(one, place(WHOLE if is_draw(leaf) else rows)), leaf
+      )
+
+    return (
+      jax.device_put(params, place(WHOLE)),
+      jax.device_put(xs, place(spec)),
+      jax.device_put(masks, place(spec)),
+      *(jax.tree.map(row, c, is_leaf=is_draw) for c in carry),
+    )
+
+  return {name: put(args) for name, args in everything.items()}
+
+
+def wrong(found, exact, rtol: float) -> dict[str, str]:
+  """The cells whose gradients differ, and by how much of the largest number."""
+  bad = {}
+  for name in exact:
+    pairs = zip(jax.tree.leaves(found[name]), jax.tree.leaves(exact[name]), strict=True)
+    for x, y in pairs:
+      x, y = (np.asarray(a).astype(np.float64) for a in (x, y))
+      off = np.max(np.abs(x - y), initial=0) / np.max(np.abs(y), initial=1e-3)
+      if not off <= rtol:
+        bad[name] = f"off by {off:.2%}"
+  return bad
+
+
+def on_meshes(dtype: str) -> dict[str, str]:
+  """Fast gradients on meshes are those of autodiff on one device."""
+  rtol = 1e-5 if dtype == "float32" else 0.03
+  bad = {}
+  for placed in (False, True):
+    everything = given(dtype, placed)
+    exact = tables.quick(partial(everywhere, "autodiff"))(everything)
+    for kind in (AxisType.Auto, AxisType.Explicit):
+      for spec in (WHOLE, SPREAD):
+        args = lying(everything, kind, spec)
+        found = tables.quick(partial(everywhere, "fast"))(args)
+        for name, how in wrong(found, exact, rtol).items():
+          bad[f"{name}, {kind}, {spec}, carry {'placed' if placed else 'made'}"] = how
+  return bad
+
+
+def autodiff_on_explicit_axes() -> dict[str, str]:
+  """`backward="autodiff"` works on a mesh with explicit axes, too."""
+  everything = given("float32", False)
+  exact = tables.quick(partial(everywhere, "autodiff"))(everything)
+  args = lying(everything, AxisType.Explicit, SPREAD)
+  return wrong(tables.quick(partial(everywhere, "autodiff"))(args), exact, 1e-5)
+
+
+def in_a_shard_map() -> dict[str, str]:
+  """With its check of what varies, gradients taken inside and out."""
+  cells = {n: c for n, c in CELLS.items() if n not in ("dropout", "locked")}
+  everything = {n: a[:3] for n, a in given("float32", False).items() if n in cells}
+  in_specs = (WHOLE, SPREAD, SPREAD)
+  bad = {}
+
+  def loss(cell, backward, params, xs, masks):
+    carry = start(cell, params, None, xs.shape[1])
+    out = scan.unroll(cell, params, carry, xs, **masks, backward=backward)
+    return sum(
+      jax.numpy.sum(jax.numpy.sin(leaf * (i + 1.0)))
+      for i, leaf in enumerate(reals(out))
+    )
+
+  def summed(cell, backward):
+    return lambda *args: jax.lax.psum(loss(cell, backward, *args), "batch")
+
+  def mapped(f, out):
+    return jax.shard_map(f, mesh=mesh(AxisType.Auto), in_specs=in_specs, out_specs=out)
+
+  @tables.quick
+  def exact(everything):
+    return {
+      n: jax.grad(partial(loss, cells[n], "autodiff"))(*a)
+      for n, a in everything.items()
+    }
+
+  for backward in ("fast", "autodiff"):
+
+    @tables.quick
+    def inside(everything, backward=backward):
+      return {
+        n: mapped(jax.grad(summed(cells[n], backward)), WHOLE)(*a)
+        for n, a in everything.items()
+      }
+
+    @tables.quick
+    def outside(everything, backward=backward):
+      return {
+        n: jax.grad(mapped(summed(cells[n], backward), WHOLE))(*a)
+        for n, a in everything.items()
+      }
+
+    for where, run in {"inside": inside, "outside": outside}.items():
+      for name, how in wrong(run(everything), exact(everything), 1e-5).items():
+        bad[f"{name}, {backward}, {where}"] = how
+  return bad
+
+
+def exported() -> dict[str, str]:
+  """Programs for any B, and any T and B: outputs and gradients."""
+  everything = {n: a[:2] for n, a in given("float32", False).items()}
+  bad = {}
+
+  def run(everything):
+    both = {}
+    for name, (params, xs) in everything.items():
+      cell = CELLS[name]
+
+      def loss(params, xs, cell=cell):
+        carry = seed(cell.carry(params, xs.shape[1]), None)
+        _, ys = scan.unroll(cell, params, carry, xs)
+        return jax.numpy.sum(jax.numpy.sin(ys))
+
+      both[name] = jax.value_and_grad(loss, (0, 1))(params, xs)
+    return both
+
+  exact = tables.quick(run)(everything)
+  for text in (f"{tables.T}, b", "t, b"):
+    dims = export.symbolic_shape(text)
+
+    def shape(leaf, dims=dims):
+      return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+    args = {
+      n: (jax.tree.map(shape, p), jax.ShapeDtypeStruct((*dims, tables.D), xs.dtype))
+      for n, (p, xs) in everything.items()
+    }
+    found = export.export(jax.jit(run))(args).call(everything)
+    bad |= {f"{name}, {text}": how for name, how in wrong(found, exact, 1e-5).items()}
+  return bad
+
+
+LAWS = {
+  "meshes_float32": partial(on_meshes, "float32"),
+  "meshes_bfloat16": partial(on_meshes, "bfloat16"),
+  "explicit_autodiff": autodiff_on_explicit_axes,
+  "shard_map": in_a_shard_map,
+  "export": exported,
+}
+
+if __name__ == "__main__":
+  print(json.dumps(LAWS[sys.argv[1]]()))
