@@ -261,3 +261,27 @@ def test_a_mask_of_another_shape_is_refused():
       scan.unroll(*everything, **{name: ALWAYS.T})
   with pytest.raises(ValueError, match="backward='slow'"):
     scan.unroll(*everything, backward="slow")
+
+
+@pytest.mark.parametrize("backward", ["fast", "autodiff"])
+@pytest.mark.parametrize(
+  "name", ["lstm", "rnn", "learned_carry", "deep", "skip", "twice"]
+)
+def test_shapes_that_do_not_fit_are_named(name, backward):
+  cell, params, carry, xs = drawn(name)
+
+  def refused(pattern, carry, xs):
+    with pytest.raises(ValueError, match=pattern):
+      scan.unroll(cell, params, carry, xs, backward=backward)
+
+  # One sequence without its batch axis, also where D is the batch of the carry.
+  refused(r"xs has shape \(6, 3\): give \[T, B, D\]", carry, xs[:, 0])
+  refused(r"xs has shape \(6,\), and no batch axis", carry, xs[:, 0, 0])
+  # The carry of another batch, and with it a sequence that is batch-major.
+  refused(r"carry.* has shape \(2, .*takes \(3, ", cell.carry(params, 2), xs)
+  refused(r"carry.* has shape \(3, .*takes \(6, ", carry, np.swapaxes(xs, 0, 1))
+  refused(
+    r"input of shape \(\d, 3, 4\) is multiplied by params.* last axis must be 3",
+    carry,
+    np.concatenate([xs, xs[..., :1]], -1),
+  )

@@ -16,6 +16,7 @@ from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
 from unroll.scan.placement import placed, varying
 from unroll.scan.precision import at_least_as_wide, cast_like
+from unroll.scan.reverse_mode import reverse_mode_only
 from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Backward = Literal["fast", "autodiff"]
@@ -62,18 +63,13 @@ def unroll(
   check(cell, params, carry, xs, (valid, reset), backward)
   masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
 
-  def run(params, carry, xs, masks):
-    return _unroll(cell, params, carry, xs, masks, reverse, backward == "fast")
+  fast = backward == "fast"
 
-  try:
-    return placed(run, params, carry, xs, masks)
-  except TypeError as error:
-    if "custom_vjp" not in str(error):
-      raise
-    raise TypeError(
-      "backward='fast' is for reverse mode: give scan.unroll backward='autodiff' for "
-      "forward mode"
-    ) from error
+  def run(params, carry, xs, masks):
+    return _unroll(cell, params, carry, xs, masks, reverse, fast)
+
+  given = (params, carry, xs)
+  return placed(run, *(reverse_mode_only(given) if fast else given), masks)
 
 
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):

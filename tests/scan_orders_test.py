@@ -1,0 +1,205 @@
+"""The laws of `scan.unroll`'s derivatives of other orders and in other precisions."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tables import (
+  CELLS,
+  MASKS,
+  USERS,
+  B,
+  D,
+  H,
+  close,
+  initial,
+  inputs,
+  noise,
+  paired,
+  parameters,
+  quick,
+  reals,
+  with_reals,
+)
+
+from unroll import scan
+from unroll.types import Cell
+
+ALL = {
+  **CELLS,
+  **USERS,
+  "lstm, recorded": CELLS["lstm"]._replace(derivative=None),
+  "gru, recorded": CELLS["gru"]._replace(derivative=None),
+}
+valid, reset = MASKS["holes_resets"]
+
+
+def drawn(name: str, dtype):
+  """A cell, and the point at which it is differentiated: params, carry, xs."""
+  cell = ALL[name]
+  params = parameters(cell, dtype)
+  carry = initial(cell, params)
+  return cell, carry, (params, reals(carry), inputs(dtype))
+
+
+def way(point):
+  """A direction, different in every leaf."""
+  return jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=leaf.dtype), point)
+
+
+def loss(cell: Cell, carry, backward: str):
+  """`(params, real leaves of the carry, xs) -> scalar`, with masks, from the right."""
+  options = {"valid": valid, "reset": reset, "reverse": True, "backward": backward}
+  return lambda point: paired(*point, cell, carry, **options)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_reverse_over_reverse(name):
+  """Gradient penalties: the gradient of |dL/dθ|², |dL/dc|² and |dL/dx|²."""
+  with jax.enable_x64(True):
+    cell, carry, point = drawn(name, np.float64)
+
+    def penalty(backward):
+      take = jax.grad(loss(cell, carry, backward))
+      return lambda at: sum(jnp.sum(g**2) for g in jax.tree.leaves(take(at)))
+
+    both = quick(lambda at: [jax.grad(penalty(b))(at) for b in ("fast", "autodiff")])
+    close(*both(point), 1e-9)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_forward_over_reverse_is_a_finite_difference(name):
+  """Products with the Hessian, of both backward passes."""
+  with jax.enable_x64(True):
+    cell, carry, point = drawn(name, np.float64)
+    direction = way(point)
+
+    @quick
+    def products(at):
+      return [
+        jax.jvp(jax.grad(loss(cell, carry, backward)), (at,), (direction,))[1]
+        for backward in ("fast", "autodiff")
+      ]
+
+    fast, exact = products(point)
+    close(fast, exact, 1e-9)
+    take = quick(jax.grad(loss(cell, carry, "fast")))
+    ahead, behind = (
+      take(jax.tree.map(lambda p, w, s=step: p + s * w, point, direction))
+      for step in (1e-5, -1e-5)
+    )
+    if name not in ("irnn", "relu_rnn"):  # whose slope jumps
+      close(exact, jax.tree.map(lambda a, b: (a - b) / 2e-5, ahead, behind), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "deep", "dropout", "lstm, recorded"])
+def test_forward_mode_is_autodiff(name):
+  with jax.enable_x64(True):
+    cell, carry, point = drawn(name, np.float64)
+    direction = way(point)
+    slope = quick(
+      lambda at: jax.jvp(loss(cell, carry, "autodiff"), (at,), (direction,))[1]
+    )(point)
+    grads = quick(jax.grad(loss(cell, carry, "fast")))(point)
+    products = jax.tree.map(lambda g, w: jnp.sum(g * w), grads, direction)
+    np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-10)
+    fast = loss(cell, carry, "fast")
+    for outer, inner in itertools.product((lambda f: f, jax.jit), repeat=2):
+      with pytest.raises(TypeError, match=r"give it backward='autodiff' for forward"):
+        outer(lambda at: jax.jvp(inner(fast), (at,), (direction,)))(point)  # noqa: B023
+
+
+def closing(gain, base: Cell) -> Cell:
+  """A cell whose step reads an array that is no parameter: attention to a memory."""
+
+  def step(params, carry, z):
+    carry, _ = base.step(params, carry, z)
+    carry = carry._replace(h=jnp.tanh(carry.h * gain))
+    return carry, carry.h
+
+  def forward(params, carry, z):
+    assert base.derivative
+    carry, saved = base.derivative.forward(params, carry, z)
+    return carry._replace(h=jnp.tanh(carry.h * gain)), saved
+
+  derivative = base.derivative and base.derivative._replace(forward=forward)
+  return base._replace(step=step, derivative=derivative)
+
+
+@pytest.mark.parametrize("name", ["lstm", "lstm, recorded", "gru", "rnn"])
+@pytest.mark.parametrize("outer", [quick, lambda f: f], ids=["jit", "eager"])
+def test_what_a_step_closes_over_has_its_gradient(name, outer):
+  with jax.enable_x64(True):
+    base, carry, (params, _, xs) = drawn(name, np.float64)
+    gain = noise(11, B, H, dtype=np.float64)
+
+    def value(params, gain, backward):
+      cell = closing(gain, base)
+      run = scan.unroll(cell, params, carry, xs, valid=valid, backward=backward)
+      return jnp.sum(jnp.sin(run[1]))
+
+    fast, exact = (
+      outer(jax.grad(lambda *at, b=b: value(*at, b), (0, 1)))(params, gain)
+      for b in ("fast", "autodiff")
+    )
+    assert np.any(np.abs(exact[1]) > 0.1)
+    close(fast, exact, 1e-10)
+
+
+LONG = 2000
+
+
+def halved(params):
+  """Matrices in bfloat16, as a layer casts them."""
+  return jax.tree.map(lambda p: p.astype("bfloat16") if p.ndim == 2 else p, params)
+
+
+@pytest.mark.parametrize("backward", ["fast", "autodiff"])
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm, recorded", "peephole"])
+def test_half_precision_gradients_of_long_sequences_keep_growing(name, backward):
+  """A sum of bfloat16 numbers stops where the next is too small to change it."""
+  cell = ALL[name]
+  params = jax.tree.map(lambda p: 0.3 * p, parameters(cell))
+  xs = np.abs(noise(3, LONG, B, D))  # gradients of one sign: their sum grows
+
+  def value(params, dtype, backward):
+    carry = cell.carry(params, B)
+    carry = jax.tree.map(lambda leaf: leaf.astype(dtype), carry)
+    run = scan.unroll(cell, params, carry, xs.astype(dtype), backward=backward)
+    return jnp.sum(run[1])
+
+  half = halved(params)
+  found = quick(jax.grad(lambda p: value(p, np.float32, backward)))(half)
+  with jax.enable_x64(True):
+    whole = jax.tree.map(lambda p: np.asarray(p, np.float64), half)
+    exact = quick(jax.grad(lambda p: value(p, np.float64, "autodiff")))(whole)
+  found, exact = (jax.tree.map(np.float64, tree) for tree in (found, exact))
+  close(found, exact, 0.02)
+
+
+@pytest.mark.parametrize("name", [*(n for n in ALL if n not in USERS), "twice"])
+def test_parameters_and_inputs_of_two_precisions(name):
+  """Parameters all in bfloat16, inputs in float32: computed in the wider of the two."""
+  cell = ALL[name]
+  params = jax.tree.map(lambda p: p.astype("bfloat16"), parameters(cell))
+  wide = jax.tree.map(lambda p: p.astype("float32"), params)
+  carry, xs = initial(cell, wide), inputs()
+
+  def value(params, carry, backward):
+    options = {"valid": valid, "reset": reset, "backward": backward}
+    after, ys = scan.unroll(cell, params, carry, xs, **options)
+    assert ys.dtype == np.float32
+    assert [leaf.dtype for leaf in reals(after)] == [
+      leaf.dtype for leaf in reals(carry)
+    ]
+    return jnp.sum(jnp.sin(ys))
+
+  half = with_reals(carry, [leaf.astype("bfloat16") for leaf in reals(carry)])
+  with jax.numpy_dtype_promotion("standard"):
+    exact = quick(jax.grad(lambda p: value(p, carry, "autodiff")))(wide)
+    for backward in ("fast", "autodiff"):
+      found = quick(jax.grad(lambda p, b=backward: value(p, half, b)))(params)
+      assert all(g.dtype == jnp.bfloat16 for g in jax.tree.leaves(found))
+      close(jax.tree.map(lambda g: g.astype("float32"), found), exact, 0.04)
