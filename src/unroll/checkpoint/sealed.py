@@ -21,7 +21,22 @@ from orbax.checkpoint import v1 as ocp
 
 # Orbax logs the traceback of every error that it also raises, from each of its threads.
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
-logging.getLogger("asyncio").addFilter(lambda log: "orbax" not in log.getMessage())
+
+
+def _of_others(log: logging.LogRecord) -> bool:
+  """Leaves out the arrays that fail beside the one that orbax raises for.
+
+  Nobody asks for their errors, which asyncio tells of once they are collected; they
+  come from orbax or, where a checkpoint is damaged, from the store below it.
+  """
+  text = log.getMessage()
+  of_store = "OCDBT database at local file" in text
+  return not (
+    "/orbax/checkpoint/" in text or "exception was never retrieved" in text and of_store
+  )
+
+
+logging.getLogger("asyncio").addFilter(_of_others)
 
 
 def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) -> None:
@@ -52,9 +67,12 @@ def write(path: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) ->
   # The first API of orbax, whose checkpoints v1 reads: every save of v1 starts with a
   # collective of all processes, which may not run beside those of the step.
   alone = _alone().multiprocessing_options.v0()
-  handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=alone)
+  handler = orbax.CompositeCheckpointHandler(  # as v1 names it
+    state=orbax.PyTreeCheckpointHandler(multiprocessing_options=alone),
+    composite_options=orbax.CompositeOptions(multiprocessing_options=alone),
+  )
   with orbax.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-    args = orbax.args.PyTreeSave(arrays)
+    args = orbax.args.Composite(state=orbax.args.PyTreeSave(arrays))
     checkpointer.save(path, args=args, custom_metadata=metadata)
 
 
