@@ -18,9 +18,9 @@ from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
+from unroll.records import METRICS, measured, read
 from unroll.report.curves import curves
 from unroll.run import Hooks, Progress
-from unroll.records import METRICS, measured, read
 from unroll.schedules import plateau
 from unroll.train import (
   Arm,

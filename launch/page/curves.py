@@ -73,7 +73,7 @@ def curve(runs: Sequence[list[Record]], name: str, points: int) -> list[list] | 
 def _series(records: list[Record], name: str) -> Series:
   found = dict(measured(records, name))
   steps = sorted(found)
-  return Series(steps, [found[step] for step in steps])
+  return Series([*steps], [found[step] for step in steps])
 
 
 def _seconds(records: list[Record]) -> Series:

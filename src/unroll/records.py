@@ -26,9 +26,7 @@ class Line(NamedTuple):
   record: Record | None
 
 
-def read(
-  path: Path, *, warn: Callable[[str], Any] = warnings.warn
-) -> list[Record]:
+def read(path: Path, *, warn: Callable[[str], Any] = warnings.warn) -> list[Record]:
   """The records of a `metrics.jsonl`, those of damaged lines passed over.
 
   Args:

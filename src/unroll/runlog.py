@@ -123,7 +123,7 @@ class RunLog:
 
 
 def _resumed(path: Path, step: int, warn: Callable[[str], Any]) -> bytes:
-  """The lines up to a step; says which of them are damaged, and how many are missing."""
+  """The lines up to a step; says which are damaged, and how many are missing."""
   if not step:
     return b""
   found = records.lines(path) if path.exists() else []

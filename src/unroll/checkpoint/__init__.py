@@ -45,8 +45,8 @@ class Checkpoints:
 
   A context manager: leaving it waits for the last write. Errors of a write (disk full,
   no permission) surface as OSError at the next `check`, `save`, `wait` or `close`; the
-  older checkpoints are still there. Where several processes train, one of them writes, whole
-  arrays that the others helped to gather, and waits for no other.
+  older checkpoints are still there. Where several processes train, one of them writes,
+  whole arrays that the others helped to gather, and waits for no other.
 
   Args:
     directory: where the steps live, made if missing; what a killed write left is gone.
@@ -134,10 +134,7 @@ class Checkpoints:
     path = self._directory / str(step)
     try:
       self._partial.mkdir(exist_ok=True)
-      # Of its own: threads of a write that failed may still be at work in the last.
-      self._folder = Path(tempfile.mkdtemp(dir=self._partial))
-      fresh = self._folder / str(step)
-      sealed.write(fresh, arrays, content)
+      fresh = sealed.steadily(lambda: self._fresh(step, arrays, content))
       if best:
         (fresh / _BEST).touch()
       files.sync_all(fresh)
@@ -153,6 +150,16 @@ class Checkpoints:
       ) from None
     finally:
       shutil.rmtree(self._partial, ignore_errors=True)
+
+  def _fresh(
+    self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any]
+  ) -> Path:
+    """Writes a step into a folder of its own."""
+    # Threads of a write that failed may still be at work in the last.
+    self._folder = Path(tempfile.mkdtemp(dir=self._partial))
+    fresh = self._folder / str(step)
+    sealed.write(fresh, arrays, content)
+    return fresh
 
   def _prune(self, newest: int) -> None:
     """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
