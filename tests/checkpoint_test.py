@@ -499,11 +499,11 @@ def test_a_folder_that_takes_no_checkpoint_any_more_is_found_before_one(
     checkpoints.check()
     with monkeypatch.context() as patch:  # root may write whatever the mode says
       patch.setattr("os.access", lambda *_: False)
-      with pytest.raises(OSError, match=r"^\S+/steps can no longer be written: put it"):
+      with pytest.raises(OSError, match=r"^\S+/steps is read-only now: make it"):
         checkpoints.check()
     checkpoints.check()
     (tmp_path / "steps").rename(tmp_path / "moved")
-    with pytest.raises(OSError, match=r"^\S+/steps is gone: put it back, writable, th"):
+    with pytest.raises(OSError, match=r"^\S+/steps is gone: put it back, then"):
       checkpoints.check()
 
 

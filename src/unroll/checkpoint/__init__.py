@@ -106,11 +106,9 @@ class Checkpoints:
     if self._pending is not None and self._pending.done():
       self.wait()
     if not os.access(self._directory, os.W_OK | os.X_OK):
-      found = "can no longer be written" if self._directory.exists() else "is gone"
-      raise OSError(
-        f"{self._directory} {found}: put it back, writable, then resume with the same "
-        "command"
-      )
+      there = self._directory.exists()
+      found = "is read-only now: make it writable" if there else "is gone: put it back"
+      raise OSError(f"{self._directory} {found}, then resume with the same command")
 
   def wait(self) -> None:
     """Waits until the last save is on disk; raises OSError if it failed."""
