@@ -529,6 +529,7 @@ def test_a_step_is_on_disk_before_it_appears_and_an_old_one_goes_after(
   monkeypatch.setattr("os.fsync", fsync)
   monkeypatch.setattr("os.rename", appear)
   save_all(tmp_path, [1, 2], keep=1)
+  assert tmp_path.parent in synced  # the name of the folder itself
   *_, newer, retired = renamed
   assert "1" in renamed and newer == "2" and retired.endswith("/1.old")
 
@@ -582,6 +583,7 @@ def test_no_thread_is_left(tmp_path):
   save_all(tmp_path, [1, 2])
   restore(tmp_path, make_state(0))
   patience = time.monotonic() + 10
-  while set(threading.enumerate()) != before and time.monotonic() < patience:
+  while set(threading.enumerate()) - before and time.monotonic() < patience:
     time.sleep(0.01)  # orbax tells its threads to end, and does not wait for them
-  assert set(threading.enumerate()) == before
+  # Those of tests before may end meanwhile.
+  assert set(threading.enumerate()) - before == set()

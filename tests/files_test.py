@@ -76,7 +76,7 @@ def test_all_below_a_folder_is_synced_before_the_folder(tmp_path, monkeypatch):
   assert order == ["/a/b/z", "/a/b", "/a/y", "/a", "/x", ""]
 
 
-@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
 def test_a_file_system_that_cannot_sync_is_as_good_as_it_is(
   tmp_path, monkeypatch, number
 ):

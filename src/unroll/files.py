@@ -7,7 +7,8 @@ import uuid
 from pathlib import Path
 
 PARTIAL = ".*.partial"  # what a process that is killed while it writes leaves behind
-_CANNOT = (errno.EINVAL, errno.ENOTSUP)  # of a file system that syncs no folders
+# Of a file system that syncs no folders; of a folder that may not be read.
+_CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -42,14 +43,15 @@ def sync(path: Path) -> None:
   Raises:
     OSError: if the disk does not take it.
   """
-  descriptor = os.open(path, os.O_RDONLY)
   try:
-    os.fsync(descriptor)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
   except OSError as error:
     if error.errno not in _CANNOT:
       raise
-  finally:
-    os.close(descriptor)
 
 
 def sync_all(folder: Path) -> None:

@@ -137,10 +137,12 @@ def _resumed(path: Path, step: int, warn: Callable[[str], Any]) -> bytes:
     for line in found
     if line.record is not None and line.record["step"] <= step
   ]
-  if missing := sorted({*range(1, step + 1)} - {number for number, _ in kept}):
+  seen = {number for number, _ in kept if number}
+  if len(seen) < step:
+    first = next(number for number in range(1, step + 1) if number not in seen)
     warn(
-      f"{path} lacks the lines of {len(missing):,} of {step:,} steps, the first is "
-      f"step {missing[0]:,}: the run goes on without them"
+      f"{path} lacks the lines of {step - len(seen):,} of {step:,} steps, the first is "
+      f"step {first:,}: the run goes on without them"
     )
   return b"".join(text + b"\n" for _, text in kept)
 

@@ -66,6 +66,8 @@ class Checkpoints:
     self._keep = keep
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
+    for above in self._directory.parents[:2]:  # a run's folder, and where that is
+      files.sync(above)
     shutil.rmtree(self._partial, ignore_errors=True)
 
   def save(
@@ -190,6 +192,8 @@ def restore(
   warn: Callable[[str], Any] = warnings.warn,
 ) -> Restored | None:
   """Reads the newest intact checkpoint, every leaf checked against its digest.
+
+  A run may go on there meanwhile: steps that it takes away are no damage.
 
   Args:
     directory: where `Checkpoints` wrote.
