@@ -157,7 +157,7 @@ def _fit(
     show = _together(stack.enter_context(Display(budget, least)))
     runs = []
     for number, (progress, path) in enumerate(zip(progresses, paths)):
-      log = stack.enter_context(RunLog(path, progress.step))
+      log = stack.enter_context(RunLog(path, progress.step, warn=common.say))
       folder = path / workdir.CHECKPOINTS
       saved = stack.enter_context(checkpoint.Checkpoints(folder, FLAGS.keep))
       shown = functools.partial(show, number)

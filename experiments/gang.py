@@ -252,4 +252,4 @@ class Silent:
   def write(self, *args: Any, **kwargs: Any) -> None:
     """Does nothing."""
 
-  save = show = write
+  save = show = sync = check = write

@@ -146,7 +146,7 @@ def _fit(
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
   batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
   with (
-    gang.alone(lambda: RunLog(path, progress.step)) as log,
+    gang.alone(lambda: RunLog(path, progress.step, warn=common.say)) as log,
     gang.alone(
       lambda: checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep)
     ) as checkpoints,

@@ -18,9 +18,9 @@ from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.metrics import bits_per_char, perplexity
+from unroll.records import METRICS, measured, read
 from unroll.report.curves import curves
 from unroll.run import Hooks, Progress
-from unroll.runlog import read
 from unroll.schedules import plateau
 from unroll.train import (
   Arm,
@@ -143,20 +143,20 @@ def hooks(
 ) -> Hooks:
   """What the loop calls for a run: its log, its checkpoints, the terminal.
 
+  The log is on disk before a checkpoint is, which is therefore never ahead of it.
+
   Args:
     log: a `RunLog`, or something silent in its place.
     checkpoints: a `Checkpoints`, likewise.
     show: shows the run's progress.
     gathered: makes a state whole that is spread over processes.
   """
-  return Hooks(
-    objective="val/loss",
-    save=lambda state, progress, best: checkpoints.save(
-      progress.step, gathered(state), progress.to_json(), best=best
-    ),
-    log=log.write,
-    show=show,
-  )
+
+  def save(state: TrainState, progress: Progress, best: bool) -> None:
+    log.sync()
+    checkpoints.save(progress.step, gathered(state), progress.to_json(), best=best)
+
+  return Hooks("val/loss", save, log.write, show, checkpoints.check)
 
 
 def averaged(state: TrainState) -> Params:
@@ -182,12 +182,16 @@ def summary(
   progress: Progress, state: TrainState, finished: bool, path: Path
 ) -> dict[str, Any]:
   """What there is to say of a run at its end; draws its curves into its folder."""
+  records = read(path / METRICS, warn=common.say)
   if progress.step:
-    curves(path, clip_norm=FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None)
-  records = read(path / "metrics.jsonl")
-  losses = [r["train/loss"] for r in records if r.get("train/loss") is not None][-100:]
-  speeds = [r["tokens_per_second"] for r in records if "tokens_per_second" in r]
-  starts = [r["start_seconds"] for r in records if "start_seconds" in r]
+    clip_norm = FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None
+    curves(path, clip_norm=clip_norm, warn=lambda said: None)
+
+  def finite(name: str) -> list[float]:
+    return [value for _, value in measured(records, name) if value is not None]
+
+  losses, speeds = finite("train/loss")[-100:], finite("tokens_per_second")
+  starts = finite("start_seconds")
   return {
     "steps": progress.step,
     "tokens": int(progress.tokens),

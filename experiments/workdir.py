@@ -24,7 +24,7 @@ FLAGS = flags.FLAGS
 CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (
-  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl", "events.out.tfevents.*"),
+  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl*", "events.out.tfevents.*"),
   *("curves.png", "sample.txt", "report.html", files.PARTIAL),
 )
 # What stands in the folder beside the run: held while it trains; launch.train's notes.

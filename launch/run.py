@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from launch.tether import tethered
+from unroll.records import number, record
 
 TRIES = 4  # at a run that crashes; each goes on from the last checkpoint
 BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
@@ -149,9 +150,7 @@ class Tail:
     self._offset += len(whole) + bool(whole)
     values = []
     for line in whole.splitlines():
-      with contextlib.suppress(ValueError, AttributeError):
-        value = json.loads(line).get(self._name)
-        if isinstance(value, int | float):
-          self._count += 1
-          values.append((self._count, float(value)))
+      if (value := number((record(line) or {}).get(self._name))) is not None:
+        self._count += 1
+        values.append((self._count, value))
     return values

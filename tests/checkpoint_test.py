@@ -1,9 +1,14 @@
 """Checkpoints: what is restored is what was saved, or a sentence says why not."""
 
+import asyncio
+import errno
+import gc
+import itertools
 import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as orbax
 import pytest
+from orbax.checkpoint import v1 as ocp
 
-from unroll.checkpoint import Checkpoints, restore, steps
+from unroll.checkpoint import Checkpoints, restore, sealed, steps
 from unroll.types import BadInput
 
 
@@ -228,6 +235,83 @@ def test_a_damaged_step_is_named_and_an_older_one_restored(tmp_path, damage):
   assert "\n" not in warned[0]
 
 
+def test_asyncio_says_nothing_of_arrays_that_fail_beside_the_first(tmp_path, caplog):
+  state = {f"layer {i}": np.arange(50.0) + i for i in range(12)}
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, state, {})
+  for path in (tmp_path / "1" / "state").rglob("d/*"):
+    path.write_bytes(bytes(path.stat().st_size))
+  warned: list[str] = []
+  for _ in range(3):
+    with pytest.raises(BadInput, match="no intact checkpoint"):
+      restore(tmp_path, state, warn=warned.append)
+    gc.collect()  # asyncio tells of an error nobody asked for once it is collected
+  assert len(warned) == 3 and caplog.records == []
+
+  async def forgotten():
+    failed = asyncio.get_running_loop().create_future()
+    failed.set_exception(ValueError("of our own"))
+
+  asyncio.run(forgotten())
+  gc.collect()
+  assert [log.getMessage().splitlines()[0] for log in caplog.records] == [
+    "Future exception was never retrieved"
+  ]
+
+
+def retire(directory, step):
+  """Takes a step away as a run that goes on does, and leaves a newer one."""
+  save_all(directory, [step + 1], keep=1)
+
+
+def replace(directory, step):
+  """Writes a step anew, as a run does that has gone back and comes there again."""
+  save_all(directory, [step])
+
+
+def remove_all(directory, step):
+  shutil.rmtree(directory)
+
+
+TAKEN = {"pruned": (retire, 3), "replaced": (replace, 2), "all gone": (remove_all, 0)}
+
+
+@pytest.mark.parametrize("before", ["content", "arrays"])
+@pytest.mark.parametrize(("take", "expected"), TAKEN.values(), ids=TAKEN)
+def test_a_step_taken_away_while_it_is_read_is_not_damaged(
+  tmp_path, monkeypatch, before, take, expected
+):
+  save_all(tmp_path, [1, 2])
+  read = getattr(sealed, before)
+
+  def late(path, *arguments):
+    monkeypatch.setattr(sealed, before, read)
+    take(tmp_path, 2)
+    if take is replace:
+      raise sealed.Damaged("half of it is of the old step")
+    return read(path, *arguments)
+
+  monkeypatch.setattr(sealed, before, late)
+  restored = restore(tmp_path, make_state(0), warn=never)
+  assert (restored.step if restored else 0) == expected
+
+
+def test_a_step_taken_away_before_it_is_looked_at_is_not_damaged(tmp_path, monkeypatch):
+  save_all(tmp_path, [1, 2])
+  seen = iter([[1, 2, 3]])
+  monkeypatch.setattr("unroll.checkpoint.steps", lambda _: next(seen, [1, 2]))
+  assert restore(tmp_path, make_state(0), warn=never).step == 2
+
+
+def test_a_damaged_best_step_names_the_way_to_the_others(tmp_path):
+  save_all(tmp_path, [1, 2, 3], best=[2])
+  flip(0.5)(tmp_path / "2")
+  way = r"steps \[2\] are damaged; --checkpoint=newest restores .* of \[1, 3\]"
+  with pytest.raises(BadInput, match=way):
+    restore(tmp_path, make_state(0), which="best", warn=lambda said: None)
+  assert restore(tmp_path, make_state(0), warn=never).step == 3
+
+
 def test_no_intact_step_is_bad_input(tmp_path):
   save_all(tmp_path, [1, 2, 3])
   for step, damage in ((1, flip(0.5)), (2, truncate), (3, empty)):
@@ -265,6 +349,34 @@ def test_a_damaged_step_is_replaced_when_the_run_gets_there_again(tmp_path):
     (
       lambda s: s.replace(carry=None),
       "state.carry.h[0] is int8[] there and missing here",
+    ),
+    (  # of this and the next five orbax alone would say nothing
+      lambda s: s.replace(params={**s.params, "noise": None}),
+      "state.params['noise'] is float32[64, 64] there and missing here",
+    ),
+    (
+      lambda s: s.replace(params={**s.params, "noise": {}}),
+      "state.params['noise'] is float32[64, 64] there and missing here",
+    ),
+    (
+      lambda s: s.replace(
+        params={**s.params, "list": [*s.params["list"][:3], jnp.zeros(2)]}
+      ),
+      "state.params['list'][3] is missing there and float32[2] here",
+    ),
+    (
+      lambda s: s.replace(params={**s.params, "noise": np.zeros((8, 8), "float32")}),
+      "state.params['noise'] is float32[64, 64] there and float32[8, 8] here",
+    ),
+    (
+      lambda s: s.replace(params={**s.params, "noise": np.zeros((64, 64))}),
+      "state.params['noise'] is float32[64, 64] there and float64[64, 64] here",
+    ),
+    (
+      lambda s: s.replace(
+        carry=s.carry._replace(h=(*s.carry.h[:2], 0, *s.carry.h[3:]))
+      ),
+      "state.carry.h[2] is float there and int here",
     ),
     (
       lambda s: s.replace(params={**s.params, "more": jnp.zeros(2)}),
@@ -363,11 +475,115 @@ def test_kill_at_any_time_leaves_a_consistent_checkpoint(tmp_path):
     assert {name for name in os.listdir(tmp_path) if not name.isdecimal()} == set()
 
 
+def test_a_failed_write_is_found_without_another_save(tmp_path, monkeypatch):
+  monkeypatch.setattr(sealed, "write", read_only)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.check()
+    checkpoints.save(1, make_state(1), {})
+    patience = time.monotonic() + 10
+    with pytest.raises(OSError, match="1 could not be written: Read-only file system"):
+      while time.monotonic() < patience:
+        checkpoints.check()
+
+
+def read_only(*_):
+  raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_folder_that_takes_no_checkpoint_any_more_is_found_before_one(
+  tmp_path, monkeypatch
+):
+  with Checkpoints(tmp_path / "steps") as checkpoints:
+    checkpoints.save(1, make_state(1), {})
+    checkpoints.wait()
+    checkpoints.check()
+    with monkeypatch.context() as patch:  # root may write whatever the mode says
+      patch.setattr("os.access", lambda *_: False)
+      with pytest.raises(OSError, match=r"^\S+/steps is read-only now: make it"):
+        checkpoints.check()
+    checkpoints.check()
+    (tmp_path / "steps").rename(tmp_path / "moved")
+    with pytest.raises(OSError, match=r"^\S+/steps is gone: put it back, then"):
+      checkpoints.check()
+
+
+def test_a_step_is_on_disk_before_it_appears_and_an_old_one_goes_after(
+  tmp_path, monkeypatch
+):
+  synced, renamed = [], []
+  rename, sync = os.rename, os.fsync
+
+  def fsync(descriptor):
+    sync(descriptor)
+    synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+
+  def appear(source, target):
+    if Path(target).parent == tmp_path:
+      files = {*Path(source).rglob("*"), Path(source)}
+      assert files <= {*synced} and len(files) > 5
+    if str(target).endswith(".old"):
+      assert synced[-1] == tmp_path and "2" in os.listdir(tmp_path)
+    renamed.append(str(Path(target).relative_to(tmp_path)))
+    rename(source, target)
+
+  monkeypatch.setattr("os.fsync", fsync)
+  monkeypatch.setattr("os.rename", appear)
+  save_all(tmp_path, [1, 2], keep=1)
+  assert tmp_path.parent in synced  # the name of the folder itself
+  *_, newer, retired = renamed
+  assert "1" in renamed and newer == "2" and retired.endswith("/1.old")
+
+
+# Of the attempt that fails, orbax leaves some threads of work unbegun.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("after", [2, 5, 8, 13])
+def test_a_clock_that_is_set_is_neither_failure_nor_damage(
+  tmp_path, monkeypatch, count, after
+):
+  now = time.time()
+
+  def jumping():  # orbax takes its timeouts by it
+    calls = itertools.count()
+    return lambda: now + 1e8 * (next(calls) > after)
+
+  with monkeypatch.context() as patch, Checkpoints(tmp_path) as checkpoints:
+    processes(patch, count)
+    patch.setattr("time.time", jumping())
+    checkpoints.save(1, make_state(1), {})
+    checkpoints.wait()
+  monkeypatch.setattr("time.time", jumping())
+  assert restore(tmp_path, make_state(0), warn=never).step == 1
+  assert not list(tmp_path.glob(".partial/*"))
+
+
+def processes(monkeypatch, count):
+  """Has the checkpoints be written as one of so many processes writes them."""
+  monkeypatch.setattr(jax, "process_count", lambda: count)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_both_apis_of_orbax_read_a_step(tmp_path, monkeypatch, count):
+  state = {"cell": {"w": np.arange(6.0).reshape(2, 3)}, "count": np.int32(7)}
+  with monkeypatch.context() as patch, Checkpoints(tmp_path) as checkpoints:
+    processes(patch, count)
+    checkpoints.save(1, state, {})
+  newer = ocp.load(tmp_path / "1")
+  with orbax.StandardCheckpointer() as checkpointer:
+    older = checkpointer.restore(tmp_path / "1" / "state")
+  for found in (newer, older):
+    assert found.keys() == {"['cell']['w']", "['count']"}
+    np.testing.assert_array_equal(found["['cell']['w']"], state["cell"]["w"])
+  assert restore(tmp_path, state, warn=never).state["count"] == 7
+
+
 def test_no_thread_is_left(tmp_path):
   before = set(threading.enumerate())
   save_all(tmp_path, [1, 2])
   restore(tmp_path, make_state(0))
   patience = time.monotonic() + 10
-  while set(threading.enumerate()) != before and time.monotonic() < patience:
+  while set(threading.enumerate()) - before and time.monotonic() < patience:
     time.sleep(0.01)  # orbax tells its threads to end, and does not wait for them
-  assert set(threading.enumerate()) == before
+  # Those of tests before may end meanwhile.
+  assert set(threading.enumerate()) - before == set()

@@ -1,6 +1,7 @@
 """The experiments, as a user calls them: real processes, and the files they leave."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -19,6 +20,8 @@ import numpy as np
 import pytest
 from commands import Command, run, shared
 from orbax.checkpoint import v1 as ocp
+
+from unroll import devices
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -351,6 +354,95 @@ def training(workdir, sessions):
   """Whether the newest of so many sessions has written its first record."""
   events = sorted(workdir.glob("events.out.tfevents.*"))
   return len(events) == sessions and events[-1].stat().st_size > 150
+
+
+def note_what_is_saved():
+  """Says on standard error what reaches the disk, in its order."""
+  from unroll.checkpoint import Checkpoints
+  from unroll.runlog import RunLog
+
+  save, sync = Checkpoints.save, RunLog.sync
+
+  def saved(self, step, *arguments, **options):
+    print(f"saved {step}", file=sys.stderr)
+    save(self, step, *arguments, **options)
+
+  def synced(self):
+    last = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    print(f"synced {last['step']}", file=sys.stderr)
+    sync(self)
+
+  Checkpoints.save, RunLog.sync = saved, synced
+
+
+def test_no_checkpoint_is_ahead_of_the_log(folder):
+  done = run(folder, "charlm", *TINY, "--workdir=run", first=note_what_is_saved)
+  order = [x for x in done.err.splitlines() if x.startswith(("saved ", "synced "))]
+  steps = [line.split()[1] for line in order if line.startswith("saved")]
+  assert len(steps) > 4
+  assert order == [line for s in steps for line in (f"synced {s}", f"saved {s}")]
+
+
+def test_a_log_that_has_lost_lines_is_said_and_the_run_goes_on(trained, folder):
+  shutil.copytree(trained[0] / "run", folder / "run")
+  log = folder / "run" / "metrics.jsonl"
+  lines = log.read_bytes().splitlines(True)
+  lost = [i for i, x in enumerate(lines) if json.loads(x).get("train/loss")][9:12]
+  lines[lost[0]] = b'{"step": 10, "train/loss": "4.1"}\n'
+  lines[lost[1]] = b"\0" * 100 + b"\n"
+  del lines[lost[2]]
+  log.write_bytes(b"".join(lines))
+  done = run(folder, "charlm", *TINY, "--workdir=run")
+  assert done.code == 0 and "Traceback" not in done.err, done.err
+  first = f"run/metrics.jsonl: 2 lines, the first of them {lost[0] + 1}, are damaged"
+  assert first in done.err and done.err.count("metrics.jsonl:") == 1
+  assert "lacks the lines of 3 of 23 steps, the first is step 10" in done.err
+  assert (folder / "run" / "metrics.jsonl.damaged").exists()
+  again = run(folder, "charlm", *TINY, "--workdir=run")
+  assert "damaged" not in again.err and "3 of 23 steps" in again.err
+  again = run(folder, "charlm", *TINY, "--steps=1", "--workdir=run", "--overwrite")
+  assert again.code == 0 and not (folder / "run" / "metrics.jsonl.damaged").exists()
+
+
+def test_a_run_whose_folder_goes_ends_within_seconds(folder):
+  endless = ["--steps=1000000", "--eval_every=1000000", "--checkpoint_every=1000000"]
+  command = Command(folder, "charlm", *TINY, *endless, "--workdir=run")
+  while not training(folder / "run", sessions=1):
+    assert command.process.is_alive(), command.wait()
+    time.sleep(0.01)
+  (folder / "run").rename(folder / "moved")
+  began = time.monotonic()
+  done = command.wait()
+  assert done.code == 2 and "Traceback" not in done.err, done.err
+  assert done.err.splitlines()[-1].startswith("error: ") and "is gone" in done.err
+  assert time.monotonic() - began < 30
+
+
+def unsteady_clock():
+  """Has the clock of the day jump: years ahead, and back behind the start."""
+  now, calls = time.time(), itertools.count()
+  jumps = [0.0] * 60 + [3e8] * 60
+  time.time = lambda: now + next(iter(jumps[next(calls) :]), -3e8)
+  time.time_ns = lambda: int(time.time() * 1e9)
+
+
+def test_a_clock_that_is_set_ends_no_run(folder):
+  flags = [*TINY, "--minutes=60", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=unsteady_clock)
+  assert done.code == 0 and done.json["finished"], done.err
+  assert done.json["steps"] == 23 and 0 < done.json["seconds"] < 600
+
+
+@pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
+def test_a_run_of_two_devices_is_used_on_one(folder):
+  done = run(folder, "charlm", *TINY, "--devices=2", "--workdir=run", "--json")
+  assert done.code == 0, done.err
+  found = run(folder, "charlm", "--mode=eval", "--devices=1", "--workdir=run", "--json")
+  assert found.json["val/loss"] == pytest.approx(done.json["val/loss"], rel=1e-5)
+  drawn = run(
+    folder, "charlm", "--mode=sample", "--workdir=run", "--length=9", "--json"
+  )
+  assert drawn.code == 0 and len(drawn.json["samples"][0]) == 1 + 9, drawn.err
 
 
 def test_interrupted_before_training(folder):

@@ -29,6 +29,7 @@ class Run:
     evaluation: seconds an evaluation.
     start: seconds before the first dispatch is done.
     monkeypatch: to set the clock.
+    check: called about once a second.
   """
 
   def __init__(
@@ -40,10 +41,11 @@ class Run:
     evaluation=0.0,
     start=0.0,
     monkeypatch=None,
+    check=lambda: None,
   ):
     self.losses, self.bad, self.stop_at = losses, bad, stop_at
     self.pace, self.evaluation, self.now = pace, evaluation, 1000.0
-    self.start = start
+    self.start, self.check = start, check
     self.records, self.saves, self.evaluated, self.shown = [], [], [], []
     self.horizons, self.scales, self.taken = [], [], 0
     if monkeypatch:
@@ -85,6 +87,7 @@ class Run:
       ),
       log=self.records.append,
       show=lambda *seen: self.shown.append(seen),
+      check=self.check,
     )
 
   def evaluate(self, state):
@@ -218,6 +221,17 @@ def test_evaluation_is_no_slow_training(monkeypatch):
   run.fit(budget(23))
   speeds = [r["tokens_per_second"] for r in run.records if "seconds" in r]
   assert len(run.evaluated) == 4 and min(speeds) > 4 * 7 / 30
+
+
+def test_a_run_that_can_save_no_more_ends_within_seconds(monkeypatch):
+  def check():
+    if run.now >= 1030:
+      raise OSError("the folder is gone")
+
+  run = Run(pace=0.25, check=check, monkeypatch=monkeypatch)
+  with pytest.raises(OSError, match="gone"):
+    run.fit(budget(10**6), eval_every=10**6, checkpoint_every=10**6)
+  assert run.now - 1030 < 3
 
 
 def test_patience():

@@ -10,6 +10,7 @@ import pytest
 
 from launch import page, report
 from launch.page.curves import curve, read
+from launch.run import Tail
 from tests import sweep_folder
 from unroll.report.page import page as run_page
 
@@ -252,11 +253,25 @@ def test_a_seed_that_broke_off_no_longer_counts():
   assert at[60] == at[100] == 1.0
 
 
-def test_torn_lines_are_passed_over(tmp_path):
+def test_torn_lines_are_passed_over(tmp_path, capsys):
   path = tmp_path / "metrics.jsonl"
   path.write_bytes(b'{"step": 1}\n{"step": "2"}\n\xff\n{"step": 3}\n{"st')
   assert read(path) == [{"step": 1}, {"step": 3}]
+  told = f"{path}: 2 lines, the first of them 2, are damaged and passed over\n"
+  assert capsys.readouterr().err == told
   assert read(tmp_path / "none") == []
+
+
+STRANGE = [b'"x"', b"true", b"[1]", b"{}", b"null", b"NaN", b"1" + b"0" * 400]
+
+
+@pytest.mark.parametrize("value", STRANGE)
+def test_a_value_that_is_no_number_is_no_point(tmp_path, capsys, value):
+  path = tmp_path / "metrics.jsonl"
+  lines = b'{"step": 1, "x": 2.5}\n{"step": 2, "x": %b}\n{"step": 3, "x": 3.5}\n'
+  path.write_bytes(lines % value)
+  assert curve([read(path)], "x", 200)[2] in ([2.5, 3.5], [2.5, None, 3.5])
+  assert [found for _, found in Tail(path, "x").new()] == [2.5, 3.5]
 
 
 def test_a_run_has_a_page(tmp_path):
@@ -271,6 +286,23 @@ def test_a_run_has_a_page(tmp_path):
   assert [1, 1, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
   for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<"):
     assert text in html
+
+
+@pytest.mark.parametrize(
+  "config",
+  [
+    "[1]",
+    "{",
+    "null",
+    '{"flags": 3, "versions": [1]}',
+    '{"experiment": {}}',
+    "[" * 9999,
+  ],
+)
+def test_a_run_has_a_page_whatever_its_configuration(tmp_path, config):
+  (tmp_path / "config.json").write_text(config)
+  html = run_page(tmp_path, command="c", summary={"steps": 7}).read_text("utf-8")
+  assert "7<" in html and "Versions" not in html
 
 
 def test_a_run_with_nothing_has_a_page(tmp_path):

@@ -1,18 +1,19 @@
 """A trial's learning curve: the records of its runs thinned and put together."""
 
 import bisect
-import json
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from launch.main import say
+from unroll import records as log
+from unroll.records import Record, measured
 
 # A run that ended a little before the others still counts at their last step: under a
 # budget of minutes no two seeds end at the same one.
 REACH = 1.05
-
-Record = dict[str, Any]
 
 
 class Series(NamedTuple):
@@ -23,24 +24,14 @@ class Series(NamedTuple):
 
 
 def read(path: Path) -> list[Record]:
-  """The records of a `metrics.jsonl`, as many as there are.
+  """The records of a `metrics.jsonl`, as many as there are; damaged lines are named.
 
-  A page shows what is left of a run: a missing file has no records, and a line that is
-  torn or no record is passed over.
+  A page shows what is left of a run: a missing file has no records.
   """
   try:
-    lines = path.read_bytes().split(b"\n")
+    return log.read(path, warn=say)
   except OSError:
     return []
-  records = []
-  for line in lines:
-    try:
-      record = json.loads(line)
-    except ValueError:
-      continue
-    if isinstance(record, dict) and isinstance(record.get("step"), int):
-      records.append(record)
-  return records
 
 
 def curve(runs: Sequence[list[Record]], name: str, points: int) -> list[list] | None:
@@ -80,9 +71,9 @@ def curve(runs: Sequence[list[Record]], name: str, points: int) -> list[list] | 
 
 
 def _series(records: list[Record], name: str) -> Series:
-  found = {r["step"]: _finite(r[name]) for r in records if name in r}
+  found = dict(measured(records, name))
   steps = sorted(found)
-  return Series(steps, [found[step] for step in steps])
+  return Series([*steps], [found[step] for step in steps])
 
 
 def _seconds(records: list[Record]) -> Series:
@@ -120,12 +111,6 @@ def _at(series: Series, step: float) -> float | None:
   if left is None or right is None:
     return None
   return left + (right - left) * (step - steps[i - 1]) / (steps[i] - steps[i - 1])
-
-
-def _finite(value: Any) -> float | None:
-  if isinstance(value, int | float) and math.isfinite(value):
-    return float(value)
-  return None
 
 
 def _short(value: float) -> float:

@@ -1,14 +1,20 @@
 """Files that appear whole: a reader sees the old one or the new; it needs no JAX."""
 
+import contextlib
+import errno
 import os
 import uuid
 from pathlib import Path
 
 PARTIAL = ".*.partial"  # what a process that is killed while it writes leaves behind
+# Of a file system that syncs no folders; of a folder that may not be read.
+_CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 
 
 def write(path: Path, content: str | bytes) -> None:
   """Writes a file by one rename; many processes may write the same at once.
+
+  Once it returns, the file survives a power cut; one in between leaves the old file.
 
   Args:
     path: in a folder that exists.
@@ -21,8 +27,40 @@ def write(path: Path, content: str | bytes) -> None:
   partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
   try:
     partial.write_bytes(data)
+    sync(partial)
     os.replace(partial, path)
+    sync(path.parent)
   except OSError as error:
     raise OSError(error.errno, error.strerror, str(path)) from None
   finally:
-    partial.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # of a folder that has become read-only
+      partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+  """Has what a file holds, or the names in a folder, survive a power cut.
+
+  Raises:
+    OSError: if the disk does not take it.
+  """
+  try:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+      os.fsync(descriptor)
+    finally:
+      os.close(descriptor)
+  except OSError as error:
+    if error.errno not in _CANNOT:
+      raise
+
+
+def sync_all(folder: Path) -> None:
+  """Has a folder and all below it survive a power cut.
+
+  Raises:
+    OSError: if the disk does not take it.
+  """
+  for place, _, names in os.walk(folder, topdown=False):
+    for name in names:
+      sync(Path(place, name))
+    sync(Path(place))

@@ -55,12 +55,15 @@ class Hooks(NamedTuple):
     log: takes one record, `{"step": n, …}`; one of them has the "start_seconds" that
       passed before the first step of this session was done.
     show: `(progress, recent mean loss, tokens per second)`, for eyes only.
+    check: called about once a second; raises OSError where no save can succeed any
+      more, so that a run does not go on for nothing until the next one.
   """
 
   objective: str
   save: Callable[[Any, Progress, bool], None]
   log: Callable[[dict[str, Any]], None]
   show: Callable[[Progress, float, float], None]
+  check: Callable[[], None]
 
 
 class Run:
@@ -191,4 +194,5 @@ class _Recent:
       {"step": progress.step, "seconds": progress.seconds, "tokens_per_second": speed}
     )
     hooks.show(progress, self._nats / tokens, speed)
+    hooks.check()
     self._since, self._nats = progress, 0.0

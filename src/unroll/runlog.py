@@ -1,7 +1,8 @@
 """What a run reports: `metrics.jsonl`, the truth, and TensorBoard events of it.
 
 A record is a flat dict with a "step", such as `{"step": 100, "train/loss": 2.31}`. Both
-files are appended by one unbuffered write a record, so that a killed run loses none.
+files are appended by one unbuffered write a record, so that a killed run loses none;
+`sync` is for power cuts. `records` reads them.
 TensorBoardX supplies the event format, but not its writer: that hands events to a
 thread through a bounded queue, and once a full disk has killed the thread, training
 waits on the queue for ever.
@@ -14,7 +15,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from unroll import files
-from unroll.types import BadInput
+from unroll import files, records
+from unroll.records import METRICS
+
+_EVENTS = "events.out.tfevents"
 
 
 class RunLog:
@@ -31,33 +35,39 @@ class RunLog:
 
   A run that is killed and resumed at a checkpoint ends with the lines of one that was
   never interrupted: opening drops every record of a later step, and a torn last line.
+  What a power cut or a hand has taken from the earlier ones is said, and the run goes
+  on: damaged lines are left out, and stand in `metrics.jsonl.damaged`.
 
   Args:
     workdir: an existing directory; `metrics.jsonl` and the event files go there.
-    step: the step resumed from; at 0 the log starts empty.
+    step: the step resumed from, of a run that has logged every step; at 0 the log
+      starts empty.
+    warn: called with one sentence if lines are damaged, and with one if lines are
+      missing.
 
   Raises:
-    BadInput: if a line of `metrics.jsonl` before the last is not a record.
     OSError: if the files cannot be written.
   """
 
-  def __init__(self, workdir: str | os.PathLike[str], step: int = 0):
+  def __init__(
+    self,
+    workdir: str | os.PathLike[str],
+    step: int = 0,
+    *,
+    warn: Callable[[str], Any] = warnings.warn,
+  ):
     workdir = Path(workdir)
     first = step + 1 if step else 0
-    metrics = workdir / "metrics.jsonl"
-    _drop(metrics, first)
-    now = time.time_ns()
-    # TensorBoard reads files in the order of their names: two of one second differ.
-    events = (
-      f"events.out.tfevents.{now // 10**9}.{socket.gethostname()}.{now % 10**9:09}"
-    )
+    metrics = workdir / METRICS
+    files.write(metrics, _resumed(metrics, step, warn))
     self._metrics = open(metrics, "ab", buffering=0)  # noqa: SIM115
-    self._events = open(workdir / events, "xb", buffering=0)  # noqa: SIM115
+    self._events = open(_new_events(workdir), "xb", buffering=0)  # noqa: SIM115
     started = SessionLog(
       status=SessionLog.START
     )  # hides what TensorBoard has from here
     self._add_event(Event(file_version="brain.Event:2"))
     self._add_event(Event(step=first, session_log=started))
+    files.sync(workdir)  # the name of the event file
 
   def write(self, record: Mapping[str, Any]) -> None:
     """Appends one record.
@@ -81,6 +91,18 @@ class RunLog:
     _append(self._metrics, json.dumps(finite, allow_nan=False).encode() + b"\n")
     self._add_event(event)
 
+  def sync(self) -> None:
+    """Has all that was written survive a power cut; before each checkpoint.
+
+    Raises:
+      OSError: if the disk does not take it.
+    """
+    for file in (self._metrics, self._events):
+      try:
+        os.fsync(file.fileno())
+      except OSError as error:
+        raise _not_written(file, error) from None
+
   def close(self) -> None:
     """Closes both files."""
     self._metrics.close()
@@ -100,38 +122,38 @@ class RunLog:
     _append(self._events, size + checks[0] + data + checks[1])
 
 
-def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-  """The records of a `metrics.jsonl`, without a torn last line.
-
-  Raises:
-    BadInput: if another line is not a record.
-  """
-  return [record for _, record in _lines(Path(path))]
-
-
-def _lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-  """Each whole line and its record; what follows the last newline is a torn write."""
-  lines = path.read_bytes().split(b"\n")[:-1]
-  records = []
-  for number, line in enumerate(lines, 1):
-    try:
-      record = json.loads(line)
-    except ValueError:
-      record = None
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-      raise BadInput(
-        f'{path}, line {number}: {line[:60]!r} is not a JSON object with a "step"; '
-        "mend or remove the line"
-      )
-    records.append((line, record))
-  return records
+def _resumed(path: Path, step: int, warn: Callable[[str], Any]) -> bytes:
+  """The lines up to a step; says which are damaged, and how many are missing."""
+  if not step:
+    return b""
+  found = records.lines(path) if path.exists() else []
+  if damaged := [line.number for line in found if line.record is None]:
+    copy = path.with_name(f"{path.name}.damaged")
+    files.write(copy, path.read_bytes())
+    them = "it" if len(damaged) == 1 else "them"
+    warn(f"{path}: {records.told(damaged)} left out; {copy} is a copy with {them}")
+  kept = [
+    (line.record["step"], line.text)
+    for line in found
+    if line.record is not None and line.record["step"] <= step
+  ]
+  seen = {number for number, _ in kept if number}
+  if len(seen) < step:
+    first = next(number for number in range(1, step + 1) if number not in seen)
+    warn(
+      f"{path} lacks the lines of {step - len(seen):,} of {step:,} steps, the first is "
+      f"step {first:,}: the run goes on without them"
+    )
+  return b"".join(text + b"\n" for _, text in kept)
 
 
-def _drop(path: Path, first: int) -> None:
-  """Leaves only the records before step `first`."""
-  old = _lines(path) if first and path.exists() else []
-  kept = [line + b"\n" for line, record in old if record["step"] < first]
-  files.write(path, b"".join(kept))
+def _new_events(workdir: Path) -> Path:
+  """The next event file: TensorBoard reads them in the order of their names."""
+  before = [path.name.split(".")[3] for path in workdir.glob(f"{_EVENTS}.*")]
+  # Also where the clock has been set back.
+  last = max((int(second) for second in before if second.isdecimal()), default=0)
+  second = max(int(time.time()), last + 1)
+  return workdir / f"{_EVENTS}.{second:010}.{socket.gethostname()}"
 
 
 def _append(file: io.FileIO, data: bytes) -> None:
@@ -139,10 +161,14 @@ def _append(file: io.FileIO, data: bytes) -> None:
     while data:  # a write cut short by a full disk fails at its second call
       data = data[file.write(data) :]
   except OSError as error:
-    raise OSError(
-      f"{file.name} could not be written: {error.strerror}; "
-      "make room, then resume with the same command"
-    ) from None
+    raise _not_written(file, error) from None
+
+
+def _not_written(file: io.FileIO, error: OSError) -> OSError:
+  return OSError(
+    f"{file.name} could not be written: {error.strerror}; make room or the folder "
+    "writable, then resume with the same command"
+  )
 
 
 def _plain(value: Any) -> Any:

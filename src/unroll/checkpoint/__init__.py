@@ -1,10 +1,12 @@
 """Checkpoints: one pytree a step, written behind the run, digested leaf by leaf.
 
 A step is the orbax checkpoint `<directory>/<step>/`, a flat dict of host arrays named
-by their path in the state, which any orbax reads. Its metadata holds the caller's
-`meta` and a digest of every leaf, because orbax loads a flipped bit without a word,
-casts dtypes without a word, and never falls back to an older step. What is not (or no
-longer) a checkpoint lives in `<directory>/.partial/`: a step appears by one rename.
+by their path in the state: orbax's v1 API reads `<step>`, its older checkpointers read
+`<step>/state`. Its metadata holds the caller's `meta` and a digest of every leaf,
+because orbax loads a flipped bit without a word, casts dtypes without a word, and never
+falls back to an older step; names, shapes and types are compared here, because orbax
+takes None for whatever it finds. What is not (or no longer) a checkpoint lives in
+`<directory>/.partial/`: a step appears by one rename, once the disk has all of it.
 """
 
 import json
@@ -21,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unroll import files
 from unroll.checkpoint import sealed
 from unroll.types import BadInput
 
@@ -41,9 +44,9 @@ class Checkpoints:
   """Writes the checkpoints of one run, each in the background.
 
   A context manager: leaving it waits for the last write. Errors of a write (disk full,
-  no permission) surface as OSError at the next `save`, `wait` or `close`; the older
-  checkpoints are still there. Where several processes train, one of them writes, whole
-  arrays that the others helped to gather, and waits for no other.
+  no permission) surface as OSError at the next `check`, `save`, `wait` or `close`; the
+  older checkpoints are still there. Where several processes train, one of them writes,
+  whole arrays that the others helped to gather, and waits for no other.
 
   Args:
     directory: where the steps live, made if missing; what a killed write left is gone.
@@ -63,6 +66,8 @@ class Checkpoints:
     self._keep = keep
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
+    for above in self._directory.parents[:2]:  # a run's folder, and where that is
+      files.sync(above)
     shutil.rmtree(self._partial, ignore_errors=True)
 
   def save(
@@ -95,6 +100,18 @@ class Checkpoints:
     content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
     self._pending = _WRITER.submit(self._write, step, arrays, content, best)
 
+  def check(self) -> None:
+    """Raises OSError if the last save has failed, or the next one could only fail.
+
+    It takes microseconds: a run asks now and then, so as not to train for nothing.
+    """
+    if self._pending is not None and self._pending.done():
+      self.wait()
+    if not os.access(self._directory, os.W_OK | os.X_OK):
+      there = self._directory.exists()
+      found = "is read-only now: make it writable" if there else "is gone: put it back"
+      raise OSError(f"{self._directory} {found}, then resume with the same command")
+
   def wait(self) -> None:
     """Waits until the last save is on disk; raises OSError if it failed."""
     pending, self._pending = self._pending, None
@@ -117,22 +134,32 @@ class Checkpoints:
     path = self._directory / str(step)
     try:
       self._partial.mkdir(exist_ok=True)
-      # Of its own: threads of a write that failed may still be at work in the last.
-      self._folder = Path(tempfile.mkdtemp(dir=self._partial))
-      fresh = self._folder / str(step)
-      sealed.write(fresh, arrays, content)
+      fresh = sealed.steadily(lambda: self._fresh(step, arrays, content))
       if best:
         (fresh / _BEST).touch()
+      files.sync_all(fresh)
       self._discard(step)
       fresh.rename(path)
+      files.sync(self._directory)
       self._prune(step)
     except Exception as error:  # orbax raises ValueError for a full disk
       raise OSError(
         f"checkpoint {path} could not be written: {sealed.reason(error)}; the older "
-        "ones are intact; make room, then resume with the same command"
+        "ones are intact; make room or the folder writable, then resume with the same "
+        "command"
       ) from None
     finally:
       shutil.rmtree(self._partial, ignore_errors=True)
+
+  def _fresh(
+    self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any]
+  ) -> Path:
+    """Writes a step into a folder of its own."""
+    # Threads of a write that failed may still be at work in the last.
+    self._folder = Path(tempfile.mkdtemp(dir=self._partial))
+    fresh = self._folder / str(step)
+    sealed.write(fresh, arrays, content)
+    return fresh
 
   def _prune(self, newest: int) -> None:
     """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
@@ -166,6 +193,8 @@ def restore(
 ) -> Restored | None:
   """Reads the newest intact checkpoint, every leaf checked against its digest.
 
+  A run may go on there meanwhile: steps that it takes away are no damage.
+
   Args:
     directory: where `Checkpoints` wrote.
     like: the state to restore into, concrete or abstract (`jax.eval_shape`): its
@@ -182,31 +211,57 @@ def restore(
       asked for; if the checkpoint is of another model than `like`.
   """
   directory = Path(directory).absolute()
-  found = steps(directory)
-  if not found:
-    return None
-  best = [step for step in found if (directory / str(step) / _BEST).exists()]
-  choices: dict[str | int, list[int]] = {step: [step] for step in found}
-  asked = {**choices, "newest": found, "best": best}.get(which, [])
-  if not asked:
-    raise BadInput(f"{directory} has no {which} checkpoint: its steps are {found}")
   wanted = _specs(like)
-  for step in reversed(asked):
-    path = directory / str(step)
+  damaged: list[int] = []
+  while found := steps(directory):
+    best = [step for step in found if (directory / str(step) / _BEST).exists()]
+    choices: dict[str | int, list[int]] = {step: [step] for step in found}
+    asked = {**choices, "newest": found, "best": best}.get(which, [])
+    left = [step for step in asked if step not in damaged]
+    if not left:
+      raise BadInput(_none_left(directory, which, found, damaged))
+    path = directory / str(left[-1])
+    before = _identity(path)
     try:
       content = sealed.content(path)
       _check_same_model(path, content["specs"], wanted)
       arrays = sealed.arrays(path, content["digests"])
     except sealed.Damaged as error:
+      if before is None or before != _identity(path):
+        continue  # the run that trains here took it away: there are others now
       warn(f"checkpoint {path} is damaged and passed over: {error}")
+      damaged.append(left[-1])
       continue
     leaves, structure = jax.tree.flatten(like)
     state = jax.tree.unflatten(structure, map(_place, map(arrays.get, wanted), leaves))
-    return Restored(step, state, content["meta"])
-  raise BadInput(
-    f"{directory} has no intact checkpoint to restore, steps {asked} are damaged; "
-    "take them from a copy, or start afresh in another directory"
+    return Restored(left[-1], state, content["meta"])
+  return None
+
+
+def _none_left(
+  directory: Path, which: str | int, found: list[int], damaged: list[int]
+) -> str:
+  """Why there is nothing to restore, and what to do."""
+  if not damaged:
+    return f"{directory} has no {which} checkpoint: its steps are {found}"
+  others = [step for step in found if step not in damaged]
+  return (
+    f"{directory} has no intact checkpoint to restore, steps {sorted(damaged)} are "
+    + (
+      f"damaged; --checkpoint=newest restores the newest intact one of {others}"
+      if others
+      else "damaged; take them from a copy, or start afresh in another directory"
+    )
   )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+  """What tells a step from another that takes its place; None if it is gone."""
+  try:
+    status = path.lstat()
+  except FileNotFoundError:
+    return None
+  return status.st_ino, status.st_ctime_ns
 
 
 def _check_same_model(path: Path, saved: dict[str, str], like: dict[str, str]) -> None:

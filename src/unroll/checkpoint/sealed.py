@@ -10,18 +10,35 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as orbax
 from orbax.checkpoint import v1 as ocp
 
+Result = TypeVar("Result")
+
 # Orbax logs the traceback of every error that it also raises, from each of its threads.
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
-logging.getLogger("asyncio").addFilter(lambda log: "orbax" not in log.getMessage())
+
+
+def _of_others(log: logging.LogRecord) -> bool:
+  """Leaves out the arrays that fail beside the one that orbax raises for.
+
+  Nobody asks for their errors, which asyncio tells of once they are collected; they
+  come from orbax or, where a checkpoint is damaged, from the store below it.
+  """
+  text = log.getMessage()
+  forgotten = "exception was never retrieved" in text
+  of_store = forgotten and "OCDBT database at local file" in text
+  return not (of_store or "/orbax/checkpoint/" in text)
+
+
+logging.getLogger("asyncio").addFilter(_of_others)
 
 
 def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) -> None:
@@ -35,6 +52,20 @@ sys.unraisablehook = _report
 
 class Damaged(Exception):
   """A checkpoint that is not what was written."""
+
+
+def steadily(call: Callable[[], Result]) -> Result:
+  """What `call` gives; again if it fails where the clock of the day was set meanwhile.
+
+  Orbax takes its timeouts by that clock: one set forward ends its work at once.
+  """
+  while True:
+    before = time.time() - time.monotonic()
+    try:
+      return call()
+    except Exception:
+      if abs(time.time() - time.monotonic() - before) < 60:  # orbax waits for longer
+        raise
 
 
 def write(path: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) -> None:
@@ -52,9 +83,12 @@ def write(path: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) ->
   # The first API of orbax, whose checkpoints v1 reads: every save of v1 starts with a
   # collective of all processes, which may not run beside those of the step.
   alone = _alone().multiprocessing_options.v0()
-  handler = orbax.PyTreeCheckpointHandler(multiprocessing_options=alone)
+  handler = orbax.CompositeCheckpointHandler(  # as v1 names it
+    state=orbax.PyTreeCheckpointHandler(multiprocessing_options=alone),
+    composite_options=orbax.CompositeOptions(multiprocessing_options=alone),
+  )
   with orbax.Checkpointer(handler, multiprocessing_options=alone) as checkpointer:
-    args = orbax.args.PyTreeSave(arrays)
+    args = orbax.args.Composite(state=orbax.args.PyTreeSave(arrays))
     checkpointer.save(path, args=args, custom_metadata=metadata)
 
 
@@ -71,7 +105,7 @@ def content(path: Path) -> dict[str, Any]:
   """The JSON dict of a checkpoint, and the digests of its arrays; or `Damaged`."""
   try:
     with _alone():
-      content = ocp.metadata(path).custom_metadata
+      content = steadily(lambda: ocp.metadata(path)).custom_metadata
     seal = content.pop("seal")
   except Exception as error:  # whatever orbax makes of the damage
     raise Damaged(f"its metadata cannot be read ({reason(error)})") from error
@@ -84,7 +118,7 @@ def arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
   """The arrays of a checkpoint by name, each as it was written; or `Damaged`."""
   try:
     with _alone():
-      arrays = ocp.load(path)
+      arrays = steadily(lambda: ocp.load(path))
     changed = [name for name in digests if _digest(arrays[name]) != digests[name]]
   except Exception as error:
     raise Damaged(f"its arrays cannot be read ({reason(error)})") from error

@@ -1,12 +1,14 @@
 """The training curves of a run, drawn from its `metrics.jsonl`."""
 
 import math
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unroll import runlog
+from unroll.records import METRICS, Record, measured, read
 from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
@@ -22,28 +24,34 @@ PLACES = {
 }
 COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
 
-Records = list[dict[str, Any]]
+Records = list[Record]
 Series = tuple[np.ndarray, np.ndarray]  # steps, values; NaN where not finite
 
 
-def curves(workdir: str | Path, *, clip_norm: float | None = None) -> Path:
+def curves(
+  workdir: str | Path,
+  *,
+  clip_norm: float | None = None,
+  warn: Callable[[str], Any] = warnings.warn,
+) -> Path:
   """Draws losses, gradient norm, learning rate and speed into `curves.png`.
 
   Args:
     workdir: the run; its `metrics.jsonl` is read.
     clip_norm: clipping threshold, drawn across the gradient norms; None or 0 for none.
+    warn: called with one sentence if damaged lines are passed over.
 
   Returns:
     The path of the picture, in `workdir`.
 
   Raises:
-    BadInput: there is no `metrics.jsonl`, or it is damaged.
+    BadInput: there is no `metrics.jsonl`.
   """
   workdir = Path(workdir)
-  metrics, path = workdir / "metrics.jsonl", workdir / "curves.png"
+  metrics, path = workdir / METRICS, workdir / "curves.png"
   if not metrics.is_file():
-    raise BadInput(f"{workdir} has no metrics.jsonl: give the --workdir of a run")
-  records = runlog.read(metrics)
+    raise BadInput(f"{workdir} has no {METRICS}: give the --workdir of a run")
+  records = read(metrics, warn=warn)
   draw(records, title=workdir.resolve().name, clip_norm=clip_norm).savefig(path)
   return path
 
@@ -185,9 +193,9 @@ def _number(value: float, position: float) -> str:
 
 
 def _series(records: Records, name: str) -> Series:
-  found = [record for record in records if name in record]
-  steps = np.array([record["step"] for record in found], int)
-  return steps, np.array([record[name] for record in found], float)  # None: NaN
+  found = measured(records, name)
+  steps = np.array([step for step, _ in found], int)
+  return steps, np.array([value for _, value in found], float)  # None: NaN
 
 
 def _extremes(series: Series) -> Series:

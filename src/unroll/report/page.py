@@ -31,7 +31,7 @@ def page(workdir: str | Path, *, command: str, summary: Mapping[str, Any]) -> Pa
 
   Args:
     workdir: the run; `config.json`, `curves.png` and `sample.txt` are shown as far as
-      they are there.
+      they are there and what was written.
     command: what repeats the run.
     summary: its final numbers, those of `FIGURES` that it has, and whether it is
       "finished".
@@ -87,7 +87,9 @@ def _text(path: Path) -> str:
   return f"<pre>{html.escape(path.read_text('utf-8', errors='replace'))}</pre>"
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def _table(rows: Any) -> str:
+  if not isinstance(rows, Mapping):  # a file that someone has changed
+    return ""
   cells = "".join(
     f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(_plain(value))}</dd></div>"
     for name, value in rows.items()
@@ -102,4 +104,10 @@ def _plain(value: Any) -> str:
 
 
 def _config(path: Path) -> dict[str, Any]:
-  return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+  if not path.is_file():
+    return {}
+  try:
+    found = json.loads(path.read_text("utf-8"))
+  except (ValueError, RecursionError):
+    return {}
+  return found if isinstance(found, dict) else {}
