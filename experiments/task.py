@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, workdir
+from experiments import common, identity, workdir
 from unroll import checkpoint, devices, loop
 from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
@@ -21,7 +21,7 @@ from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
 from unroll.run import Hooks, Progress
 from unroll.runlog import read
-from unroll.schedules import plateau
+from unroll.schedules import follows_end, plateau, schedule
 from unroll.train import (
   Arm,
   Control,
@@ -125,20 +125,51 @@ def budgeted(source: Source) -> loop.Budget:
   return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
 
 
-def resumed(state: TrainState, path: Path) -> tuple[TrainState, Progress]:
-  """State and progress of a run's newest checkpoint; without one the state given."""
+def resumed(
+  state: TrainState, path: Path, budget: loop.Budget
+) -> tuple[TrainState, Progress]:
+  """State and progress of a run's newest checkpoint; without one the state given.
+
+  From then on its configuration is that of the flags, and what has changed is told.
+  """
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   if restored is None:
+    identity.update(path, 0)
     return state, Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
-  progress = Progress.from_json(restored.meta)
+  noted = restored.meta.items()
+  progress = Progress.from_json({k: v for k, v in noted if k != identity.SEALED})
   common.say(f"resumed {path} at step {progress.step}")
+  changed = identity.update(path, progress.step)
+  if changed:
+    told = [
+      f"{_shown(name, now)}, not {_shown(name, before)}"
+      for name, (before, now) in changed.items()
+    ]
+    common.say(f"from here on with {'; with '.join(told)}")
+  if budget.steps is not None and progress.step > budget.steps:
+    common.say(f"that is beyond step {budget.steps}, where it is to end: it ends here")
+  elif follows_end(FLAGS.schedule) and changed.keys() & {"steps", "epochs", "minutes"}:
+    horizon = budget.horizon(progress.step, progress.seconds)
+    rate = schedule(FLAGS.schedule, 1.0, FLAGS.warmup_steps)(
+      jnp.int32(progress.step), jnp.float32(horizon), jnp.float32(1)
+    )
+    common.say(
+      f"--schedule={FLAGS.schedule} falls until the new end, about step "
+      f"{horizon:,.0f}: the learning rate goes on with {rate:.3g} of its highest, as "
+      "in a run of that length"
+    )
   return restored.state, progress
+
+
+def _shown(name: str, value: Any) -> str:
+  return f"no --{name}" if value is None else f"--{name}={value}"
 
 
 def hooks(
   log: Any,
   checkpoints: Any,
   show: Callable[..., None],
+  run: Any,
   gathered: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> Hooks:
   """What the loop calls for a run: its log, its checkpoints, the terminal.
@@ -147,12 +178,16 @@ def hooks(
     log: a `RunLog`, or something silent in its place.
     checkpoints: a `Checkpoints`, likewise.
     show: shows the run's progress.
+    run: its configuration, sealed into each checkpoint.
     gathered: makes a state whole that is spread over processes.
   """
   return Hooks(
     objective="val/loss",
     save=lambda state, progress, best: checkpoints.save(
-      progress.step, gathered(state), progress.to_json(), best=best
+      progress.step,
+      gathered(state),
+      {**progress.to_json(), identity.SEALED: run},
+      best=best,
     ),
     log=log.write,
     show=show,

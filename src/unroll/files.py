@@ -1,14 +1,18 @@
-"""Files that appear whole: a reader sees the old one or the new; it needs no JAX."""
+"""Files that appear whole, and paths that start at a home; it needs no JAX."""
 
 import os
 import uuid
 from pathlib import Path
 
+from unroll.errors import BadInput
+
 PARTIAL = ".*.partial"  # what a process that is killed while it writes leaves behind
 
 
 def write(path: Path, content: str | bytes) -> None:
-  """Writes a file by one rename; many processes may write the same at once.
+  """Writes a file by one rename: a reader sees the old one or the new.
+
+  Many processes may write the same at once.
 
   Args:
     path: in a folder that exists.
@@ -26,3 +30,18 @@ def write(path: Path, content: str | bytes) -> None:
     raise OSError(error.errno, error.strerror, str(path)) from None
   finally:
     partial.unlink(missing_ok=True)
+
+
+def expanded(path: str) -> str:
+  """A path as a shell would have it: a leading `~` or `~name` is a home.
+
+  Raises:
+    BadInput: if there is no such home.
+  """
+  found = os.path.expanduser(path)
+  if found.startswith("~"):
+    raise BadInput(
+      f"there is no home {path.partition('/')[0]}: write ./{path} for a name that "
+      "starts with ~"
+    )
+  return found

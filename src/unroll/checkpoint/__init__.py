@@ -7,6 +7,7 @@ casts dtypes without a word, and never falls back to an older step. What is not 
 longer) a checkpoint lives in `<directory>/.partial/`: a step appears by one rename.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -137,7 +138,7 @@ class Checkpoints:
   def _prune(self, newest: int) -> None:
     """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
     past = [step for step in steps(self._directory) if step <= newest]
-    best = [step for step in past if (self._directory / str(step) / _BEST).exists()]
+    best = [step for step in best_steps(self._directory) if step <= newest]
     kept = {*past[-self._keep :], *best[-1:]}
     for step in steps(self._directory):
       if step not in kept:
@@ -155,6 +156,21 @@ def steps(directory: str | os.PathLike[str]) -> list[int]:
   path = Path(directory)
   names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
   return sorted(int(name) for name in names if name.isdecimal())
+
+
+def best_steps(directory: str | os.PathLike[str]) -> list[int]:
+  """The steps that were the best when they were saved, oldest first."""
+  path = Path(directory)
+  return [step for step in steps(path) if (path / str(step) / _BEST).exists()]
+
+
+def notes(directory: str | os.PathLike[str]) -> tuple[int, dict[str, Any]] | None:
+  """The newest step whose metadata is intact, and its `meta`; reads no array."""
+  path = Path(directory).absolute()
+  for step in reversed(steps(path)):
+    with contextlib.suppress(sealed.Damaged):
+      return step, sealed.content(path / str(step))["meta"]
+  return None
 
 
 def restore(
@@ -185,7 +201,7 @@ def restore(
   found = steps(directory)
   if not found:
     return None
-  best = [step for step in found if (directory / str(step) / _BEST).exists()]
+  best = best_steps(directory)
   choices: dict[str | int, list[int]] = {step: [step] for step in found}
   asked = {**choices, "newest": found, "best": best}.get(which, [])
   if not asked:

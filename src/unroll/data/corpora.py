@@ -180,7 +180,7 @@ def load(name: str, tokenizer: str = "char") -> Corpus:
   if name in embedded.EMBEDDED:
     return _corpus(name, {WHOLE: embedded.EMBEDDED[name]()}, embedded.LICENCE)
   if name not in CORPORA:
-    path = pathlib.Path(os.path.expanduser(name))
+    path = pathlib.Path(name)
     if not os.path.lexists(path):
       raise BadInput(_no_such_corpus(name))
     texts = {WHOLE: text_lib.read_text(path, tokenizer)}
