@@ -26,13 +26,12 @@ from experiments import (
   armfile,
   common,
   dataset,
-  identity,
   planning,
   task,
   workdir,
 )
 from experiments.terminal import Display, interrupts
-from unroll import checkpoint, devices, loop
+from unroll import devices, loop
 from unroll.arms import Arms, one_by_one
 from unroll.data.batches import Batch, Source, Stacked
 from unroll.data.prefetch import dispatches
@@ -160,11 +159,9 @@ def _fit(
     runs = []
     for number, (progress, path) in enumerate(zip(progresses, paths)):
       log = stack.enter_context(RunLog(path, progress.step))
-      folder = path / workdir.CHECKPOINTS
-      saved = stack.enter_context(checkpoint.Checkpoints(folder, FLAGS.keep))
+      saved = stack.enter_context(workdir.checkpoints(path))
       shown = functools.partial(show, number)
-      hooks = task.hooks(log, saved, shown, identity.read(path))
-      runs.append(Run(progress, hooks, STARTED))
+      runs.append(Run(progress, task.hooks(log, saved, shown), STARTED))
     state, done = loop.fit(
       loop.Program(dispatch, _evaluator(made, group, tokens_per_char), group.split),
       group.stack(states),

@@ -127,7 +127,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
   "seed",
   0,
-  "of parameters, dropout and the order of data",
+  "of parameters, dropout and the order of data; --mode=sample may have another",
   lower_bound=0,
   upper_bound=2**31 - 2,
 )

@@ -14,7 +14,7 @@ from typing import Any
 from absl import flags
 
 from experiments import common
-from unroll import checkpoint, files
+from unroll import files
 from unroll.data import corpora
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
@@ -22,7 +22,6 @@ from unroll.types import BadInput
 FLAGS = flags.FLAGS
 
 CONFIG = "config.json"
-SEALED = "run"  # its name in what is kept with a checkpoint
 
 Config = dict[str, Any]
 
@@ -66,15 +65,6 @@ def read(path: Path) -> Config:
       if isinstance(versions, dict) and isinstance(history, list):
         return saved
   raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
-
-
-def sealed(folder: Path) -> tuple[int, Config] | None:
-  """The newest checkpoint that says which run it is of: its step, and what it says.
-
-  None if there is none: before this was written into them, they did not say.
-  """
-  noted = checkpoint.notes(folder)
-  return (noted[0], noted[1][SEALED]) if noted and SEALED in noted[1] else None
 
 
 def differences(there: Config, here: Config) -> list[str]:

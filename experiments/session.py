@@ -149,9 +149,7 @@ def _fit(
   batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
   with (
     gang.alone(lambda: RunLog(path, progress.step)) as log,
-    gang.alone(
-      lambda: checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep)
-    ) as checkpoints,
+    gang.alone(lambda: workdir.checkpoints(path)) as checkpoints,
     interrupts() as interrupted,
     gang.alone(lambda: Display(budget, progress)) as display,
   ):
@@ -166,9 +164,7 @@ def _fit(
       split=lambda tree: [tree],
     )
     program, stop, late = gang.agreed(spread, program, interrupted)
-    config = gang.alone(lambda: identity.read(path))
-    told = hooks(log, checkpoints, display.show, config, spread.gathered)
-    run = Run(progress, told, STARTED)
+    run = Run(progress, hooks(log, checkpoints, display.show, spread.gathered), STARTED)
     state, finished = loop.fit(
       program,
       state,

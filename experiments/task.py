@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, identity, workdir
-from unroll import checkpoint, devices, loop
+from unroll import checkpoint, devices, loop, schedules
 from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
@@ -21,7 +21,7 @@ from unroll.metrics import bits_per_char, perplexity
 from unroll.report.curves import curves
 from unroll.run import Hooks, Progress
 from unroll.runlog import read
-from unroll.schedules import follows_end, plateau, schedule
+from unroll.schedules import plateau
 from unroll.train import (
   Arm,
   Control,
@@ -136,29 +136,49 @@ def resumed(
   if restored is None:
     identity.update(path, 0)
     return state, Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
-  noted = restored.meta.items()
-  progress = Progress.from_json({k: v for k, v in noted if k != identity.SEALED})
+  progress = Progress.from_json(restored.meta)
   common.say(f"resumed {path} at step {progress.step}")
   changed = identity.update(path, progress.step)
-  if changed:
-    told = [
-      f"{_shown(name, now)}, not {_shown(name, before)}"
-      for name, (before, now) in changed.items()
-    ]
-    common.say(f"from here on with {'; with '.join(told)}")
-  if budget.steps is not None and progress.step > budget.steps:
-    common.say(f"that is beyond step {budget.steps}, where it is to end: it ends here")
-  elif follows_end(FLAGS.schedule) and changed.keys() & {"steps", "epochs", "minutes"}:
-    horizon = budget.horizon(progress.step, progress.seconds)
-    rate = schedule(FLAGS.schedule, 1.0, FLAGS.warmup_steps)(
-      jnp.int32(progress.step), jnp.float32(horizon), jnp.float32(1)
-    )
-    common.say(
-      f"--schedule={FLAGS.schedule} falls until the new end, about step "
-      f"{horizon:,.0f}: the learning rate goes on with {rate:.3g} of its highest, as "
-      "in a run of that length"
-    )
+  further = _end(budget, progress) or _schedule(budget, progress, changed)
+  for told in filter(None, (_changes(changed), further)):
+    common.say(told)
   return restored.state, progress
+
+
+def _changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+  """What a run that goes on is told anew."""
+  told = [
+    f"{_shown(n, now)}, not {_shown(n, was)}" for n, (was, now) in changed.items()
+  ]
+  return f"from here on with {'; with '.join(told)}" if told else ""
+
+
+def _end(budget: loop.Budget, progress: Progress) -> str:
+  """Why a run has nothing left to train."""
+  if budget.steps is not None and progress.step >= budget.steps:
+    return f"it is to end at step {budget.steps}: more --steps or --epochs go on"
+  bad = progress.plateau.bad
+  if budget.patience and bad >= budget.patience:
+    return f"{bad} evaluations brought no new best: another --patience goes on"
+  return ""
+
+
+def _schedule(
+  budget: loop.Budget, progress: Progress, changed: Mapping[str, Any]
+) -> str:
+  """What another end does to the learning rate."""
+  if not changed.keys() & {"steps", "epochs", "minutes"}:
+    return ""
+  if not schedules.follows_end(FLAGS.schedule):
+    return ""
+  rate = schedules.schedule(FLAGS.schedule, 1.0, FLAGS.warmup_steps)
+  horizon = budget.horizon(progress.step, progress.seconds)
+  share = rate(jnp.int32(progress.step), jnp.float32(horizon), jnp.float32(1))
+  return (
+    f"--schedule={FLAGS.schedule} falls until the new end, about step {horizon:,.0f}: "
+    f"the learning rate goes on with {share:.3g} of its highest, as in a run of that "
+    "length"
+  )
 
 
 def _shown(name: str, value: Any) -> str:
@@ -169,7 +189,6 @@ def hooks(
   log: Any,
   checkpoints: Any,
   show: Callable[..., None],
-  run: Any,
   gathered: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> Hooks:
   """What the loop calls for a run: its log, its checkpoints, the terminal.
@@ -178,16 +197,12 @@ def hooks(
     log: a `RunLog`, or something silent in its place.
     checkpoints: a `Checkpoints`, likewise.
     show: shows the run's progress.
-    run: its configuration, sealed into each checkpoint.
     gathered: makes a state whole that is spread over processes.
   """
   return Hooks(
     objective="val/loss",
     save=lambda state, progress, best: checkpoints.save(
-      progress.step,
-      gathered(state),
-      {**progress.to_json(), identity.SEALED: run},
-      best=best,
+      progress.step, gathered(state), progress.to_json(), best=best
     ),
     log=log.write,
     show=show,

@@ -116,7 +116,7 @@ def existing(experiment: str, own: tuple[str, ...] = ()) -> tuple[Path, Vocabula
       f"--workdir={path} is a run of experiments.{saved['experiment']}: use that"
     )
   identity.adopt(path, saved, own)
-  if sealed := identity.sealed(path / CHECKPOINTS):
+  if sealed := checkpoint.run_of(path / CHECKPOINTS):
     step, config = sealed
     if differing := identity.differences(config, saved):
       raise BadInput(
@@ -139,6 +139,11 @@ def existing(experiment: str, own: tuple[str, ...] = ()) -> tuple[Path, Vocabula
   return path, vocabulary
 
 
+def checkpoints(path: Path) -> checkpoint.Checkpoints:
+  """What writes the checkpoints of a run, each with the configuration of the run."""
+  return checkpoint.Checkpoints(path / CHECKPOINTS, FLAGS.keep, identity.read(path))
+
+
 def command(experiment: str) -> str:
   """What repeats this run in a folder of its own: the flags that were given."""
   given = [FLAGS[name] for name in FLAGS if FLAGS[name].present]
@@ -152,7 +157,7 @@ def _refuse_another(path: Path, wanted: dict[str, Any]) -> None:
     return
   if (path / CONFIG).exists():
     _same_run(path, "", identity.read(path), wanted)
-    if sealed := identity.sealed(path / CHECKPOINTS):
+    if sealed := checkpoint.run_of(path / CHECKPOINTS):
       _same_run(path, f"checkpoint {sealed[0]} of ", sealed[1], wanted)
     return
   beside = (LOCK, GANG)

@@ -72,8 +72,10 @@ def test_no_value_of_another_type_is_taken_over(made):
 
 @pytest.mark.parametrize(
   "text",
-  ['{"flags": [1]}', '{"versions": 5}', '{"history": {"a": 1}}', '{"data": 7}']
-  + ["[]", "null", "7", '"a"', "{}", "[" * 100_000, "{", ""],
+  [
+    *('{"flags": [1]}', '{"versions": 5}', '{"history": {"a": 1}}', '{"data": 7}'),
+    *("[]", "null", "7", '"a"', "{}", "[" * 100_000, "{", ""),
+  ],
 )
 def test_what_is_no_configuration(made, text):
   whole = identity.read(made)

@@ -1,4 +1,4 @@
-"""Files that appear whole, and paths that start at a home; it needs no JAX."""
+"""Files that appear whole: a reader sees the old one or the new; it needs no JAX."""
 
 import os
 import uuid
@@ -10,9 +10,7 @@ PARTIAL = ".*.partial"  # what a process that is killed while it writes leaves b
 
 
 def write(path: Path, content: str | bytes) -> None:
-  """Writes a file by one rename: a reader sees the old one or the new.
-
-  Many processes may write the same at once.
+  """Writes a file by one rename; many processes may write the same at once.
 
   Args:
     path: in a folder that exists.

@@ -49,19 +49,26 @@ class Checkpoints:
   Args:
     directory: where the steps live, made if missing; what a killed write left is gone.
     keep: how many of the newest steps stay on disk, beside the best one.
+    run: a JSON dict that says which run they are of, for `run_of`.
 
   Raises:
     BadInput: if `keep` is less than one.
     OSError: if the directory cannot be made.
   """
 
-  def __init__(self, directory: str | os.PathLike[str], keep: int = 3):
+  def __init__(
+    self,
+    directory: str | os.PathLike[str],
+    keep: int = 3,
+    run: dict[str, Any] | None = None,
+  ):
     if keep < 1:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._folder = self._partial  # of the write under way
     self._keep = keep
+    self._run = {} if run is None else {"run": run}
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(self._partial, ignore_errors=True)
@@ -93,7 +100,8 @@ class Checkpoints:
     arrays = {
       name: np.array(leaf) for name, leaf in zip(specs, leaves) if np.size(leaf)
     }
-    content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
+    content = {"step": step, "meta": meta, "specs": specs, **self._run}
+    content = json.loads(json.dumps(content))
     self._pending = _WRITER.submit(self._write, step, arrays, content, best)
 
   def wait(self) -> None:
@@ -164,12 +172,13 @@ def best_steps(directory: str | os.PathLike[str]) -> list[int]:
   return [step for step in steps(path) if (path / str(step) / _BEST).exists()]
 
 
-def notes(directory: str | os.PathLike[str]) -> tuple[int, dict[str, Any]] | None:
-  """The newest step whose metadata is intact, and its `meta`; reads no array."""
+def run_of(directory: str | os.PathLike[str]) -> tuple[int, dict[str, Any]] | None:
+  """The newest step that says which run it is of, and what it says; reads no array."""
   path = Path(directory).absolute()
   for step in reversed(steps(path)):
     with contextlib.suppress(sealed.Damaged):
-      return step, sealed.content(path / str(step))["meta"]
+      if run := sealed.content(path / str(step)).get("run"):
+        return step, run
   return None
 
 
@@ -201,7 +210,7 @@ def restore(
   found = steps(directory)
   if not found:
     return None
-  best = best_steps(directory)
+  best = [step for step in found if (directory / str(step) / _BEST).exists()]
   choices: dict[str | int, list[int]] = {step: [step] for step in found}
   asked = {**choices, "newest": found, "best": best}.get(which, [])
   if not asked:
