@@ -375,6 +375,16 @@ def test_a_bad_file_is_refused(tmp_path, content):
   assert FILES[content] in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_an_arm_may_live_at_home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  path = tmp_path / "arms.json"
+  path.write_text(json.dumps([{**A, "workdir": "~/a"}]))
+  assert [own.workdir for own in armfile.read(str(path))] == ["/home/me/a"]
+  path.write_text(json.dumps([A, {**A, "workdir": "~nobody-here/a"}]))
+  with pytest.raises(BadInput, match="arm 1: there is no home ~nobody-here"):
+    armfile.read(str(path))
+
+
 REFUSED = [
   (["--arms=nowhere.json"], "nowhere.json", "No such file"),
   (["--workdir=x"], "--workdir=x", "drop it"),
