@@ -209,7 +209,6 @@ def _is_ours(entry: Path) -> bool:
 
 def _clear(path: Path) -> None:
   # First what says which run it is: one half gone is never taken for a whole.
-  (path / CONFIG).unlink(missing_ok=True)
-  for entry in path.iterdir():
+  for entry in sorted(path.iterdir(), key=lambda entry: entry.name != CONFIG):
     if _is_ours(entry):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -173,12 +173,15 @@ def best_steps(directory: str | os.PathLike[str]) -> list[int]:
 
 
 def run_of(directory: str | os.PathLike[str]) -> tuple[int, dict[str, Any]] | None:
-  """The newest step that says which run it is of, and what it says; reads no array."""
+  """The newest step with intact metadata, and the run that it says it is of.
+
+  None if there is no such step, or it says nothing. No array is read.
+  """
   path = Path(directory).absolute()
   for step in reversed(steps(path)):
     with contextlib.suppress(sealed.Damaged):
-      if run := sealed.content(path / str(step)).get("run"):
-        return step, run
+      run = sealed.content(path / str(step)).get("run")
+      return None if run is None else (step, run)
   return None
 
 
