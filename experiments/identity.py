@@ -63,6 +63,8 @@ def read(path: Path) -> Config:
     case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
       versions, history = saved.get("versions", {}), saved.get("history", [])
       if isinstance(versions, dict) and isinstance(history, list):
+        for name in saved["flags"].keys() & set(FLAGS):
+          _checked(path / CONFIG, name, saved["flags"][name])
         return saved
   raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
 

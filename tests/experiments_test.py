@@ -453,7 +453,7 @@ def test_a_checkpoint_of_a_step(trained):
 
 def test_a_run_that_was_never_evaluated_is_used_as_it_is(folder):
   cut = run(
-    *(folder, "charlm", *TINY, "--layers=1", "--workdir=run"),
+    *(folder, "charlm", *TINY, "--eval_every=100", "--workdir=run"),
     first=partial(interrupt, 2, signal.SIGINT),
   )
   assert cut.code == 0 and "interrupted" in cut.err, cut.err
@@ -518,14 +518,14 @@ def test_a_folder_without_its_configuration_is_refused(copy):
     refused(run(copy, "charlm", *flags, "--workdir=run"), *words)
   assert tree(copy) == before
   # As the sentence says: the run's own command writes it in a new folder.
-  for flags, there in ((TINY, "again"), ([*TINY, "--dropout=0.5"], "another")):
+  for flags, there in ((TINY, "again"), ([*TINY, "--seed=1"], "another")):
     made = run(copy, "charlm", *flags, "--steps=0", f"--workdir={there}")
     assert made.code == 0, made.err
   shutil.copy(copy / "another" / "config.json", copy / "run")
-  another = run(copy, "charlm", *TINY, "--dropout=0.5", "--workdir=run")
-  refused(another, "checkpoint 23", "--dropout (there 0.0, here 0.5)")
+  another = run(copy, "charlm", *TINY, "--seed=1", "--workdir=run")
+  refused(another, "checkpoint 23", "--seed (there 0, here 1)")
   seen = run(copy, "charlm", "--mode=eval", "--workdir=run")
-  refused(seen, "config.json", "checkpoint 23", "--dropout")
+  refused(seen, "config.json", "checkpoint 23", "--seed")
   shutil.copy(copy / "again" / "config.json", copy / "run")
   on = run(copy, "charlm", *TINY, "--workdir=run")
   assert on.code == 0 and "resumed run at step 23" in on.err, on.err
@@ -543,7 +543,7 @@ def without_a_name():
 
 
 def test_a_folder_whose_checkpoints_do_not_say_of_which_run(folder):
-  flags = [*TINY, "--layers=1", "--workdir=run"]
+  flags = [*TINY, "--workdir=run"]
   whole = run(folder, "charlm", *flags, "--workdir=whole")
   assert whole.code == 0, whole.err
   cut = run(folder, "charlm", *flags, "--steps=14", first=without_a_name)
@@ -637,7 +637,7 @@ def test_other_types_in_a_configuration(copy):
   path.write_text(json.dumps({**whole, "flags": {**whole["flags"], "layers": "2"}}))
   seen = run(copy, "charlm", "--workdir=run", "--mode=eval")
   refused(seen, "run/config.json", '"2" for --layers', "restore")
-  refused(run(copy, "charlm", *TINY, "--workdir=run"), "--layers (there '2'")
+  refused(run(copy, "charlm", *TINY, "--workdir=run"), "run/config.json", "--layers")
   path.write_text(json.dumps({**whole, "versions": 5}))
   on = run(copy, "charlm", *TINY, "--workdir=run", "--steps=25")
   refused(on, "run/config.json", "restore")
