@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from unroll import files
 from unroll.data import cache, embedded
 from unroll.data import text as text_lib
 from unroll.data.cache import File
@@ -181,7 +180,7 @@ def load(name: str, tokenizer: str = "char") -> Corpus:
   if name in embedded.EMBEDDED:
     return _corpus(name, {WHOLE: embedded.EMBEDDED[name]()}, embedded.LICENCE)
   if name not in CORPORA:
-    path = pathlib.Path(files.expanded(name))
+    path = pathlib.Path(os.path.expanduser(name))
     if not os.path.lexists(path):
       raise BadInput(_no_such_corpus(name))
     texts = {WHOLE: text_lib.read_text(path, tokenizer)}
