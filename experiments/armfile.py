@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from absl import flags
-
-from experiments import common
+from experiments import common, kinds
+from unroll import files
 from unroll.train import Arm
 from unroll.types import BadInput
 
 FLAGS = common.FLAGS  # those of an arm among them
 T = TypeVar("T")
 
-flags.DEFINE_string(
+kinds.DEFINE_path(
   "arms",
   "",
   "a JSON file of runs to train in one program, which differ in few numbers: "
@@ -72,7 +71,7 @@ def read(path: str) -> list[Own]:
         folder and not rest
       ):
         own = {name: _parsed(path, number, name, given[name]) for name in given}
-        arms.append(Own(folder, own))
+        arms.append(Own(_folder(path, number, folder), own))
       case _:
         raise BadInput(
           f'--arms={path}, arm {number}: give {{"workdir": "…", "flags": {{…}}}} and '
@@ -83,6 +82,13 @@ def read(path: str) -> list[Own]:
     if folders.count(place) > 1:
       raise BadInput(f"--arms={path}: two arms share {place}: give each its own")
   return arms
+
+
+def _folder(path: str, number: int, workdir: str) -> str:
+  try:
+    return files.expanded(workdir)
+  except BadInput as error:
+    raise BadInput(f"--arms={path}, arm {number}: {error}") from None
 
 
 def _parsed(path: str, number: int, name: str, value: Any) -> Any:

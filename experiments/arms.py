@@ -31,7 +31,7 @@ from experiments import (
   workdir,
 )
 from experiments.terminal import Display, interrupts
-from unroll import checkpoint, devices, loop
+from unroll import devices, loop
 from unroll.arms import Arms, one_by_one
 from unroll.data.batches import Batch, Source, Stacked
 from unroll.data.prefetch import dispatches
@@ -69,12 +69,12 @@ def train(
   sources = armfile.each(owns, lambda: dataset.source(data.tokens["train"]))
   budget, states = _budget(sources), _fresh(made, arms)
 
-  def identity():
+  def asked():
     return experiment, common.config(*own), data.vocabulary, data.digest
 
   # Only when all that is asked for has been found good is anything written.
-  armfile.each(owns, lambda: workdir.check(*identity()))
-  paths = armfile.each(owns, lambda: workdir.prepare(*identity()))
+  armfile.each(owns, lambda: workdir.check(*asked()))
+  paths = armfile.each(owns, lambda: workdir.prepare(*asked()))
   states, runs, done = _fit(
     made, group, arms, sources, states, budget, data.tokens_per_char["val"], paths
   )
@@ -84,7 +84,7 @@ def train(
       common.say(f"{path}: {run.error}")
       summaries.append({"error": str(run.error), "workdir": str(path)})
       continue
-    finished = done or run.progress.step == budget.steps
+    finished = done or run.progress.step >= (budget.steps or 0)
     with each.applied():
       summaries.append(task.summary(run.progress, state, finished, path))
       if finished:
@@ -136,7 +136,8 @@ def _fit(
     The states, the runs, and whether all of the budget is spent.
   """
   parameters = sum(leaf.size for leaf in jax.tree.leaves(states[0].params))
-  states, progresses = zip(*map(task.resumed, states, paths))
+  resumed = [task.resumed(s, path, budget) for s, path in zip(states, paths)]
+  states, progresses = zip(*resumed)
   common.say(
     f"{len(paths)} arms of {parameters:,} parameters, {len(sources[0]):,} steps an "
     f"epoch, runs in {paths[0]} to {paths[-1]}"
@@ -158,8 +159,7 @@ def _fit(
     runs = []
     for number, (progress, path) in enumerate(zip(progresses, paths)):
       log = stack.enter_context(RunLog(path, progress.step, warn=common.say))
-      folder = path / workdir.CHECKPOINTS
-      saved = stack.enter_context(checkpoint.Checkpoints(folder, FLAGS.keep))
+      saved = stack.enter_context(workdir.checkpoints(path))
       shown = functools.partial(show, number)
       runs.append(Run(progress, task.hooks(log, saved, shown), STARTED))
     state, done = loop.fit(
@@ -184,7 +184,7 @@ def _joined(
   """The dispatches from the first arm's step on; none crosses the step of another."""
   assert budget.steps is not None
   periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
-  starts = sorted({progress.step for progress in progresses})
+  starts = sorted({min(progress.step, budget.steps) for progress in progresses})
   for start, stop in itertools.pairwise([*starts, budget.steps]):
     if start != stop:
       yield from dispatches(source, start, stop, FLAGS.dispatch, periods)

@@ -19,7 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import architecture, armfile, common, dataset, session, workdir
+from experiments import (
+  architecture,
+  armfile,
+  common,
+  dataset,
+  kinds,
+  session,
+  workdir,
+)
 from unroll import generate, remat, score
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
@@ -41,7 +49,7 @@ flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bou
 flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass; 1: all")
 flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
 flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
-flags.DEFINE_string(
+kinds.DEFINE_path(
   "input", "-", "what --mode=score reads, a line a sentence; - is stdin"
 )
 
@@ -65,7 +73,8 @@ def main() -> None:
   elif FLAGS.mode == "eval":
     session.evaluate("charlm", _task)
   else:
-    path, vocabulary = workdir.existing("charlm")
+    drawn = ("seed",) if FLAGS.mode == "sample" else ()
+    path, vocabulary = workdir.existing("charlm", drawn)
     task = _task(vocabulary)
     params, _ = session.restore(task, path)
     use = _sample if FLAGS.mode == "sample" else _score

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments import compilation, gang
+from experiments import compilation, gang, kinds
 from unroll import devices, gradients, optim, schedules
 from unroll.cells import CELLS
 from unroll.data import text
@@ -23,7 +23,7 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(gang)
 
 # What the run is.
-flags.DEFINE_string("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
+kinds.DEFINE_path("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
 flags.DEFINE_enum("tokenizer", "char", sorted(text.TOKENIZERS), "what a token is")
 flags.DEFINE_enum(
   "normalize",
@@ -127,7 +127,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
   "seed",
   0,
-  "of parameters, dropout and the order of data",
+  "of parameters, dropout and the order of data; --mode=sample may have another",
   lower_bound=0,
   upper_bound=2**31 - 2,
 )
@@ -166,11 +166,11 @@ flags.DEFINE_string(
 )
 
 # What may differ from one call on a run to the next.
-flags.DEFINE_string("workdir", "", "the run's folder; new under runs/ if empty")
+kinds.DEFINE_path("workdir", "", "the run's folder; new under runs/ if empty")
 flags.DEFINE_bool("overwrite", False, "starts afresh in a folder that holds a run")
 flags.DEFINE_bool("json", False, "ends standard output with one JSON object")
-flags.DEFINE_enum(
-  "checkpoint", "best", ["best", "newest"], "what eval, sample and score restore"
+kinds.DEFINE_checkpoint(
+  "checkpoint", "best", "what eval, sample and score restore: best, newest or a step"
 )
 # A run may go on with another number of devices: sums are rounded differently, no more.
 NOT_OF_THE_RUN = {
@@ -181,6 +181,18 @@ NOT_OF_THE_RUN = {
   "keep",
   "dispatch",
   "devices",
+}
+# What stands in its configuration, and may change while it stays the same run: how far
+# it goes, how often it is looked at, and what a step takes of the memory.
+MAY_CHANGE = {
+  "steps",
+  "epochs",
+  "minutes",
+  "patience",
+  "eval_every",
+  "checkpoint_every",
+  "remat",
+  "memory_budget",
 }
 
 
@@ -229,7 +241,7 @@ def say(message: str) -> None:
 
 
 def config(*own: str) -> dict[str, Any]:
-  """The flags that make the run what it is, by name: the shared ones and its own."""
+  """The flags that a run's configuration holds: the shared ones and its own."""
   shared = {flag.name for flag in FLAGS.flags_by_module_dict()[__name__]}
   names = sorted((shared - NOT_OF_THE_RUN) | set(own))
   return {name: FLAGS[name].value for name in names}

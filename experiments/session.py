@@ -17,6 +17,7 @@ from experiments import (
   common,
   dataset,
   gang,
+  identity,
   planning,
   workdir,
 )
@@ -98,15 +99,16 @@ def evaluate(experiment: str, build: Build) -> None:
   path, vocabulary = workdir.existing(experiment)
   spread = _spread()
   data = dataset.load(vocabulary)
-  if data.digest != workdir.read_config(path)["data"]:
+  if data.digest != identity.read(path)["data"]:
     raise BadInput(
-      f"--corpus={FLAGS.corpus} is not the text that {path} was trained on: restore it"
+      f"--corpus={FLAGS.corpus} is not the text that {path} was trained on: restore "
+      "it, or say where it is now"
     )
   results: dict[str, Any] = {}
+  params, step = restore(build(vocabulary, data, "val"), path)
   for split in ("val", "test"):
     if split in data.tokens:
       task = build(vocabulary, data, split)
-      params, step = restore(task, path)
       results |= _evaluator(task, split, data.tokens_per_char[split], spread)(params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
@@ -133,7 +135,7 @@ def _fit(
 
   def newest() -> dict[str, Any]:
     nonlocal state
-    state, progress = resumed(state, path)
+    state, progress = resumed(state, path, budget)
     return progress.to_json()
 
   progress = Progress.from_json(gang.told(newest))
@@ -147,9 +149,7 @@ def _fit(
   batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
   with (
     gang.alone(lambda: RunLog(path, progress.step, warn=common.say)) as log,
-    gang.alone(
-      lambda: checkpoint.Checkpoints(path / workdir.CHECKPOINTS, FLAGS.keep)
-    ) as checkpoints,
+    gang.alone(lambda: workdir.checkpoints(path)) as checkpoints,
     interrupts() as interrupted,
     gang.alone(lambda: Display(budget, progress)) as display,
   ):
@@ -185,14 +185,27 @@ def restore(task: Task, path: Path) -> tuple[Params, int]:
   """The parameters of --checkpoint, moving average and all, and their step.
 
   Raises:
-    BadInput: if the run has no checkpoint.
+    BadInput: if the run has no such checkpoint.
   """
   optimizer = common.optimizer()
   like = jax.eval_shape(functools.partial(fresh_state, task), arm_of_flags().seed)
   folder = path / workdir.CHECKPOINTS
-  restored = checkpoint.restore(folder, like, which=FLAGS.checkpoint, warn=common.say)
+  which: Any = FLAGS.checkpoint
+  found = checkpoint.steps(folder)
+  if isinstance(which, int) and found and which not in found:
+    raise BadInput(
+      f"--checkpoint={which}: {folder} has those of step {', '.join(map(str, found))}"
+    )
+  unjudged = which == "best" and not checkpoint.best_steps(folder)
+  which = "newest" if unjudged else which
+  restored = checkpoint.restore(folder, like, which=which, warn=common.say)
   if restored is None:
     raise BadInput(f"{folder} holds no checkpoint: train the run first")
+  if unjudged:
+    common.say(
+      f"{path} has no best checkpoint, as no evaluation has chosen one yet: this is "
+      f"the newest, of step {restored.step}"
+    )
   state = restored.state
   return optimizer.averaged(state.opt_state, state.params), restored.step
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, workdir
-from unroll import checkpoint, devices, loop
+from experiments import common, identity, workdir
+from unroll import checkpoint, devices, loop, schedules
 from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
@@ -125,14 +125,64 @@ def budgeted(source: Source) -> loop.Budget:
   return loop.Budget(min(limits) if limits else None, seconds, FLAGS.patience)
 
 
-def resumed(state: TrainState, path: Path) -> tuple[TrainState, Progress]:
-  """State and progress of a run's newest checkpoint; without one the state given."""
+def resumed(
+  state: TrainState, path: Path, budget: loop.Budget
+) -> tuple[TrainState, Progress]:
+  """State and progress of a run's newest checkpoint; without one the state given.
+
+  From then on its configuration is that of the flags, and what has changed is told.
+  """
   restored = checkpoint.restore(path / workdir.CHECKPOINTS, state, warn=common.say)
   if restored is None:
+    identity.update(path, 0)
     return state, Progress(0, 0.0, 0.0, plateau(FLAGS.schedule), {}, {})
   progress = Progress.from_json(restored.meta)
   common.say(f"resumed {path} at step {progress.step}")
+  changed = identity.update(path, progress.step)
+  further = _end(budget, progress) or _schedule(budget, progress, changed)
+  for told in filter(None, (_changes(changed), further)):
+    common.say(told)
   return restored.state, progress
+
+
+def _changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+  """What a run that goes on is told anew."""
+  told = [
+    f"{_shown(n, now)}, not {_shown(n, was)}" for n, (was, now) in changed.items()
+  ]
+  return f"from here on with {'; with '.join(told)}" if told else ""
+
+
+def _end(budget: loop.Budget, progress: Progress) -> str:
+  """Why a run has nothing left to train."""
+  if budget.steps is not None and progress.step >= budget.steps:
+    return f"it is to end at step {budget.steps}: more --steps or --epochs go on"
+  bad = progress.plateau.bad
+  if budget.patience and bad >= budget.patience:
+    return f"{bad} evaluations brought no new best: another --patience goes on"
+  return ""
+
+
+def _schedule(
+  budget: loop.Budget, progress: Progress, changed: Mapping[str, Any]
+) -> str:
+  """What another end does to the learning rate."""
+  if not changed.keys() & {"steps", "epochs", "minutes"}:
+    return ""
+  if not schedules.follows_end(FLAGS.schedule):
+    return ""
+  rate = schedules.schedule(FLAGS.schedule, 1.0, FLAGS.warmup_steps)
+  horizon = budget.horizon(progress.step, progress.seconds)
+  share = rate(jnp.int32(progress.step), jnp.float32(horizon), jnp.float32(1))
+  return (
+    f"--schedule={FLAGS.schedule} falls until the new end, about step {horizon:,.0f}: "
+    f"the learning rate goes on with {share:.3g} of its highest, as in a run of that "
+    "length"
+  )
+
+
+def _shown(name: str, value: Any) -> str:
+  return f"no --{name}" if value is None else f"--{name}={value}"
 
 
 def hooks(

@@ -1,10 +1,7 @@
 """A run's folder: made, recognised, refused."""
 
 import fcntl
-import importlib.metadata
-import json
 import os
-import platform
 import secrets
 import shlex
 import shutil
@@ -14,14 +11,16 @@ from typing import Any
 
 from absl import flags
 
+from experiments import identity
 from experiments.gang import Busy
-from unroll import files
+from experiments.identity import CONFIG
+from unroll import checkpoint, files
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
 
-CONFIG, VOCABULARY, CHECKPOINTS = "config.json", "vocab.json", "checkpoints"
+VOCABULARY, CHECKPOINTS = "vocab.json", "checkpoints"
 # All that a run writes: what --overwrite may delete, and nothing else.
 OURS = (
   *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl*", "events.out.tfevents.*"),
@@ -41,7 +40,7 @@ def check(
   """
   path = Path(FLAGS.workdir)
   if path.is_dir():
-    _refuse_another(path, _identity(experiment, settings, vocabulary, data))
+    _refuse_another(path, identity.identity(experiment, settings, vocabulary, data))
 
 
 def prepare(
@@ -73,7 +72,7 @@ def prepare(
     raise BadInput(
       f"--workdir={path} cannot be made ({error.strerror}): give another folder"
     ) from None
-  wanted = _identity(experiment, settings, vocabulary, data)
+  wanted = identity.identity(experiment, settings, vocabulary, data)
   _refuse_another(path, wanted)  # before anything is written
   _lock(path)
   _refuse_another(path, wanted)  # whoever had the lock may have begun one
@@ -83,20 +82,17 @@ def prepare(
   files.write(path / VOCABULARY, vocabulary.to_json())
   if (path / CONFIG).exists():
     return path
-  versions = {
-    name: importlib.metadata.version(name)
-    for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
-  }
-  versions["python"] = platform.python_version()
   # Last: a folder with a configuration is a whole run.
-  files.write(
-    path / CONFIG, json.dumps({**wanted, "versions": versions}, indent=2) + "\n"
-  )
+  identity.write(path, wanted)
   return path
 
 
-def existing(experiment: str) -> tuple[Path, Vocabulary]:
+def existing(experiment: str, own: tuple[str, ...] = ()) -> tuple[Path, Vocabulary]:
   """Opens the run of --workdir and takes over its flags.
+
+  Args:
+    experiment: its name.
+    own: flags that this call may have of its own.
 
   Returns:
     The folder and the run's vocabulary.
@@ -112,21 +108,21 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
     raise BadInput(f"--mode={FLAGS.mode} needs --workdir, the run to read{latest}")
   path = Path(FLAGS.workdir)
   if not (path / CONFIG).exists():
+    _refuse_nameless(path)
     raise BadInput(f"--workdir={path} holds no {CONFIG}: train there first")
-  saved = read_config(path)
+  saved = identity.read(path)
   if saved["experiment"] != experiment:
     raise BadInput(
       f"--workdir={path} is a run of experiments.{saved['experiment']}: use that"
     )
-  for name, value in saved["flags"].items():
-    if name not in FLAGS:
-      raise BadInput(f"{path / CONFIG} has a flag --{name} that does not exist here")
-    if FLAGS[name].present and _plain(FLAGS[name].value) != value:
+  identity.adopt(path, saved, own)
+  if sealed := checkpoint.run_of(path / CHECKPOINTS):
+    step, config = sealed
+    if differing := identity.differences(config, saved):
       raise BadInput(
-        f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has "
-        f"{value}: drop the flag"
+        f"{path / CONFIG} is of another run than checkpoint {step}: it differs in "
+        f"{', '.join(differing)}; restore it"
       )
-    FLAGS[name].value = value
   restore = "restore it, or train on there, which writes it anew"
   try:
     text = (path / VOCABULARY).read_text("utf-8")
@@ -143,16 +139,9 @@ def existing(experiment: str) -> tuple[Path, Vocabulary]:
   return path, vocabulary
 
 
-def read_config(path: Path) -> dict[str, Any]:
-  """The configuration of a run; BadInput if it is not one."""
-  try:
-    saved = json.loads((path / CONFIG).read_text("utf-8"))
-  except ValueError as error:
-    raise BadInput(f"{path / CONFIG} is not JSON ({error}): restore it") from None
-  match saved:
-    case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
-      return saved
-  raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+def checkpoints(path: Path) -> checkpoint.Checkpoints:
+  """What writes the checkpoints of a run, each with the configuration of the run."""
+  return checkpoint.Checkpoints(path / CHECKPOINTS, FLAGS.keep, identity.read(path))
 
 
 def command(experiment: str) -> str:
@@ -164,15 +153,29 @@ def command(experiment: str) -> str:
 
 
 def _refuse_another(path: Path, wanted: dict[str, Any]) -> None:
+  if FLAGS.overwrite and (path / CONFIG).exists():
+    return
   if (path / CONFIG).exists():
-    if not FLAGS.overwrite:
-      _same_run(path, read_config(path), wanted)
+    _same_run(path, "", identity.read(path), wanted)
+    if sealed := checkpoint.run_of(path / CHECKPOINTS):
+      _same_run(path, f"checkpoint {sealed[0]} of ", sealed[1], wanted)
     return
   beside = (LOCK, GANG)
   names = [e.name for e in path.iterdir() if not (_is_ours(e) or e.name in beside)]
   if names:
     raise BadInput(
       f"--workdir={path} holds {min(names)} and no run: give an empty or new folder"
+    )
+  if not FLAGS.overwrite:
+    _refuse_nameless(path)
+
+
+def _refuse_nameless(path: Path) -> None:
+  if found := checkpoint.steps(path / CHECKPOINTS):
+    raise BadInput(
+      f"--workdir={path} has checkpoints up to step {found[-1]}, but no {CONFIG} that "
+      "says of which run: put it back from a copy, or from a new folder in which the "
+      "run's own command with --steps=0 writes it; or start afresh with --overwrite"
     )
 
 
@@ -190,39 +193,14 @@ def _lock(path: Path) -> None:
     pass  # a file system without locks
 
 
-def _identity(
-  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
-) -> dict[str, Any]:
-  return {
-    "experiment": experiment,
-    "flags": _plain(settings),  # as JSON reads it back: tuples are lists there
-    "data": data,
-    "vocabulary": vocabulary.digest(),
-  }
-
-
-def _same_run(path: Path, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-  before, now = saved["flags"], wanted["flags"]
-  differing = [
-    f"--{name} (there {before.get(name)}, here {now.get(name)})"
-    for name in sorted(before.keys() | now.keys())
-    if before.get(name) != now.get(name)
-  ]
-  if saved["experiment"] != wanted["experiment"]:
-    differing.insert(0, f"the experiment (there {saved['experiment']})")
-  if not differing and saved["data"] != wanted["data"]:
-    differing.append("the text of --corpus, which has changed")
-  if not differing and saved["vocabulary"] != wanted["vocabulary"]:
-    differing.append(f"its {VOCABULARY}")
-  if differing:
+def _same_run(
+  path: Path, part: str, there: dict[str, Any], here: dict[str, Any]
+) -> None:
+  if differing := identity.differences(there, here):
     raise BadInput(
-      f"--workdir={path} holds another run: it differs in {', '.join(differing)}; give "
-      "another --workdir, or --overwrite to start afresh"
+      f"--workdir={path} holds {part}another run: it differs in "
+      f"{', '.join(differing)}; give another --workdir, or --overwrite to start afresh"
     )
-
-
-def _plain(value: Any) -> Any:
-  return json.loads(json.dumps(value))
 
 
 def _is_ours(entry: Path) -> bool:
@@ -230,6 +208,7 @@ def _is_ours(entry: Path) -> bool:
 
 
 def _clear(path: Path) -> None:
-  for entry in path.iterdir():
+  # First what says which run it is: one half gone is never taken for a whole.
+  for entry in sorted(path.iterdir(), key=lambda entry: entry.name != CONFIG):
     if _is_ours(entry):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from absl import flags
 
-from launch import page
+from launch import page, paths
 from launch.main import run_main
 from launch.plan import PLAN, RUNS
 from unroll.errors import BadInput
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("out", "", "the page; empty: report.html in the sweep's folder")
+paths.DEFINE_path("out", "", "the page; empty: report.html in the sweep's folder")
 
 
 def main(arguments: Sequence[str]) -> None:

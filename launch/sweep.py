@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from absl import flags
 
-from launch import describe, driver, engines, plan, space, study
+from launch import describe, driver, engines, paths, plan, space, study
 from launch.cores import cores
 from launch.main import run_main
 from unroll.errors import BadInput
@@ -37,7 +37,7 @@ flags.DEFINE_bool("prune", False, "stops trials that fall behind the median")
 flags.DEFINE_list(
   "together", [], "flags, of seed, learning_rate, clip_norm: one program runs them all"
 )
-flags.DEFINE_string("sweepdir", "", "the sweep's folder; new under runs/ if empty")
+paths.DEFINE_path("sweepdir", "", "the sweep's folder; new under runs/ if empty")
 flags.DEFINE_enum("on", "local", ["local", "ray", "slurm"], "where the workers run")
 flags.DEFINE_integer(
   "workers", None, "at work at once; this machine's cores if not given", lower_bound=1
@@ -47,7 +47,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_string("address", "", "of a Ray cluster; empty: Ray on this machine alone")
 flags.DEFINE_string("slurm", "", "options of sbatch, as in partition=main,time=60")
-flags.DEFINE_string(
+paths.DEFINE_path(
   "storage",
   "",
   "of the trials: a journal file, sqlite:///FILE or postgresql+psycopg://…; empty: a "

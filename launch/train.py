@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from absl import flags
 
-from launch import engines
+from launch import engines, paths
 from launch.main import fail, interrupts, run_main, say
 from launch.meeting import PAUSE, Meeting
 from unroll.errors import BadInput
@@ -38,7 +38,7 @@ flags.DEFINE_string("slurm", "", "options of sbatch, as in partition=main,time=6
 flags.DEFINE_integer(
   "restarts", 3, "in a row that no checkpoint came of", lower_bound=0
 )
-flags.DEFINE_string("workdir", "", "the run's folder; new under runs/ if empty")
+paths.DEFINE_path("workdir", "", "the run's folder; new under runs/ if empty")
 flags.DEFINE_bool("overwrite", False, "starts afresh in a folder that holds a run")
 
 BAD_INPUT = 2  # the exit code of an experiment that cannot run at all

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -310,6 +311,21 @@ def test_interrupted_and_resumed_is_uninterrupted(trained, folder):
     same_run(folder / name, trained[0] / name)
 
 
+def test_arms_go_on_to_an_end_that_one_is_beyond(trained, folder):
+  for name in OWN:
+    shutil.copytree(trained[0] / name, folder / name)
+  far = alone(folder, "a", *TINY, "--steps=35")
+  assert far.code == 0 and far.json["steps"] == 35, far.err
+  on = together(folder, *TINY, "--steps=30")
+  assert on.code == 0 and "it is to end at step 30" in on.err, on.err
+  assert [(s["steps"], s["finished"]) for s in on.json] == [
+    *((35, True), (30, True), (30, True)),
+  ]
+  assert [r["step"] for r in records(folder / "b") if "grad_norm" in r] == [
+    *range(1, 31)
+  ]
+
+
 def test_one_that_blows_up_leaves_the_others(folder):
   flags = [*TINY, "--steps=70"]
   assert together(folder, *flags).code == 0
@@ -373,6 +389,16 @@ def test_a_bad_file_is_refused(tmp_path, content):
   with pytest.raises(BadInput) as refused:
     armfile.read(str(path))
   assert FILES[content] in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_arm_may_live_at_home(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  path = tmp_path / "arms.json"
+  path.write_text(json.dumps([{**A, "workdir": "~/a"}]))
+  assert [own.workdir for own in armfile.read(str(path))] == ["/home/me/a"]
+  path.write_text(json.dumps([A, {**A, "workdir": "~nobody-here/a"}]))
+  with pytest.raises(BadInput, match="arm 1: there is no home ~nobody-here"):
+    armfile.read(str(path))
 
 
 REFUSED = [

@@ -26,7 +26,14 @@ import orbax.checkpoint as orbax
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from unroll.checkpoint import Checkpoints, restore, sealed, steps
+from unroll.checkpoint import (
+  Checkpoints,
+  best_steps,
+  restore,
+  run_of,
+  sealed,
+  steps,
+)
 from unroll.types import BadInput
 
 
@@ -134,6 +141,27 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
   assert sorted(os.listdir(tmp_path)) == ["3", "6", "7"]
 
 
+def test_the_best_ones_are_listed(tmp_path):
+  assert best_steps(tmp_path / "none") == []
+  save_all(tmp_path, range(1, 6), best=(3, 5))
+  assert best_steps(tmp_path) == [3, 5]
+
+
+def test_a_step_says_which_run_it_is_of(tmp_path):
+  """The newest one whose metadata is intact; at first they said nothing."""
+  assert run_of(tmp_path) is None
+  save_all(tmp_path, [1])
+  assert run_of(tmp_path) is None
+  for step in (2, 3, 4):
+    with Checkpoints(tmp_path, run={"cell": ["lstm", step]}) as checkpoints:
+      checkpoints.save(step, make_state(step), {})
+  change_run(tmp_path / "4")
+  assert run_of(tmp_path) == (3, {"cell": ["lstm", 3]})
+  assert restore(tmp_path, make_state(0), which=3).meta == {}
+  save_all(tmp_path, [4])
+  assert run_of(tmp_path) is None
+
+
 def test_no_best_is_said(tmp_path):
   save_all(tmp_path, [1])
   with pytest.raises(BadInput, match="no best checkpoint"):
@@ -199,6 +227,11 @@ def change_meta(path):
   content = json.loads(file.read_text())
   content["custom_metadata"]["meta"]["seen"] += 1
   file.write_text(json.dumps(content))
+
+
+def change_run(path):
+  file = path / "_CHECKPOINT_METADATA"
+  file.write_text(file.read_text().replace("lstm", "gru"))
 
 
 def empty(path):

@@ -478,6 +478,178 @@ def interrupt_loading():
   corpora.load = lambda *arguments: signal.raise_signal(signal.SIGINT)
 
 
+# Longer, with another seed, from another checkpoint, with the text elsewhere.
+
+
+def config(workdir):
+  return json.loads((workdir / "config.json").read_text())
+
+
+def test_the_same_run_goes_on_when_more_is_asked(copy):
+  """As one does that was asked for all of it at once, and both values are kept."""
+  more = ["--steps=35", "--epochs=4", "--minutes=9", "--patience=99", "--eval_every=10"]
+  more += ["--checkpoint_every=9", "--keep=1", "--json"]
+  on = run(copy, "charlm", *TINY, *more, "--workdir=run")
+  assert on.code == 0 and on.json["steps"] == 35 and on.json["finished"], on.err
+  assert "--steps=35, not --steps=23" in on.err and "no --minutes" in on.err
+  whole = run(copy, "charlm", *TINY, *more, "--workdir=whole")
+  assert whole.code == 0, whole.err
+  one, other = leaves(copy / "run"), leaves(copy / "whole")
+  for name, array in other.items():
+    np.testing.assert_array_equal(one[name], array, err_msg=name, strict=True)
+  before = {"steps": 23, "epochs": None, "minutes": None, "patience": 0}
+  before |= {"eval_every": 7, "checkpoint_every": 5}
+  history = config(copy / "run").pop("history")
+  assert history == [{"until_step": 23, "flags": before}]
+  assert config(copy / "run")["flags"] == config(copy / "whole")["flags"]
+  # And with less it is at its end.
+  less = run(copy, "charlm", *TINY, "--steps=9", "--workdir=run", "--json")
+  assert less.code == 0 and less.json["steps"] == 35 and less.json["finished"]
+  assert "end at step 9" in less.err
+  assert [h["until_step"] for h in config(copy / "run")["history"]] == [23, 35]
+
+
+def test_a_schedule_that_ends_with_the_run_says_how_it_goes_on(folder):
+  flags = [*TINY, "--layers=1", "--workdir=run", "--schedule=linear", "--steps=8"]
+  first = run(folder, "charlm", *flags)
+  assert first.code == 0 and "schedule" not in first.err, first.err
+  on = run(folder, "charlm", *flags, "--steps=16")
+  assert on.code == 0 and "--schedule=linear falls until the new end" in on.err
+  assert "step 16" in on.err and "0.5 of its highest" in on.err
+  rates = {
+    r["step"]: r["learning_rate"] for r in records(folder / "run") if "grad_norm" in r
+  }
+  assert rates[8] == pytest.approx(2e-3 / 8)
+  assert rates[9] == pytest.approx(1e-3) and rates[16] == pytest.approx(2e-3 / 16)
+
+
+def test_samples_with_another_seed(trained):
+  folder, _ = trained
+  sample = ["--mode=sample", "--workdir=run", "--json"]
+  drawn = [run(folder, "charlm", *sample, *more) for more in ([], ["--seed=7"])]
+  assert drawn[0].json["samples"] != drawn[1].json["samples"]
+  assert drawn[1].out == run(folder, "charlm", *sample, "--seed=7").out
+  refused(run(folder, "charlm", "--mode=eval", "--workdir=run", "--seed=7"), "--seed=7")
+
+
+def test_a_checkpoint_of_a_step(trained):
+  folder, _ = trained
+  evaluate = ["--mode=eval", "--workdir=run", "--json"]
+  logged = {r["step"]: r for r in records(folder / "run") if "val/loss" in r}
+  found = run(folder, "charlm", *evaluate, "--checkpoint=21")
+  assert found.code == 0 and found.json["step"] == 21
+  assert found.json["val/loss"] == pytest.approx(logged[21]["val/loss"], rel=1e-6)
+  missing = run(folder, "charlm", *evaluate, "--checkpoint=7")
+  refused(missing, "--checkpoint=7", "20, 21, 23")
+
+
+def test_a_run_that_was_never_evaluated_is_used_as_it_is(folder):
+  cut = run(
+    *(folder, "charlm", *TINY, "--eval_every=100", "--workdir=run"),
+    first=partial(interrupt, 2, signal.SIGINT),
+  )
+  assert cut.code == 0 and "interrupted" in cut.err, cut.err
+  newest = steps_of(folder / "run")[-1]
+  for mode in ("eval", "sample"):
+    done = run(folder, "charlm", f"--mode={mode}", "--workdir=run", "--json")
+    assert done.code == 0, done.err
+    assert done.err.count(f"newest, of step {newest}") == 1
+  refused(
+    run(folder, "charlm", "--mode=eval", "--workdir=run", "--checkpoint=99"), "99"
+  )
+
+
+def test_a_text_that_has_moved(copy):
+  (copy / "texts").mkdir()
+  (copy / "book.txt").rename(copy / "texts" / "moved.txt")
+  (copy / "other.txt").write_text(book() + "!")
+  uses = {"train": TINY, "eval": [], "sample": [], "score": []}
+  for mode, flags in uses.items():
+    flags = [*flags, "--workdir=run", f"--mode={mode}", "--corpus=texts/moved.txt"]
+    done = run(copy, "charlm", *flags, stdin=b"the dog")
+    assert done.code == 0, done.err
+    other = run(copy, "charlm", *flags, "--corpus=other.txt", stdin=b"the dog")
+    refused(other, "--corpus", "other.txt")
+  assert config(copy / "run")["flags"]["corpus"] == "texts/moved.txt"
+  [held] = config(copy / "run")["history"]
+  assert held == {"until_step": 23, "flags": {"corpus": "book.txt"}}
+  evaluated = run(copy, "charlm", "--mode=eval", "--workdir=run")
+  assert evaluated.code == 0, evaluated.err
+
+
+def home(path):
+  os.environ["HOME"] = str(path)
+
+
+def test_a_home_is_written_with_a_tilde(trained, folder):
+  (folder / "home").mkdir()
+  shutil.copytree(trained[0] / "run", folder / "home" / "run")
+  (folder / "book.txt").rename(folder / "home" / "book.txt")
+  (folder / "home" / "lines.txt").write_text("the dog")
+  before = [p for p in tree(folder) if not p.startswith("home")]
+  at_home = {"first": partial(home, folder / "home")}
+  flags = ["--workdir=~/run", "--corpus=~/book.txt"]
+  on = run(folder, "charlm", *TINY, *flags, **at_home)
+  assert on.code == 0 and "resumed" in on.err, on.err
+  score = ["--mode=score", "--input=~/lines.txt", "--workdir=~/run", "--json"]
+  scored = run(folder, "charlm", *score, **at_home)
+  assert scored.code == 0 and scored.json["sentences"][0]["text"] == "the dog"
+  assert [p for p in tree(folder) if not p.startswith("home")] == before
+  nowhere = run(folder, "charlm", *TINY, "--workdir=~nobody-here/run", **at_home)
+  refused(nowhere, "--workdir=~nobody-here/run", "./~nobody-here/run")
+
+
+# What a run is stands in its folder twice.
+
+
+def test_a_folder_without_its_configuration_is_refused(copy):
+  (copy / "run" / "config.json").unlink()
+  before = tree(copy)
+  words = ("--workdir=run", "step 23", "config.json", "--steps=0", "--overwrite")
+  for flags in (TINY, [*TINY, "--hidden=8"], ["--mode=eval"], ["--mode=sample"]):
+    refused(run(copy, "charlm", *flags, "--workdir=run"), *words)
+  assert tree(copy) == before
+  # As the sentence says: the run's own command writes it in a new folder.
+  for flags, there in ((TINY, "again"), ([*TINY, "--seed=1"], "another")):
+    made = run(copy, "charlm", *flags, "--steps=0", f"--workdir={there}")
+    assert made.code == 0, made.err
+  shutil.copy(copy / "another" / "config.json", copy / "run")
+  another = run(copy, "charlm", *TINY, "--seed=1", "--workdir=run")
+  refused(another, "checkpoint 23", "--seed (there 0, here 1)")
+  seen = run(copy, "charlm", "--mode=eval", "--workdir=run")
+  refused(seen, "config.json", "checkpoint 23", "--seed")
+  shutil.copy(copy / "again" / "config.json", copy / "run")
+  on = run(copy, "charlm", *TINY, "--workdir=run")
+  assert on.code == 0 and "resumed run at step 23" in on.err, on.err
+  (copy / "run" / "config.json").unlink()
+  afresh = run(copy, "charlm", *TINY, "--workdir=run", "--steps=3", "--overwrite")
+  assert afresh.code == 0 and steps_of(copy / "run") == [3], afresh.err
+
+
+def without_a_name():
+  """Has checkpoints say nothing of their run, as they did at first."""
+  from unroll.checkpoint import Checkpoints
+
+  start = Checkpoints.__init__
+  Checkpoints.__init__ = lambda self, directory, keep, run: start(self, directory, keep)
+
+
+def test_a_folder_whose_checkpoints_do_not_say_of_which_run(folder):
+  flags = [*TINY, "--workdir=run"]
+  whole = run(folder, "charlm", *flags, "--workdir=whole")
+  assert whole.code == 0, whole.err
+  cut = run(folder, "charlm", *flags, "--steps=14", first=without_a_name)
+  assert cut.code == 0, cut.err
+  for mode in ("eval", "sample", "score"):
+    use = [f"--mode={mode}", "--workdir=run"]
+    used = run(folder, "charlm", *use, stdin=b"the dog")
+    assert used.code == 0, used.err
+  refused(run(folder, "charlm", *flags, "--hidden=8"), "--hidden")
+  on = run(folder, "charlm", *flags)
+  assert on.code == 0 and "resumed run at step 14" in on.err, on.err
+  same_run(folder / "run", folder / "whole")
+
+
 # Bad input: a sentence, and nothing written or lost.
 
 REFUSED = [
@@ -549,6 +721,18 @@ def test_refused_by_an_interpreter_of_its_own(folder, flags):
   before = tree(folder)
   refused(python(folder, "charlm", *TINY, *flags), flags[0][2:7])
   assert tree(folder) == before
+
+
+def test_other_types_in_a_configuration(copy):
+  path = copy / "run" / "config.json"
+  whole = json.loads(path.read_text())
+  path.write_text(json.dumps({**whole, "flags": {**whole["flags"], "layers": "2"}}))
+  seen = run(copy, "charlm", "--workdir=run", "--mode=eval")
+  refused(seen, "run/config.json", '"2" for --layers', "restore")
+  refused(run(copy, "charlm", *TINY, "--workdir=run"), "run/config.json", "--layers")
+  path.write_text(json.dumps({**whole, "versions": 5}))
+  on = run(copy, "charlm", *TINY, "--workdir=run", "--steps=25")
+  refused(on, "run/config.json", "restore")
 
 
 USES_REFUSED = [

@@ -56,6 +56,13 @@ def test_the_horizon_may_move():
   np.testing.assert_allclose(at(rate, 0, 0.0), 1.0)
 
 
+@pytest.mark.parametrize("spec", sorted({spec for spec, _, _ in POINTS}))
+def test_what_follows_the_end_is_told(spec):
+  rate = schedules.schedule(spec, 1.0)
+  moves = at(rate, 300, 400.0) != at(rate, 300, 600.0)
+  assert schedules.follows_end(spec) == moves
+
+
 @pytest.mark.parametrize("step, expected", [(0, 0.25), (2, 0.75), (3, 1.0), (9, 1.0)])
 def test_warmup(step, expected):
   rate = schedules.schedule("constant", 1.0, warmup_steps=4)
@@ -103,7 +110,8 @@ def test_other_schedules_count_but_do_not_scale(spec):
   ],
 )  # fmt: skip
 @pytest.mark.parametrize(
-  "build", [schedules.plateau, lambda s: schedules.schedule(s, 1)]
+  "build",
+  [schedules.plateau, schedules.follows_end, lambda s: schedules.schedule(s, 1)],
 )
 def test_bad_input_names_the_flag(spec, build):
   with pytest.raises(BadInput, match=r"^--schedule="):

@@ -15,7 +15,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import common
+from experiments import common, kinds
 from experiments.bench import loss, memory, together
 from experiments.bench.race import Contestant, Row, race
 from experiments.bench.shapes import Shape
@@ -43,8 +43,8 @@ flags.DEFINE_bool(
   "keep_memory", True, "whether peers keep the memory that they free, as we do"
 )
 flags.DEFINE_integer("rounds", 5, "how often each library has its turn", lower_bound=1)
-flags.DEFINE_string("plot", "", "a PNG of --suite=memory: memory and time against T")
-flags.DEFINE_string("out", "", "a JSON file for all that was measured")
+kinds.DEFINE_path("plot", "", "a PNG of --suite=memory: memory and time against T")
+kinds.DEFINE_path("out", "", "a JSON file for all that was measured")
 
 
 def main() -> None:

@@ -6,6 +6,8 @@ import os
 import uuid
 from pathlib import Path
 
+from unroll.errors import BadInput
+
 PARTIAL = ".*.partial"  # what a process that is killed while it writes leaves behind
 # Of a file system that syncs no folders; of a folder that may not be read.
 _CANNOT = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
@@ -64,3 +66,18 @@ def sync_all(folder: Path) -> None:
     for name in names:
       sync(Path(place, name))
     sync(Path(place))
+
+
+def expanded(path: str) -> str:
+  """A path as a shell would have it: a leading `~` or `~name` is a home.
+
+  Raises:
+    BadInput: if there is no such home.
+  """
+  found = os.path.expanduser(path)
+  if found.startswith("~"):
+    raise BadInput(
+      f"there is no home {path.partition('/')[0]}: write ./{path} for a name that "
+      "starts with ~"
+    )
+  return found

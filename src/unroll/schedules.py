@@ -110,6 +110,15 @@ def plateau(spec: str) -> Plateau:
   return Plateau(int(patience), factor)
 
 
+def follows_end(spec: str) -> bool:
+  """Whether a schedule depends on the horizon, so that another end changes all of it.
+
+  Raises:
+    BadInput: `spec` is no schedule.
+  """
+  return _parse(spec)[0] in ("linear", "cosine")
+
+
 def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
   name, numbers = parse("--schedule", spec, SCHEDULES)
   match name, numbers:

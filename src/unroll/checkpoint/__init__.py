@@ -9,6 +9,7 @@ takes None for whatever it finds. What is not (or no longer) a checkpoint lives 
 `<directory>/.partial/`: a step appears by one rename, once the disk has all of it.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,11 +21,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from unroll import files
-from unroll.checkpoint import sealed
+from unroll.checkpoint import leaves, sealed
 from unroll.types import BadInput
 
 # One thread for all runs of a process: side by side, orbax mixes up their folders.
@@ -51,19 +51,26 @@ class Checkpoints:
   Args:
     directory: where the steps live, made if missing; what a killed write left is gone.
     keep: how many of the newest steps stay on disk, beside the best one.
+    run: a JSON dict that says which run they are of, for `run_of`.
 
   Raises:
     BadInput: if `keep` is less than one.
     OSError: if the directory cannot be made.
   """
 
-  def __init__(self, directory: str | os.PathLike[str], keep: int = 3):
+  def __init__(
+    self,
+    directory: str | os.PathLike[str],
+    keep: int = 3,
+    run: dict[str, Any] | None = None,
+  ):
     if keep < 1:
       raise BadInput(f"keep={keep}: keep at least 1 checkpoint")
     self._directory = Path(directory).absolute()
     self._partial = self._directory / ".partial"
     self._folder = self._partial  # of the write under way
     self._keep = keep
+    self._run = {} if run is None else {"run": run}
     self._pending: Future[None] | None = None
     self._directory.mkdir(parents=True, exist_ok=True)
     for above in self._directory.parents[:2]:  # a run's folder, and where that is
@@ -90,14 +97,15 @@ class Checkpoints:
       TypeError: if a leaf of the state or `meta` cannot be saved.
     """
     self.wait()
-    specs = _specs(state)
-    leaves = jax.device_get([_raw(leaf) for leaf in jax.tree.leaves(state)])
+    specs = leaves.specs(state)
+    values = jax.device_get([leaves.raw(leaf) for leaf in jax.tree.leaves(state)])
     # Copied, as device_get shares the buffers of a CPU. Orbax refuses arrays of size
     # zero; their type says all there is to know.
     arrays = {
-      name: np.array(leaf) for name, leaf in zip(specs, leaves) if np.size(leaf)
+      name: np.array(leaf) for name, leaf in zip(specs, values) if np.size(leaf)
     }
-    content = json.loads(json.dumps({"step": step, "meta": meta, "specs": specs}))
+    content = {"step": step, "meta": meta, "specs": specs, **self._run}
+    content = json.loads(json.dumps(content))
     self._pending = _WRITER.submit(self._write, step, arrays, content, best)
 
   def check(self) -> None:
@@ -164,7 +172,7 @@ class Checkpoints:
   def _prune(self, newest: int) -> None:
     """Leaves the newest `keep` steps up to `newest`, and the newest best one."""
     past = [step for step in steps(self._directory) if step <= newest]
-    best = [step for step in past if (self._directory / str(step) / _BEST).exists()]
+    best = [step for step in best_steps(self._directory) if step <= newest]
     kept = {*past[-self._keep :], *best[-1:]}
     for step in steps(self._directory):
       if step not in kept:
@@ -182,6 +190,25 @@ def steps(directory: str | os.PathLike[str]) -> list[int]:
   path = Path(directory)
   names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
   return sorted(int(name) for name in names if name.isdecimal())
+
+
+def best_steps(directory: str | os.PathLike[str]) -> list[int]:
+  """The steps that were the best when they were saved, oldest first."""
+  path = Path(directory)
+  return [step for step in steps(path) if (path / str(step) / _BEST).exists()]
+
+
+def run_of(directory: str | os.PathLike[str]) -> tuple[int, dict[str, Any]] | None:
+  """The newest step with intact metadata, and the run that it says it is of.
+
+  None if there is no such step, or it says nothing. No array is read.
+  """
+  path = Path(directory).absolute()
+  for step in reversed(steps(path)):
+    with contextlib.suppress(sealed.Damaged):
+      run = sealed.content(path / str(step)).get("run")
+      return None if run is None else (step, run)
+  return None
 
 
 def restore(
@@ -211,7 +238,7 @@ def restore(
       asked for; if the checkpoint is of another model than `like`.
   """
   directory = Path(directory).absolute()
-  wanted = _specs(like)
+  wanted = leaves.specs(like)
   damaged: list[int] = []
   while found := steps(directory):
     best = [step for step in found if (directory / str(step) / _BEST).exists()]
@@ -224,7 +251,7 @@ def restore(
     before = _identity(path)
     try:
       content = sealed.content(path)
-      _check_same_model(path, content["specs"], wanted)
+      leaves.check_same_model(path, content["specs"], wanted)
       arrays = sealed.arrays(path, content["digests"])
     except sealed.Damaged as error:
       if before is None or before != _identity(path):
@@ -232,8 +259,9 @@ def restore(
       warn(f"checkpoint {path} is damaged and passed over: {error}")
       damaged.append(left[-1])
       continue
-    leaves, structure = jax.tree.flatten(like)
-    state = jax.tree.unflatten(structure, map(_place, map(arrays.get, wanted), leaves))
+    likes, structure = jax.tree.flatten(like)
+    values = map(leaves.placed, map(arrays.get, wanted), likes)
+    state = jax.tree.unflatten(structure, values)
     return Restored(left[-1], state, content["meta"])
   return None
 
@@ -262,49 +290,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
   except FileNotFoundError:
     return None
   return status.st_ino, status.st_ctime_ns
-
-
-def _check_same_model(path: Path, saved: dict[str, str], like: dict[str, str]) -> None:
-  for name in [*like, *saved]:
-    there, here = saved.get(name, "missing"), like.get(name, "missing")
-    if there != here:
-      raise BadInput(
-        f"checkpoint {path} is of another model: state{name} is {there} there and "
-        f"{here} here; give the options it was trained with, or another directory"
-      )
-
-
-def _specs(state: Any) -> dict[str, str]:
-  """The type of each leaf by its path, as "float32[2, 3]": what `like` must share."""
-  specs = {}
-  for path, leaf in jax.tree.leaves_with_path(state):
-    name = jax.tree_util.keystr(path)
-    if hasattr(leaf, "dtype"):
-      specs[name] = f"{leaf.dtype}{list(leaf.shape)}"
-    elif isinstance(leaf, (bool, int, float, complex)):
-      specs[name] = type(leaf).__name__
-    else:
-      raise TypeError(f"state{name} is a {type(leaf).__name__}, not an array or number")
-  return specs
-
-
-def _raw(leaf: Any) -> Any:
-  return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-  return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _place(array: np.ndarray | None, like: Any) -> Any:
-  """A leaf of the same kind as `like`, where `like` lives."""
-  if array is None:
-    array = np.empty(like.shape, like.dtype)  # of size zero, see `save`
-  if isinstance(like, np.ndarray):
-    return array
-  if isinstance(like, (bool, int, float, complex, np.generic)):
-    return type(like)(array.item())
-  # An uncommitted array stays so: committing it would compile the step a second time.
-  placed = getattr(like, "committed", True)
-  leaf = jax.device_put(array, like.sharding if placed else None)
-  return jax.random.wrap_key_data(leaf, impl=like.dtype) if _is_key(like) else leaf

@@ -68,8 +68,9 @@ def unroll(
   def run(params, carry, xs, masks):
     return _unroll(cell, params, carry, xs, masks, reverse, fast)
 
-  given = (params, carry, xs)
-  return placed(run, *(reverse_mode_only(given) if fast else given), masks)
+  if fast:
+    params, carry, xs = reverse_mode_only((params, carry, xs))
+  return placed(run, params, carry, xs, masks)
 
 
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):

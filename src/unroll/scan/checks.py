@@ -23,15 +23,15 @@ def check(
     if mask is not None and mask.shape != xs.shape[:2]:
       raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
   batch = xs.shape[1]
-  if len(xs.shape) == 2 and jnp.issubdtype(xs.dtype, jnp.floating):
+  if not isinstance(xs, Lookup) and xs.ndim == 2:
     _check_rank(cell, params, xs)
   own = jax.eval_shape(lambda params: cell.carry(params, batch), params)
   given, expected = (
-    jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_draw) for tree in (carry, own)
+    jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_draw) for tree in (carry, own)
   )
-  if given[1] != expected[1]:
+  if [path for path, _ in given] != [path for path, _ in expected]:
     return  # a cell may take another structure than the one that it makes
-  for (path, leaf), (_, like) in zip(given[0], expected[0]):
+  for (path, leaf), (_, like) in zip(given, expected):
     if not is_draw(leaf) and leaf.shape != like.shape:
       raise ValueError(
         f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape}, and this cell "
@@ -41,6 +41,8 @@ def check(
 
 def _check_rank(cell: Cell, params: Params, xs: Array) -> None:
   """Refuses `[T, D]`: for `[T, B]` a cell works with any other B as well."""
+  if not jnp.issubdtype(xs.dtype, jnp.floating):
+    return
   steps, batch = xs.shape[0], xs.shape[1] + 1
   another = jax.ShapeDtypeStruct((steps, batch), xs.dtype)
 

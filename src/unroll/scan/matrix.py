@@ -1,6 +1,7 @@
 """A weight matrix as a cell sees it: `x @ w` is ours to define, all else is plain."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,11 +70,13 @@ def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product)
 
 def named_matrices(params: Params, make: Callable[[int, Array, str], Matrix]) -> Params:
   """Parameters with `make(index, matrix, name)` for each matrix among the leaves."""
-  leaves, treedef = jax.tree_util.tree_flatten_with_path(params)
-  return treedef.unflatten(
-    make(i, leaf, jax.tree_util.keystr(path)) if is_matrix(leaf) else leaf
-    for i, (path, leaf) in enumerate(leaves)
-  )
+  index = itertools.count()
+
+  def named(path, leaf):
+    i = next(index)
+    return make(i, leaf, jax.tree_util.keystr(path)) if is_matrix(leaf) else leaf
+
+  return jax.tree_util.tree_map_with_path(named, params)
 
 
 def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:

@@ -1,6 +1,7 @@
 """Where the arrays of a scan lie: on a mesh with explicit axes, or in a `shard_map`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -55,6 +56,7 @@ def varying(tree, like):
 
 def _axes(leaf) -> frozenset[str]:
   """The axes of a `shard_map` that an array varies over."""
-  kind = jax.typeof(leaf)
-  kind = getattr(kind, "manual_axis_type", kind)  # its name in JAX 0.10
-  return frozenset(getattr(kind, "varying", None) or getattr(kind, "vma", ()))
+  kind: Any = jax.typeof(leaf)
+  if hasattr(kind, "vma"):  # as some versions of JAX call it
+    return frozenset(kind.vma)
+  return frozenset(kind.manual_axis_type.varying)

@@ -148,7 +148,7 @@ def run(step, products, params, carry, initial, zs, masks, reverse):
     leaves, treedef = jax.tree.flatten(d_params)
     for (index, _), w, x, dz in zip(products, factors, lefts, d_slots, strict=True):
       leaves[index] += summed_outer(x, dz, w.dtype).astype(leaves[index].dtype)
-    return (treedef.unflatten(leaves), *d_rest), d_carry, d_zs, None
+    return (jax.tree.unflatten(treedef, leaves), *d_rest), d_carry, d_zs, None
 
   run.defvjp(forward, backward)
   return run(widened(constants), carry, zs, masks)

@@ -1,0 +1,84 @@
+"""Every flag that names a file or a folder takes `~` for a home."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unroll import files
+from unroll.types import BadInput
+
+ROOT = Path(__file__).parents[1]
+NAMED = {
+  "experiments.charlm": {"arms", "corpus", "input", "workdir"},
+  "experiments.bench.__main__": {"corpus", "out", "plot", "workdir"},
+  "launch.report": {"out"},
+  "launch.sweep": {"storage", "sweepdir"},
+  "launch.train": {"workdir"},
+}
+# What each text flag of a module makes of ~/x, and what its help says.
+TELL = """
+import importlib, json, sys
+from absl import flags
+importlib.import_module(sys.argv[1])
+rooms = flags.FLAGS.flags_by_module_dict().items()
+print(json.dumps([
+  (flag.name, flag.parser.parse("~/x"), flag.help)
+  for module, some in rooms if module.startswith(("experiments", "launch"))
+  for flag in some if flag.parser.flag_type() == "string" and flag.name != "checkpoint"
+]))
+"""
+
+
+def told(*arguments):
+  environment = {
+    **os.environ,
+    **{"HOME": "/home/me", "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+  }
+  done = subprocess.run(
+    [sys.executable, "-c", *arguments],
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  return done.stdout
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_a_home_in_every_flag_that_names_a_file(module):
+  flags = json.loads(told(TELL, module))
+  assert {name for name, found, _ in flags if found == "/home/me/x"} == NAMED[module]
+  for name, found, text in flags:
+    if re.search(r"\b(files?|folders?|page|PNG)\b", text):
+      assert found == "/home/me/x", name
+
+
+@pytest.mark.parametrize(
+  "given, expected",
+  [
+    ("sqlite:///~/x.db", "sqlite:////home/me/x.db"),
+    ("sqlite:///x.db", "sqlite:///x.db"),
+    ("~/x.journal", "/home/me/x.journal"),
+    ("postgresql+psycopg://~/x", "postgresql+psycopg://~/x"),
+  ],
+)
+def test_a_storage(given, expected):
+  code = (
+    "import sys, launch.sweep as s; "
+    "print(s.FLAGS['storage'].parser.parse(sys.argv[1]), end='')"
+  )
+  assert told(code, given) == expected
+
+
+def test_paths(monkeypatch):
+  monkeypatch.setenv("HOME", "/home/me")
+  for path in ("", "-", "x", "./~x", "a/~/b", "/~"):
+    assert files.expanded(path) == path
+  assert files.expanded("~") == "/home/me" and files.expanded("~/a") == "/home/me/a"
+  with pytest.raises(BadInput, match=r"no home ~nobody-here: write \./~nobody-here/a"):
+    files.expanded("~nobody-here/a")
