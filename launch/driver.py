@@ -10,8 +10,9 @@ from typing import Any
 
 from launch import page, plan, run, table
 from launch.engines import Engine, Process
-from launch.main import interrupts, say
+from launch.main import say
 from launch.study import Study, busy
+from unroll import stops
 from unroll.errors import BadInput
 
 TICK = 0.5  # seconds between two looks at the trials
@@ -47,7 +48,7 @@ def drive(
   crew = _Crew(folder, engine, cores, grace)
   show = table.Table(sweep, folder)
   trials: list[dict[str, Any]] = []
-  with contextlib.closing(engine), interrupts() as asked, show:
+  with contextlib.closing(engine), stops.collected() as asked, show:
     while not asked:
       seen = study.trials()
       study.free(seen, crew.dead(busy(seen)))

@@ -22,8 +22,9 @@ from typing import BinaryIO
 from absl import flags
 
 from launch import engines
-from launch.main import fail, interrupts, run_main, say
+from launch.main import fail, run_main, say
 from launch.meeting import PAUSE, Meeting
+from unroll import stops
 from unroll.errors import BadInput
 
 FLAGS = flags.FLAGS
@@ -55,18 +56,14 @@ def main(arguments: Sequence[str]) -> None:
   name = arguments[0].rpartition(".")[2]
   workdir = Path(FLAGS.workdir or Path("runs", name, stamp))
   command = [sys.executable, "-m", *arguments, f"--workdir={workdir}"]
-  try:
-    code = _train(command, workdir)
-  except KeyboardInterrupt:
-    code = 130
-  sys.exit(code)
+  sys.exit(_train(command, workdir))
 
 
 def _train(command: Sequence[str], workdir: Path) -> int:
   """Runs the gang until it is through; the exit code."""
   absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
   before, failures = _written(workdir), 0
-  with interrupts() as asked:
+  with stops.collected() as asked:
     while True:
       reached = _reached(workdir)
       try:

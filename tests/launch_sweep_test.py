@@ -1,5 +1,6 @@
 """Sweeps on this machine, of an experiment in miniature (tests/toy.py)."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "launch.sweep", "tests.toy"]
 
 
-def start(*flags: str) -> "subprocess.Popen[str]":
+def start(*flags: str, **options: Any) -> "subprocess.Popen[str]":
   environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
   return subprocess.Popen(
     [*COMMAND, *flags],
@@ -28,6 +29,7 @@ def start(*flags: str) -> "subprocess.Popen[str]":
     text=True,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
+    **options,
   )
 
 
@@ -146,6 +148,24 @@ def test_two_objectives_one_of_them_to_be_high(tmp_path: Path) -> None:
   assert result["directions"] == ["maximize", "minimize"]
   assert result["chosen"]["slot"] == 2  # the worst, as asked
   assert [trial["values"][1] for trial in result["trials"]] == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_at_a_terminal_twice(tmp_path: Path, number: int) -> None:
+  """All of the foreground are asked; once more, and all have ended at once."""
+  flags = [f"--sweepdir={tmp_path}", "--x=0,1,2,3", "--steps=3", "--pause=5"]
+  child = start(*flags, process_group=0)
+  wait(lambda: len(list((tmp_path / "runs").glob("*"))) >= 2)
+  twice = number == signal.SIGINT
+  for _ in range(2 if twice else 1):
+    os.killpg(child.pid, number)
+    time.sleep(1)
+  _, errors = child.communicate(timeout=30)
+  assert child.returncode == (130 if twice else 0), errors
+  assert "Traceback" not in errors and "goes on" in errors.splitlines()[-1]
+  for path in Path("/proc").glob("[0-9]*/cmdline"):
+    with contextlib.suppress(OSError):
+      assert f"{tmp_path}".encode() not in path.read_bytes()
 
 
 @pytest.mark.parametrize(
