@@ -10,7 +10,7 @@ from typing import Any
 
 from launch import page, plan, run, table
 from launch.engines import Engine, Process
-from launch.main import say
+from launch.main import fail, say
 from launch.study import Study, busy
 from unroll import stops
 from unroll.errors import BadInput
@@ -72,6 +72,8 @@ def drive(
   export(sweep, folder, study, trials, finished=True, chosen=chosen)
   table.leaderboard(sweep, trials, study.importance(), chosen)
   print(page.write(folder.path))
+  if chosen is None:
+    fail(f"none of the {len(trials)} trials ran to its end, for the reasons above", 1)
 
 
 def export(
@@ -84,6 +86,7 @@ def export(
   chosen: dict[str, Any] | None = None,
 ) -> None:
   """Writes `trials.json`, all that is to be shown of a sweep."""
+  importance = study.importance() if finished else None
   plan.write(
     folder.path / plan.TRIALS,
     {
@@ -95,7 +98,8 @@ def export(
       "command": shlex.join(["python", "-m", *_called(), *sys.argv[1:]]),
       "finished": finished,
       "trials": trials,
-      "importance": study.importance() if finished else {},
+      "importance": importance.shares if importance else {},
+      "importance_basis": importance.basis if importance else "",
       "chosen": chosen,
     },
   )

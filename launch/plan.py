@@ -104,6 +104,18 @@ class Folder:
     """The run folder of a slot's seed."""
     return self.path / RUNS / f"{slot:04}-seed{seed}"
 
+  def runs(self, slot: int) -> list[Path]:
+    """The run folders of a slot that there are."""
+    return sorted((self.path / RUNS).glob(f"{slot:04}-seed*"))
+
+  def noted(self, slot: int) -> dict[str, Any]:
+    """The flags of a slot's trial as `trials.json` has them; empty if it has none."""
+    try:
+      trials = json.loads((self.path / TRIALS).read_text("utf-8"))["trials"]
+      return {t["slot"]: dict(t["params"]) for t in trials}.get(slot, {})
+    except (OSError, ValueError, TypeError, KeyError):
+      return {}
+
   def log(self, name: str) -> Path:
     """A log file."""
     return self.path / LOGS / f"{name}.log"
@@ -157,7 +169,7 @@ class Folder:
       name: of the lock.
       wait: for whoever holds it; otherwise false is yielded.
     """
-    with open(self.path / f".{name}", "w") as file:
+    with open(self.path / f".{name}", "ab", opener=files.unlinked) as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
       except BlockingIOError:

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launch import cores, plan, trial
+from launch.main import fail
 from launch.study import Study
 from unroll import stops
+from unroll.errors import BadInput
 
 BEAT = 1.0  # seconds
 ARMS = 64  # trials of a grid that one program takes on, at most
@@ -66,4 +68,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except BadInput as error:  # most often the storage's
+    fail(str(error))

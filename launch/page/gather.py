@@ -57,6 +57,7 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
       "trials": [{k: v for k, v in t.items() if k != "folders"} for t in trials],
       "curves": _curves(trials, objectives),
       "importance": listed.get("importance") or {},
+      "basis": str(listed.get("importance_basis") or ""),
       "chosen": listed.get("chosen") or None,
       "samples": _samples(ranked),
     }
