@@ -39,9 +39,9 @@ def held(count: int) -> Iterator[set[int]]:
       for core in sorted(before):
         if len(taken) == count:
           break
-        path = folder / str(core)
-        file = locks.enter_context(open(path, "ab", opener=files.unlinked))
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # held by another worker, or a link
+          path = folder / str(core)
+          file = locks.enter_context(open(path, "ab", opener=files.unlinked))
           fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
           taken.add(core)
     if count and len(taken) == count:

@@ -285,6 +285,14 @@ def test_a_folder_in_use_is_refused_for_now(folder):
   assert [path.name for path in (folder / "run").iterdir()] == [".lock"]
 
 
+def test_a_lock_that_is_a_link_is_refused(folder):
+  (folder / "run").mkdir()
+  (folder / "run" / ".lock").symlink_to(folder / "elsewhere")
+  done = run(folder, "charlm", *TINY, "--workdir=run")
+  assert done.code == 2 and done.err.startswith("error: ") and "run/.lock" in done.err
+  assert done.err.count("\n") == 1 and not (folder / "elsewhere").exists()
+
+
 SOURCES = {
   "lanes": partial(Lanes, length=5),
   "overlapping": partial(Lanes, length=3, overlap=2),

@@ -67,6 +67,15 @@ def state(these: Study, slot: int = 0) -> Any:
   return these.records(these.trials())[slot]
 
 
+def test_a_lock_follows_no_link(folder: plans.Folder, tmp_path: Path) -> None:
+  (tmp_path / "precious").write_text("precious")
+  for name in ("driver", "claim"):
+    (folder.path / f".{name}").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=name), folder.locked(name, wait=False):
+      pass
+  assert (tmp_path / "precious").read_text() == "precious"
+
+
 # Deaths.
 
 
