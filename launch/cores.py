@@ -46,9 +46,11 @@ def held(count: int) -> Iterator[set[int]]:
           taken.add(core)
     if count and len(taken) == count:
       os.sched_setaffinity(0, taken)
-    yield cores()
-    if hasattr(os, "sched_setaffinity"):
-      os.sched_setaffinity(0, before)
+    try:
+      yield cores()
+    finally:
+      if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, before)
 
 
 def _made(folder: Path) -> bool:

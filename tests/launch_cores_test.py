@@ -1,4 +1,4 @@
-"""Cores set aside for workers, by locks in a folder that everyone on a machine finds."""
+"""Cores set aside for workers, by locks in a folder that all on a machine find."""
 
 import os
 import tempfile

@@ -5,7 +5,7 @@ function importance(holder) {
     .filter(([, x]) => finite(x))
     .sort((a, b) => b[1] - a[1]);
   if (!bars.length) {
-    const basis = DATA.basis || "Known once the sweep has ended.";
+    const basis = DATA.basis || "Known once more trials are complete.";
     holder.replaceChildren(
       node("p", { class: "none" }, basis[0].toUpperCase() + basis.slice(1)),
     );
