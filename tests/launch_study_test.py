@@ -16,7 +16,7 @@ import optuna
 import pytest
 
 from launch import plan as plans
-from launch import run, study
+from launch import run, study, table
 from launch.space import Choice, Range
 from launch.study import Claim, Study, busy, importance, sampling, storage
 from unroll.errors import BadInput
@@ -59,8 +59,9 @@ def claimed(these: Study, worker: str = "worker", most: int = 99) -> list[Claim]
   return claims
 
 
-def ended(these: Study, claim: Claim, value: float) -> None:
-  these.complete(claim, [value], [])
+def ended(these: Study, claim: Claim, value: float, workdir: str = "") -> None:
+  noted = {"seed": 0, "workdir": workdir, "summary": {"value": value, "steps": 3}}
+  these.complete(claim, [value], [noted])
 
 
 def state(these: Study, slot: int = 0) -> Any:
@@ -325,10 +326,10 @@ def test_a_file_that_stays_locked(
 
 
 def flipped(path: Path, seed: int) -> None:
-  """Flips 40 bits of a file where it is not empty."""
+  """Flips bits of a file where it is not empty, a few or many."""
   data, draw = bytearray(path.read_bytes()), random.Random(seed)
   places = [place for place, byte in enumerate(data) if byte]
-  for place in draw.sample(places, min(40, len(places))):
+  for place in draw.sample(places, (4, 40)[seed % 2]):
     data[place] ^= 1 << draw.randrange(8)
   path.write_bytes(data)
 
@@ -343,21 +344,28 @@ def test_flipped_bits_are_told_in_a_sentence(
   for claim in claimed(these, most=4):
     ended(these, claim, 1.0)
   whole, told = path.read_bytes(), 0
-  for seed in range(12):
+  for seed in range(24):
     path.write_bytes(whole)
     flipped(path, seed)
     try:
       damaged = Study(plan, folder)
       damaged.free(damaged.trials(), {None})
-      damaged.records(damaged.trials())
       for claim in claimed(damaged):
         damaged.repeats(claim)
         ended(damaged, claim, 2.0)
-      damaged.importance()
+      records = damaged.records(damaged.trials())
+      table.leaderboard(plan, records, damaged.importance(), None)
     except BadInput as error:
       told += 1
       assert "move it away" in str(error) and "\n" not in str(error)
   assert told > 5
+
+
+def test_no_path_is_taken_from_a_storage(folder: plans.Folder) -> None:
+  these = Study(planned(trials=1), folder)
+  ended(these, *claimed(these), 1.0, workdir="/etc")
+  [noted] = state(these)["runs"]
+  assert noted["workdir"] == "runs/0000-seed0" and noted["summary"]["steps"] == 3
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -247,8 +247,17 @@ class Study:
       "seconds": spent,
       "ended": ended.timestamp() if ended else None,
       "error": attributes.get(ERROR),
-      "runs": attributes.get(OUTCOMES, []),
+      "runs": [self._run(slot, state, one) for one in attributes.get(OUTCOMES, [])],
     }
+
+  def _run(self, slot: int, state: str, noted: dict[str, Any]) -> dict[str, Any]:
+    """A run of a trial; any error for one that no worker has noted so."""
+    seed, summary = int(noted["seed"]), noted["summary"]
+    if state == "complete":
+      summary |= {name: float(summary[name]) for name in self.plan.objective}
+    # A path from the storage might lead anywhere.
+    where = self._folder.run(slot, seed).relative_to(self._folder.path)
+    return {"seed": seed, "workdir": str(where), "summary": summary}
 
   def _tell(self, claim: Claim, state: TrialState, runs: Any, **values: Any) -> None:
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
