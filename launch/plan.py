@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,11 +109,11 @@ class Folder:
     """The run folders of a slot that there are."""
     return sorted((self.path / RUNS).glob(f"{slot:04}-seed*"))
 
-  def noted(self, slot: int) -> dict[str, Any]:
-    """The flags of a slot's trial as `trials.json` has them; empty if it has none."""
+  def noted(self) -> dict[int, dict[str, Any]]:
+    """The flags of each slot's trial, as far as `trials.json` tells."""
     try:
       trials = json.loads((self.path / TRIALS).read_text("utf-8"))["trials"]
-      return {t["slot"]: dict(t["params"]) for t in trials}.get(slot, {})
+      return {trial["slot"]: dict(trial["params"]) for trial in trials}
     except (OSError, ValueError, TypeError, KeyError):
       return {}
 
@@ -181,6 +182,11 @@ class Folder:
 def write(path: Path, content: Any) -> None:
   """Writes JSON, so that a reader sees the old file or the new one."""
   files.write(path, json.dumps(content, indent=1) + "\n")
+
+
+def without_password(text: str) -> str:
+  """A URL, or a command that has some, as it can be shown."""
+  return re.sub(r"(\w+://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
 
 
 def _short(value: Any) -> str:

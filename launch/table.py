@@ -96,8 +96,9 @@ def leaderboard(
   for trial in trials:
     if trial["state"] == "failed":
       print(_line(sweep, trial))
-  parts = ", ".join(f"{name} {share:.0%}" for name, share in importance.shares.items())
-  print(f"importance {importance.basis}" + (f": {parts}" if parts else ""))
+  parts = [f"{name} {share:.0%}" for name, share in importance.shares.items()]
+  if importance.basis:
+    print(f"importance {importance.basis}" + (f": {', '.join(parts)}" if parts else ""))
   for name, value in (chosen or {}).get("test", {}).items():
     print(f"{name} of trial {chosen['slot'] if chosen else ''}: {value:.4f}")
 

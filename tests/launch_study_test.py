@@ -325,6 +325,13 @@ def test_a_file_that_stays_locked(
   assert state(these)["state"] == "waiting"
 
 
+def test_no_password_is_told() -> None:
+  url = "postgresql+psycopg://me:secret@host/trials"
+  said = storage.trouble(url, OSError("no route to host"))
+  assert "secret" not in said and "postgresql+psycopg://me:…@host/trials" in said
+  assert "(OSError: no route to host)" in said
+
+
 def flipped(path: Path, seed: int) -> None:
   """Flips bits of a file where it is not empty, a few or many."""
   data, draw = bytearray(path.read_bytes()), random.Random(seed)

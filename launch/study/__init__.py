@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
@@ -93,10 +93,12 @@ class Study:
   def fill(self, trials: Trials) -> None:
     """Gives every empty slot a waiting trial; for the driver alone."""
     last = {trial.user_attrs[SLOT]: trial for trial in trials}
+    noted = self._folder.noted() if len(last) < self.plan.trials else {}
     for slot in range(self.plan.trials):
       trial = last.get(slot)
       if trial is None:
-        point = self.plan.points[slot] if self.plan.points else self._before(slot)
+        drawn = self._drawn_before(noted.get(slot, {}))
+        point = self.plan.points[slot] if self.plan.points else drawn
         self._study.enqueue_trial(dict(point), {SLOT: slot})
       elif trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -218,12 +220,11 @@ class Study:
     complete = len(self._trials((TrialState.COMPLETE,)))
     return importance.importance(self._study, self.plan, complete)
 
-  def _before(self, slot: int) -> Values:
-    """What was drawn for a slot in a storage that is gone; empty if nothing was."""
-    drawn = self._folder.noted(slot)
+  def _drawn_before(self, noted: Mapping[str, Any]) -> Values:
+    """What was drawn in a storage that is gone, as `trials.json` has it."""
     values: dict[str, Any] = {}
     for name, domain in self.plan.space.items():
-      value = drawn.get(name)
+      value = noted.get(name)
       known = domain.values if isinstance(domain, Choice) else (value,)
       values.update((name, v) for v in known if v is not None and _number(v) == value)
     return values
@@ -254,7 +255,7 @@ class Study:
     """A run of a trial; any error for one that no worker has noted so."""
     seed, summary = int(noted["seed"]), noted["summary"]
     if state == "complete":
-      summary |= {name: float(summary[name]) for name in self.plan.objective}
+      [float(summary[name]) for name in self.plan.objective]
     # A path from the storage might lead anywhere.
     where = self._folder.run(slot, seed).relative_to(self._folder.path)
     return {"seed": seed, "workdir": str(where), "summary": summary}

@@ -20,7 +20,8 @@ class Importance(NamedTuple):
 
   Attributes:
     shares: of each flag, adding up to 1; empty if unknown.
-    basis: what they rest on, or why there are none, in words.
+    basis: what they rest on, or why there are none, in words; empty where there are
+      no two flags to compare.
   """
 
   shares: dict[str, float]
@@ -35,6 +36,8 @@ def importance(study: optuna.Study, plan: Plan, complete: int) -> Importance:
     plan: theirs.
     complete: how many of them ran to their end.
   """
+  if len(plan.space) < 2:
+    return Importance({}, "")
   if complete < NEEDED:
     return Importance(
       {}, f"not shown: it takes {NEEDED} trials that ran to their end, not {complete}"

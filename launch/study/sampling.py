@@ -3,7 +3,6 @@
 So another version of Optuna, with other defaults, does not choose another one.
 """
 
-import itertools
 import math
 from typing import Any
 
@@ -120,17 +119,14 @@ class CmaEs(optuna.samplers.BaseSampler):
     )
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
-    for generation in itertools.count():
-      members = [t for t in ended if t.system_attrs.get(self.GENERATION) == generation]
-      if len(members) < optimizer.population_size:
+    while True:
+      now, size = optimizer.generation, optimizer.population_size
+      members = [t for t in ended if t.system_attrs.get(self.GENERATION) == now]
+      if len(members) < size:
         return optimizer
       optimizer.tell(
-        [
-          (self._places(trial), self._sign * trial.values[0])
-          for trial in members[: optimizer.population_size]
-        ]
+        [(self._places(t), self._sign * t.values[0]) for t in members[:size]]
       )
-    raise AssertionError("there are infinitely many numbers")
 
   def _places(self, trial: FrozenTrial) -> np.ndarray:
     pairs = ((domain, trial.params[name]) for name, domain in self._ranges.items())

@@ -12,6 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from launch.main import say
+from launch.plan import without_password
 from unroll.errors import BadInput
 
 PATIENCE = 600.0  # seconds for which another program may lock an SQLite file
@@ -54,12 +55,16 @@ class _Lock(JournalFileSymlinkLock):
     What is appended to that would make one line with it, which nobody can read.
     """
     acquired = super().acquire()
-    with open(self._path, "r+b") as file:
-      if end := file.seek(0, os.SEEK_END):
-        file.seek(end - 1)
-        if file.read() != b"\n":
-          file.seek(0)
-          file.truncate(file.read().rfind(b"\n") + 1)
+    try:
+      with open(self._path, "r+b") as file:
+        if end := file.seek(0, os.SEEK_END):
+          file.seek(end - 1)
+          if file.read() != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+    except OSError:
+      self.release()
+      raise
     return acquired
 
 
@@ -133,6 +138,7 @@ def telling(kind: Kind) -> Kind:
 
 def trouble(where: str, error: BaseException) -> str:
   """What is wrong with a storage, and what to do."""
+  where = without_password(where)
   while error.__cause__ is not None:
     error = error.__cause__
   if _locked(error):
