@@ -3,6 +3,7 @@
 A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -196,6 +197,11 @@ MAY_CHANGE = {
 }
 
 
+INTERRUPTED = (
+  "error: interrupted; the same command starts again, or goes on from a checkpoint\n"
+)
+
+
 def run_main(main: Callable[[], None]) -> NoReturn:
   """Runs `main` on the flags; bad input ends in one sentence and exit code 2."""
 
@@ -215,17 +221,23 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         main()
     except BadInput as error:
       fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
-    except KeyboardInterrupt:
-      again = "the same command starts again, or goes on from a checkpoint"
-      fail(f"interrupted; {again}", 128 + signal.SIGINT)
     except OSError as error:
       fail(sentence(error))
 
-  if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `experiments`
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+  if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _interrupted)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run does not return")
+
+
+def _interrupted(number: int, frame: Any) -> NoReturn:
+  """Ends the process by no exception: that might come up where nothing catches it."""
+  with contextlib.suppress(Exception):
+    sys.stdout.flush()
+  with contextlib.suppress(OSError):
+    os.write(2, INTERRUPTED.encode())
+  os._exit(128 + number)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -17,7 +17,7 @@ from typing import Any
 
 import jax
 
-from unroll import devices
+from unroll import devices, files
 from unroll.data import cache
 
 FOLDER = ".compiled"  # beside the data sets, whose names start with no dot
@@ -30,14 +30,15 @@ def keep() -> None:
   """Has JAX keep what it compiles in the cache folder, unless it has a place already.
 
   That stands in the way of no run: what is damaged is compiled anew, and where nothing
-  can be written nothing is kept.
+  can be written, or others could write, nothing is kept.
   """
   if jax.config.values["jax_compilation_cache_dir"] is not None:
     return
   folder = cache.root() / FOLDER / f"{sys.implementation.cache_tag}-{devices.cores()}"
   try:
-    # For its owner alone: whoever writes an entry has it run by those who read it.
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _own(folder):
+      print(f"{folder} is open to others: programs are not kept there", file=sys.stderr)
+      return
     _drop_oldest(folder)
   except OSError:
     return
@@ -48,6 +49,19 @@ def keep() -> None:
   jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
   warnings.filterwarnings("always", _TROUBLE)
   warnings.showwarning = functools.partial(_mend, folder, warnings.showwarning)
+
+
+def _own(folder: Path) -> bool:
+  """Whether a folder is there, and its parent, that are this user's alone.
+
+  Whoever writes an entry has it run by those who read it.
+  """
+  folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+  folder.mkdir(mode=0o700, exist_ok=True)
+  parent = os.lstat(folder.parent)
+  if parent.st_uid == os.getuid() and parent.st_mode & 0o022:
+    folder.parent.chmod(0o700)  # what others may have put there is not this user's
+  return files.private(folder.parent) and files.private(folder)
 
 
 def _drop_oldest(folder: Path) -> None:

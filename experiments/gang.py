@@ -8,6 +8,7 @@ process that took another turn would leave them waiting in a collective for ever
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -32,6 +33,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
 
+BIND = "JAX_COORDINATOR_BIND_ADDRESS"  # where process 0 listens, if set
 HEARTBEAT = 10  # seconds without one, after which a process is taken for dead
 NO_CONTROL = Control(*np.zeros(2, np.float32))
 Result = TypeVar("Result")
@@ -75,8 +77,12 @@ def joined() -> Iterator[None]:
     FLAGS.processes,
     FLAGS.process,
     cluster_detection_method="deactivate",
+    # Whoever reaches it may take part: by itself it would listen on all interfaces.
+    coordinator_bind_address=os.environ.get(BIND, FLAGS.coordinator),
     heartbeat_timeout_seconds=HEARTBEAT,
   )
+  # JAX has taken it, for a service that is not used here, and would not end for it.
+  signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
   try:
     yield
   except (BadInput, OSError):

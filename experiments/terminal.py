@@ -1,7 +1,7 @@
 """What a person at the terminal sees of a run, and how they stop it."""
 
 import contextlib
-import signal
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,8 @@ from typing import Any
 from absl import flags
 from tqdm import tqdm
 
-from experiments import common
+from experiments import common, gang
+from unroll import stops
 from unroll.loop import Budget
 from unroll.run import Progress
 
@@ -19,27 +20,21 @@ FLAGS = flags.FLAGS
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 
 
+STOPPING = "stopping after this step, with a checkpoint; once more stops at once\n"
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-  """Turns Ctrl-C and SIGTERM into a question that the loop asks; twice is at once."""
-  asked = False
+  """Turns what asks for a stop into a question of the loop; twice is at once."""
 
-  def ask(number: int, frame: Any) -> None:
-    nonlocal asked
-    asked = True
-    signal.signal(number, previous[signal.Signals(number)])
-    common.say("stopping after this step, with a checkpoint; once more stops at once")
+  def tell() -> None:
+    if gang.speaks():
+      os.write(2, STOPPING.encode())  # print may be at work where the signal came
 
-  previous = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-  try:
-    yield lambda: asked
-  finally:
-    if FLAGS.processes > 1:
-      # Whichever of them was asked first had all of them stop: what reaches another
-      # only now, on its way out, asks for nothing more.
-      previous[signal.SIGINT] = signal.SIG_IGN
-    for number, handler in previous.items():
-      signal.signal(number, handler)
+  # Whichever of several processes was asked first had all of them stop: what reaches
+  # another only now, on its way out, asks for nothing more.
+  with stops.collected(tell, deaf_after=FLAGS.processes > 1) as asked:
+    yield lambda: bool(asked)
 
 
 class Display:
@@ -61,17 +56,19 @@ class Display:
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self._bar.close()
+    with contextlib.suppress(OSError):
+      self._bar.close()
 
   def show(self, progress: Progress, loss: float, speed: float) -> None:
-    """Shows where training is."""
+    """Shows where training is, if anyone can still read it."""
     text = f"step {progress.step:,} loss {loss:.3f}"
     if progress.last:
       text += f" val {progress.last['val/loss']:.3f}"
     text += f" {speed:,.0f} tokens/s"
-    if not self._bar.disable:
-      self._bar.n = round(progress.seconds) if self._timed else progress.step
-      self._bar.set_postfix_str(text)
-    elif time.monotonic() >= self._line_due:
-      common.say(f"{progress.seconds:6.1f}s {text}")
-      self._line_due = time.monotonic() + LINES_EVERY
+    with contextlib.suppress(OSError):
+      if not self._bar.disable:
+        self._bar.n = round(progress.seconds) if self._timed else progress.step
+        self._bar.set_postfix_str(text)
+      elif time.monotonic() >= self._line_due:
+        common.say(f"{progress.seconds:6.1f}s {text}")
+        self._line_due = time.monotonic() + LINES_EVERY

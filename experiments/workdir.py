@@ -181,7 +181,7 @@ def _refuse_nameless(path: Path) -> None:
 
 def _lock(path: Path) -> None:
   """Holds the folder until this process ends, however it does."""
-  file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+  file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

@@ -10,8 +10,9 @@ from typing import Any
 
 from launch import page, plan, run, table
 from launch.engines import Engine, Process
-from launch.main import interrupts, say
+from launch.main import fail, say
 from launch.study import Study, busy
+from unroll import stops
 from unroll.errors import BadInput
 
 TICK = 0.5  # seconds between two looks at the trials
@@ -47,7 +48,7 @@ def drive(
   crew = _Crew(folder, engine, cores, grace)
   show = table.Table(sweep, folder)
   trials: list[dict[str, Any]] = []
-  with contextlib.closing(engine), interrupts() as asked, show:
+  with contextlib.closing(engine), stops.collected() as asked, show:
     while not asked:
       seen = study.trials()
       study.free(seen, crew.dead(busy(seen)))
@@ -71,6 +72,8 @@ def drive(
   export(sweep, folder, study, trials, finished=True, chosen=chosen)
   table.leaderboard(sweep, trials, study.importance(), chosen)
   print(page.write(folder.path))
+  if chosen is None:
+    fail(f"none of the {len(trials)} trials ran to its end, for the reasons above", 1)
 
 
 def export(
@@ -83,6 +86,7 @@ def export(
   chosen: dict[str, Any] | None = None,
 ) -> None:
   """Writes `trials.json`, all that is to be shown of a sweep."""
+  importance = study.importance() if finished else None
   plan.write(
     folder.path / plan.TRIALS,
     {
@@ -94,7 +98,8 @@ def export(
       "command": shlex.join(["python", "-m", *_called(), *sys.argv[1:]]),
       "finished": finished,
       "trials": trials,
-      "importance": study.importance() if finished else {},
+      "importance": importance.shares if importance else {},
+      "importance_basis": importance.basis if importance else "",
       "chosen": chosen,
     },
   )

@@ -1,10 +1,9 @@
 """The command lines of this room: flags of its own, and what is passed on."""
 
-import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags
 
@@ -30,7 +29,15 @@ def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
       fail(str(error))
     except OSError as error:
       fail(sentence(error))
+    except KeyboardInterrupt:
+      fail("interrupted; the same command goes on", 128 + signal.SIGINT)
+    finally:
+      # What is left is the end of the interpreter, which would show where it was.
+      if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+  if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `launch`
+    signal.signal(signal.SIGINT, signal.default_int_handler)
   app.run(guarded, flags_parser=parse)
   raise AssertionError("app.run does not return")
 
@@ -44,20 +51,3 @@ def fail(message: str, code: int = 2) -> NoReturn:
 def say(message: str) -> None:
   """One line for people, on standard error."""
   print(message, file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[list[int]]:
-  """Collects Ctrl-C and SIGTERM; a second one ends at once."""
-  asked: list[int] = []
-
-  def ask(number: int, frame: Any) -> None:
-    asked.append(number)
-    signal.signal(number, before[signal.Signals(number)])
-
-  before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-  try:
-    yield asked
-  finally:
-    for number, handler in before.items():
-      signal.signal(number, handler)

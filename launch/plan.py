@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,6 +105,18 @@ class Folder:
     """The run folder of a slot's seed."""
     return self.path / RUNS / f"{slot:04}-seed{seed}"
 
+  def runs(self, slot: int) -> list[Path]:
+    """The run folders of a slot that there are."""
+    return sorted((self.path / RUNS).glob(f"{slot:04}-seed*"))
+
+  def noted(self) -> dict[int, dict[str, Any]]:
+    """The flags of each slot's trial, as far as `trials.json` tells."""
+    try:
+      trials = json.loads((self.path / TRIALS).read_text("utf-8"))["trials"]
+      return {trial["slot"]: dict(trial["params"]) for trial in trials}
+    except (OSError, ValueError, TypeError, KeyError):
+      return {}
+
   def log(self, name: str) -> Path:
     """A log file."""
     return self.path / LOGS / f"{name}.log"
@@ -157,7 +170,7 @@ class Folder:
       name: of the lock.
       wait: for whoever holds it; otherwise false is yielded.
     """
-    with open(self.path / f".{name}", "w") as file:
+    with open(self.path / f".{name}", "ab", opener=files.unlinked) as file:
       try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
       except BlockingIOError:
@@ -169,6 +182,11 @@ class Folder:
 def write(path: Path, content: Any) -> None:
   """Writes JSON, so that a reader sees the old file or the new one."""
   files.write(path, json.dumps(content, indent=1) + "\n")
+
+
+def without_password(text: str) -> str:
+  """A URL, or a command that has some, as it can be shown."""
+  return re.sub(r"(\w+://[^:/@\s]+):[^@\s]+@", r"\1:…@", text)
 
 
 def _short(value: Any) -> str:

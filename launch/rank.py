@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from launch.cores import cores
 from launch.meeting import PAUSE, Meeting, Place
 from launch.tether import tethered
+from unroll import stops
 
 Value = TypeVar("Value")
 
@@ -94,9 +95,9 @@ def _run(command: Sequence[str], output: Any) -> int:
       sys.exit(128 + number)
     child.send_signal(signal.SIGINT)
 
-  signal.signal(signal.SIGTERM, stop)
-  # In a group of its own: Ctrl-C at a terminal is for the driver, which passes it on.
-  child = subprocess.Popen(tethered(command), stdout=output, process_group=0)
+  for number in stops.SIGNALS:
+    signal.signal(number, stop)
+  child = subprocess.Popen(tethered(command), stdout=output)
   code = child.wait()
   return code if code >= 0 else 128 - code
 

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from launch.tether import tethered
 from unroll.records import number, record
 
-TRIES = 4  # at a run that crashes; each goes on from the last checkpoint
+TRIES = 4  # at a run that crashes, in a row that no checkpoint came of
 BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
 PAUSE = 0.05  # seconds between two looks at a run
 GRACE = 60.0  # seconds that a run has to save and end
@@ -37,8 +37,20 @@ def command(module: str, flags: dict[str, str]) -> list[str]:
   return [sys.executable, "-m", module, *(f"--{k}={v}" for k, v in flags.items())]
 
 
+def reached(workdirs: Iterable[Path]) -> int:
+  """How far runs have come: the steps of their newest checkpoints, added up."""
+  steps = 0
+  for folder in workdirs:
+    names = _names(folder / "checkpoints")
+    steps += max([int(name) for name in names if name.isdecimal()], default=0)
+  return steps
+
+
 def follow(
-  command: Sequence[str], log: Path, stop: Callable[[], bool]
+  command: Sequence[str],
+  log: Path,
+  stop: Callable[[], bool],
+  workdirs: Sequence[Path] = (),
 ) -> Outcome | None:
   """Runs a command to its end, again where it crashes.
 
@@ -46,14 +58,16 @@ def follow(
     command: of a run that resumes where it was, and prints an object at its end.
     log: a file, to which its output is appended.
     stop: asked all the time; true ends the run with a checkpoint.
+    workdirs: where it saves: while checkpoints come of it, it is tried again.
 
   Returns:
     How it ended; None if it was stopped.
   """
-  code = 0
-  for tries in range(TRIES):
-    if stop() or not _wait(2.0**tries - 1, stop):
+  failures = 0
+  while True:
+    if stop() or not _wait(2.0**failures - 1, stop):
       return None
+    before = reached(workdirs)
     code, output, stopped = _once(command, log, stop)
     ended = _last_object(output)
     if stopped:  # it may have come to its end by itself just then
@@ -63,8 +77,18 @@ def follow(
       return Outcome(ended, None)
     if code == BAD_INPUT:
       return Outcome(None, _sentence(log))
+    failures = 0 if reached(workdirs) > before else failures + 1
+    if failures == TRIES:
+      break
   how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
   return Outcome(None, f"{how}, {TRIES} times: {_sentence(log)}, see {log}")
+
+
+def _names(folder: Path) -> list[str]:
+  try:
+    return os.listdir(folder)
+  except OSError:
+    return []
 
 
 def _once(
@@ -85,11 +109,20 @@ def _once(
           child.kill()
         time.sleep(PAUSE)
     finally:
-      child.kill()  # unless it has ended
-      child.wait()
+      _end(child)  # unless it has ended
     text = _read(output)
     errors.write(text.encode())
   return child.returncode, text, stopped
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+  """Has a run that nobody watches any more save and end."""
+  child.terminate()
+  try:
+    child.wait(GRACE)
+  finally:
+    child.kill()
+    child.wait()
 
 
 def _wait(seconds: float, stop: Callable[[], bool]) -> bool:

@@ -50,8 +50,8 @@ flags.DEFINE_string("slurm", "", "options of sbatch, as in partition=main,time=6
 paths.DEFINE_path(
   "storage",
   "",
-  "of the trials: a journal file, sqlite:///FILE or postgresql+psycopg://…; empty: a "
-  "SQLite file in the folder",
+  "of the trials: a journal file, sqlite:///FILE or postgresql+psycopg://…, of which "
+  "nothing is run, whoever may write there; empty: a SQLite file in the folder",
 )
 flags.DEFINE_float(
   "grace", 60.0, "seconds without a sign of life, until a worker counts as dead"

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table as Grid
 
 from launch.plan import Folder, Plan
+from launch.study.importance import Importance
 
 SHOWN = 12  # trials in the live table
 RANKED = 20  # in the leaderboard
@@ -82,7 +83,7 @@ class Table:
 def leaderboard(
   sweep: Plan,
   trials: Sequence[Trial],
-  importance: Mapping[str, float],
+  importance: Importance,
   chosen: Mapping[str, Any] | None,
 ) -> None:
   """Prints the best trials, what decides, what failed, and the test score."""
@@ -95,9 +96,9 @@ def leaderboard(
   for trial in trials:
     if trial["state"] == "failed":
       print(_line(sweep, trial))
-  if importance:
-    parts = ", ".join(f"{name} {share:.0%}" for name, share in importance.items())
-    print(f"importance: {parts}")
+  parts = [f"{name} {share:.0%}" for name, share in importance.shares.items()]
+  if importance.basis:
+    print(f"importance {importance.basis}" + (f": {', '.join(parts)}" if parts else ""))
   for name, value in (chosen or {}).get("test", {}).items():
     print(f"{name} of trial {chosen['slot'] if chosen else ''}: {value:.4f}")
 

@@ -21,9 +21,10 @@ from typing import BinaryIO
 
 from absl import flags
 
-from launch import engines, paths
-from launch.main import fail, interrupts, run_main, say
+from launch import engines, paths, run
+from launch.main import fail, run_main, say
 from launch.meeting import PAUSE, Meeting
+from unroll import stops
 from unroll.errors import BadInput
 
 FLAGS = flags.FLAGS
@@ -41,7 +42,6 @@ flags.DEFINE_integer(
 paths.DEFINE_path("workdir", "", "the run's folder; new under runs/ if empty")
 flags.DEFINE_bool("overwrite", False, "starts afresh in a folder that holds a run")
 
-BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
 GRACE = 30.0  # seconds that the others have to see that one has died
 
 
@@ -55,20 +55,16 @@ def main(arguments: Sequence[str]) -> None:
   name = arguments[0].rpartition(".")[2]
   workdir = Path(FLAGS.workdir or Path("runs", name, stamp))
   command = [sys.executable, "-m", *arguments, f"--workdir={workdir}"]
-  try:
-    code = _train(command, workdir)
-  except KeyboardInterrupt:
-    code = 130
-  sys.exit(code)
+  sys.exit(_train(command, workdir))
 
 
 def _train(command: Sequence[str], workdir: Path) -> int:
   """Runs the gang until it is through; the exit code."""
   absent = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
   before, failures = _written(workdir), 0
-  with interrupts() as asked:
+  with stops.collected() as asked:
     while True:
-      reached = _reached(workdir)
+      reached = run.reached([workdir])
       try:
         meeting = Meeting.called(workdir / "gang")
       except OSError as error:
@@ -80,17 +76,17 @@ def _train(command: Sequence[str], workdir: Path) -> int:
       codes = _attempt([*command, *["--overwrite"] * afresh], meeting, asked)
       if all(code == 0 for code in codes):
         return 0
-      if BAD_INPUT in codes:
-        _explain(meeting, codes.index(BAD_INPUT))
+      if run.BAD_INPUT in codes:
+        _explain(meeting, codes.index(run.BAD_INPUT))
         _clear(meeting, absent)
-        return BAD_INPUT
+        return run.BAD_INPUT
       if asked:
         return 130
-      failures = 0 if _reached(workdir) > reached else failures + 1
+      failures = 0 if run.reached([workdir]) > reached else failures + 1
       how = ", ".join(_how(own, code) for own, code in enumerate(codes) if code != 0)
       if failures > FLAGS.restarts:
         fail(f"{how}; so ended {failures} attempts in a row, see {meeting.path}", 1)
-      say(f"{how}; starting again from step {max(_reached(workdir), 0)}")
+      say(f"{how}; starting again from step {run.reached([workdir])}")
       _pause(2.0**failures - 1, asked)
 
 
@@ -180,13 +176,6 @@ def _how(process: int, code: int | None) -> str:
   if code is None:
     return f"process {process} is gone"
   return f"process {process} ended with exit code {code}"
-
-
-def _reached(workdir: Path) -> int:
-  """The step of the newest checkpoint; -1 if there is none."""
-  folder = workdir / "checkpoints"
-  names = os.listdir(folder) if folder.is_dir() else []
-  return max([int(name) for name in names if name.isdecimal()], default=-1)
 
 
 def _written(workdir: Path) -> tuple[int, int] | None:

@@ -76,6 +76,7 @@ class Desk:
         run.command(self._plan.experiment, one.flags),
         self._folder.log(path.name),
         watch.over,
+        [path],
       )
       noted.append(one.noted)
       if outcome is None:
@@ -113,6 +114,7 @@ class Desk:
         run.command(self._plan.experiment, {**shared, "arms": str(path)}),
         self._folder.log(f"{name}-arms"),
         watch.over,
+        [Path(workdir) for workdir in workdirs],
       )
       if ended is not None and isinstance(ended.output, list):
         for workdir, summary in zip(workdirs, ended.output):

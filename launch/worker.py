@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from launch import cores, plan, trial
+from launch.main import fail
 from launch.study import Study
+from unroll import stops
+from unroll.errors import BadInput
 
 BEAT = 1.0  # seconds
 ARMS = 64  # trials of a grid that one program takes on, at most
@@ -52,7 +55,7 @@ def main() -> None:
   unique = f"{sys.argv[2]}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
   count = int(sys.argv[3]) if len(sys.argv) > 3 else 0
   asked: list[int] = []
-  for number in (signal.SIGTERM, signal.SIGINT):
+  for number in stops.SIGNALS:
     signal.signal(number, lambda number, _: asked.append(number))
   with beating(folder.path / plan.WORKERS, unique), cores.held(count) as held:
     sweep = folder.plan()
@@ -65,4 +68,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except BadInput as error:  # most often the storage's
+    fail(str(error))

@@ -51,10 +51,11 @@ def python(*argv, data, cwd=ROOT, **options):
   )
 
 
-def compiled(data, first="", **options):
-  """(programs found, programs not found, result); asserts that nobody heard of it."""
+def compiled(data, first="", said="", **options):
+  """(programs found, programs not found, result); asserts what was said of it."""
   done = python("-c", f"{first}\n{PROGRAM}", data=data, **options)
-  assert done.returncode == 0 and done.stderr == "", done.stderr
+  assert done.returncode == 0 and said in done.stderr, done.stderr
+  assert done.stderr.count("\n") == bool(said), done.stderr
   return tuple(json.loads(done.stdout))
 
 
@@ -140,6 +141,32 @@ def test_a_full_disk(tmp_path, result):
 def test_a_folder_that_cannot_be_made(tmp_path, result):
   (tmp_path / "file").touch()
   assert compiled(tmp_path / "file") == (0, 0, result)
+
+
+ANOTHER = "import os; own = os.getuid(); os.getuid = lambda: own + 1"
+
+
+@pytest.mark.parametrize("whose", ["all", "group", "another's", "linked"])
+def test_what_others_could_write_is_not_run(data, result, tmp_path, whose):
+  [entry] = entries(data)
+  folder, first = entry.parent, ""
+  if whose == "linked":
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+  elif whose == "another's":
+    first = ANOTHER
+  else:
+    folder.chmod(0o777 if whose == "all" else 0o770)
+  said = f"{folder} is open to others: programs are not kept there"
+  assert compiled(data, first=first, said=said) == (0, 0, result)
+  assert entries(data) == [entry]
+
+
+def test_the_folder_above_is_closed_to_others(data, result):
+  (data / FOLDER).chmod(0o777)
+  assert compiled(data) == (1, 0, result)
+  assert (data / FOLDER).stat().st_mode & 0o777 == 0o700
+  assert compiled(data, first=ANOTHER, said="is open to others") == (0, 0, result)
 
 
 def test_a_place_of_the_users_own(tmp_path, result):

@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -38,11 +39,14 @@ def folder(tmp_path):
   return tmp_path
 
 
+def free_port():
+  with socket.create_server(("127.0.0.1", 0)) as free:
+    return free.getsockname()[1]
+
+
 def both(cwd, module, *argv, first=(None, None)):
   """How two processes of a gang end."""
-  with socket.create_server(("127.0.0.1", 0)) as free:
-    port = free.getsockname()[1]
-  gang = (f"--coordinator=127.0.0.1:{port}", "--processes=2")
+  gang = (f"--coordinator=127.0.0.1:{free_port()}", "--processes=2")
   commands = [
     Command(cwd, module, *argv, *gang, f"--process={own}", first=first[own])
     for own in range(2)
@@ -202,6 +206,48 @@ def test_an_error_of_one_ends_both(folder):
   assert other.code in (2, os.EX_TEMPFAIL, -signal.SIGABRT)
 
 
+def listening(port):
+  """The addresses, as Linux writes them, where someone listens on a port."""
+  lines = [
+    line.split()
+    for name in ("tcp", "tcp6")
+    for line in Path("/proc/net", name).read_text().splitlines()[1:]
+  ]
+  ends = [words[1].split(":") for words in lines if words[3] == "0A"]
+  return [address for address, own in ends if int(own, 16) == port]
+
+
+def test_who_is_on_another_machine_reaches_no_coordinator(folder):
+  port = free_port()
+  gang = (f"--coordinator=127.0.0.1:{port}", "--processes=2", "--process=0")
+  alone = Command(folder, "charlm", *TINY, *gang)
+  deadline = time.monotonic() + 60
+  while not (found := listening(port)) and time.monotonic() < deadline:
+    time.sleep(0.05)
+  alone.process.terminate()
+  assert alone.wait().code == -signal.SIGTERM
+  loopback = ("0100007F", "0000000000000000FFFF00000100007F")
+  assert found and all(address in loopback for address in found)
+
+
+def terminated_early():
+  """Sends this process a SIGTERM before it trains, and gives it time to heed that."""
+  from experiments import dataset
+
+  def load(*_):
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(5)
+
+  dataset.load = load
+
+
+@pytest.mark.integration
+def test_sigterm_ends_one_that_starts(folder):
+  ended = both(folder, "charlm", *TINY, "--workdir=run", first=(None, terminated_early))
+  assert ended[1].code == -signal.SIGTERM
+  assert ended[0].code in (os.EX_TEMPFAIL, -signal.SIGABRT)
+
+
 def test_what_one_refuses_both_refuse(folder):
   (folder / "mine").mkdir()
   (folder / "mine" / "diary.txt").touch()
@@ -237,6 +283,14 @@ def test_a_folder_in_use_is_refused_for_now(folder):
   assert done.code == os.EX_TEMPFAIL
   assert done.err.startswith("error: --workdir=run is being trained in by another")
   assert [path.name for path in (folder / "run").iterdir()] == [".lock"]
+
+
+def test_a_lock_that_is_a_link_is_refused(folder):
+  (folder / "run").mkdir()
+  (folder / "run" / ".lock").symlink_to(folder / "elsewhere")
+  done = run(folder, "charlm", *TINY, "--workdir=run")
+  assert done.code == 2 and done.err.startswith("error: ") and "run/.lock" in done.err
+  assert done.err.count("\n") == 1 and not (folder / "elsewhere").exists()
 
 
 SOURCES = {

@@ -1,10 +1,12 @@
 """Sweeps on this machine, of an experiment in miniature (tests/toy.py)."""
 
+import contextlib
 import importlib.util
 import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "launch.sweep", "tests.toy"]
 
 
-def start(*flags: str) -> "subprocess.Popen[str]":
+def start(*flags: str, **options: Any) -> "subprocess.Popen[str]":
   environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}"}
   return subprocess.Popen(
     [*COMMAND, *flags],
@@ -28,6 +30,7 @@ def start(*flags: str) -> "subprocess.Popen[str]":
     text=True,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
+    **options,
   )
 
 
@@ -72,7 +75,9 @@ def test_a_grid_runs_every_point_and_seed_once(tmp_path: Path) -> None:
     "slot": 2,
     "test": {"test/bits_per_char": pytest.approx(10 * best)},
   }
-  assert result["finished"] and result["importance"].keys() == {"x", "depth"}
+  # Four trials do not say which flag decides.
+  assert result["finished"] and result["importance"] == {}
+  assert "50 trials" in result["importance_basis"]
   # Again: nothing is left to do.
   again = sweep(tmp_path / "s", "--x=0,0.3", "--depth=1,2", "--seeds=2", "--steps=3")
   assert again == result
@@ -148,6 +153,24 @@ def test_two_objectives_one_of_them_to_be_high(tmp_path: Path) -> None:
   assert [trial["values"][1] for trial in result["trials"]] == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_at_a_terminal_twice(tmp_path: Path, number: int) -> None:
+  """All of the foreground are asked; once more, and all have ended at once."""
+  flags = [f"--sweepdir={tmp_path}", "--x=0,1,2,3", "--steps=3", "--pause=5"]
+  child = start(*flags, process_group=0)
+  wait(lambda: len(list((tmp_path / "runs").glob("*"))) >= 2)
+  twice = number == signal.SIGINT
+  for _ in range(2 if twice else 1):
+    os.killpg(child.pid, number)
+    time.sleep(1)
+  _, errors = child.communicate(timeout=30)
+  assert child.returncode == (130 if twice else 0), errors
+  assert "Traceback" not in errors and "goes on" in errors.splitlines()[-1]
+  for path in Path("/proc").glob("[0-9]*/cmdline"):
+    with contextlib.suppress(OSError):
+      assert f"{tmp_path}".encode() not in path.read_bytes()
+
+
 @pytest.mark.parametrize(
   ("how", "storage"), [(signal.SIGTERM, ""), (signal.SIGKILL, "journal")]
 )
@@ -190,6 +213,53 @@ def test_the_trial_of_a_killed_worker_is_taken_up(tmp_path: Path) -> None:
   assert [trial["state"] for trial in result["trials"]] == ["complete"] * 3
   assert sorted(trial["attempts"] for trial in result["trials"]) == [1, 1, 2]
   assert set(ends(tmp_path).values()) == {1}
+
+
+def test_a_sweep_of_which_nothing_ends_well_says_so(tmp_path: Path) -> None:
+  errors = sweep(tmp_path, "--kind=bad,diverge", "--steps=2", code=1)
+  last = errors.splitlines()[-1]
+  assert last.startswith("error: none of the 2 trials ran to its end")
+  result = json.loads((tmp_path / "trials.json").read_text())
+  assert [trial["state"] for trial in result["trials"]] == ["failed"] * 2
+
+
+def test_a_damaged_storage_can_be_done_without(tmp_path: Path) -> None:
+  """One sentence; without the file, what was drawn is found in the run folders."""
+  path, away = tmp_path / "s", tmp_path / "study.db"
+  flags = ["--search=tpe", "--trials=5", "--x=linear:-1:1", "--steps=1"]
+  before = sweep(path, *flags)
+  data = bytearray((path / "study.db").read_bytes())
+  for place in range(0, len(data), 97):
+    data[place] ^= 16
+  (path / "study.db").write_bytes(data)
+  errors = sweep(path, *flags, code=2)
+  assert errors.count("\n") <= 2 and "Traceback" not in errors, errors
+  assert "study.db cannot be used any more" in errors and "move it away" in errors
+  (path / "study.db").rename(away)
+  again = sweep(path, *flags)
+  for trials in (before["trials"], again["trials"]):
+    for trial in trials:
+      trial["seconds"] = trial["ended"] = None
+  assert again["trials"] == before["trials"]
+  assert set(ends(path).values()) == {1}
+
+
+@pytest.mark.slow
+def test_a_storage_that_is_locked_for_75_seconds(tmp_path: Path) -> None:
+  flags = ["--x=0,1,2,3", "--steps=8", "--pause=0.3", "--workers=2"]
+  child = start(f"--sweepdir={tmp_path}", *flags)
+  wait(lambda: len(list(tmp_path.glob("runs/*/state.json"))) >= 2)
+  other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+  other.execute("BEGIN EXCLUSIVE")
+  time.sleep(75)
+  other.execute("ROLLBACK")
+  other.close()
+  output, errors = child.communicate(timeout=60)
+  assert child.returncode == 0 and "Traceback" not in errors, output + errors
+  assert errors.count("is locked by another program: waiting") == 1
+  result = json.loads((tmp_path / "trials.json").read_text())
+  assert [trial["state"] for trial in result["trials"]] == ["complete"] * 4
+  assert ends(tmp_path) == {f"{n:04}-seed0": 1 for n in range(4)}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TOY = ("tests.toy_gang",)
 
 
-def start(cwd: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(cwd: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
   paths = f"{ROOT / 'src'}:{ROOT}"
   return subprocess.Popen(
     [sys.executable, "-m", "launch.train", *arguments],
@@ -26,6 +26,7 @@ def start(cwd: Path, *arguments: str) -> "subprocess.Popen[str]":
     text=True,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
+    **options,
   )
 
 
@@ -124,17 +125,45 @@ def test_refused(tmp_path: Path, arguments: list[str], words: str) -> None:
   assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_ctrl_c_stops_all_with_a_checkpoint(tmp_path: Path) -> None:
+def gone(run: Path) -> bool:
+  """Whether none of the gang's processes lives."""
+  pids = [said(run, process)["pid"] for process in (0, 1)]
+  return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def at_a_terminal(child: "subprocess.Popen[str]", number: int) -> None:
+  """Ctrl-C reaches all processes of the foreground, as the end of a terminal does."""
+  os.killpg(child.pid, number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_stops_all_with_a_checkpoint(tmp_path: Path, number: int) -> None:
   run = tmp_path / "run"
-  child = start(tmp_path, *TOY, "--workdir=run", "--steps=200", "--pause=0.1")
+  flags = ("--workdir=run", "--steps=200", "--pause=0.1")
+  child = start(tmp_path, *TOY, *flags, process_group=0)
   wait(lambda: len(steps(run)) > 2)
-  child.send_signal(signal.SIGINT)
+  at_a_terminal(child, number)
   output, errors = child.communicate(timeout=30)
-  assert child.returncode == 0, errors
+  assert child.returncode == 0 and gone(run), errors
+  assert errors == "from step 0\n"
   ended = json.loads(output)
   assert not ended["finished"] and ended["steps"] == steps(run)[-1]
   _, errors = train(tmp_path, *TOY, "--workdir=run", f"--steps={ended['steps'] + 1}")
   assert errors == f"from step {ended['steps']}\n"
+
+
+def test_ctrl_c_twice_ends_all_at_once(tmp_path: Path) -> None:
+  run = tmp_path / "run"
+  flags = ("--workdir=run", "--steps=200", "--pause=3")
+  child = start(tmp_path, *TOY, *flags, process_group=0)
+  wait(lambda: all((run / f"process-{process}").exists() for process in (0, 1)))
+  for _ in range(3):
+    at_a_terminal(child, signal.SIGINT)
+    time.sleep(0.3)
+  _, errors = child.communicate(timeout=30)
+  assert child.returncode == 130 and "Traceback" not in errors, errors
+  assert errors.splitlines()[-1].startswith("error: interrupted; the same command")
+  wait(lambda: gone(run), 5)
 
 
 def test_no_process_outlives_the_driver(tmp_path: Path) -> None:
@@ -143,8 +172,7 @@ def test_no_process_outlives_the_driver(tmp_path: Path) -> None:
   wait(lambda: len(steps(run)) > 2)
   child.kill()
   child.communicate()
-  pids = [said(run, process)["pid"] for process in (0, 1)]
-  wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+  wait(lambda: gone(run))
 
 
 # With a real experiment.

@@ -1,5 +1,7 @@
 """Processes on this machine."""
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,10 @@ GRACE = 70.0  # seconds between SIGTERM and SIGKILL: a run that saves may take 6
 
 
 class LocalProcess:
-  """A child of this process."""
+  """A child of this process, in a process group of its own.
+
+  So Ctrl-C at a terminal reaches this process alone, which passes it on in its way.
+  """
 
   def __init__(self, child: "subprocess.Popen[bytes]"):
     self._child = child
@@ -26,11 +31,19 @@ class LocalProcess:
       self._child.terminate()
 
   def end(self, within: float) -> None:
-    """Waits for its end, and enforces it after so many seconds."""
+    """Waits for its end, and enforces it after so many seconds, or on Ctrl-C."""
     try:
       self._child.wait(max(within, 0))
     except subprocess.TimeoutExpired:
-      self._child.kill()
+      self.kill()
+    except BaseException:
+      self.kill()
+      raise
+
+  def kill(self) -> None:
+    """Ends it at once, with the processes that it has started."""
+    if self.running():
+      os.killpg(self._child.pid, signal.SIGKILL)
       self._child.wait()
 
 
@@ -58,6 +71,7 @@ class Local:
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
+        process_group=0,
       )
     self._processes.append(LocalProcess(child))
     return self._processes[-1]
@@ -67,5 +81,9 @@ class Local:
     for process in self._processes:
       process.stop()
     deadline = time.monotonic() + GRACE
-    for process in self._processes:
-      process.end(deadline - time.monotonic())
+    try:
+      for process in self._processes:
+        process.end(deadline - time.monotonic())
+    finally:
+      for process in self._processes:
+        process.kill()  # those that nobody waits for any more

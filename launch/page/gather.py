@@ -3,14 +3,13 @@
 import json
 import math
 import os
-import re
 import statistics
 import urllib.parse
 from pathlib import Path
 from typing import Any
 
 from launch.page.curves import curve, read
-from launch.plan import REPORT, RUNS, TRIALS
+from launch.plan import REPORT, RUNS, TRIALS, without_password
 from unroll.errors import BadInput
 
 ALSO = ("train/loss", "grad_norm")  # curves beside those of the objectives
@@ -49,7 +48,7 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
       "directions": directions[: len(objectives)],
       "flags": listed.get("flags") or {},
       "search": listed.get("search", ""),
-      "command": _without_password(str(listed.get("command", ""))),
+      "command": without_password(str(listed.get("command", ""))),
       "finished": bool(listed.get("finished")),
       "names": list(
         dict.fromkeys(name for trial in trials for name in trial["params"])
@@ -57,6 +56,7 @@ def gather(sweep: Path, out: Path) -> dict[str, Any]:
       "trials": [{k: v for k, v in t.items() if k != "folders"} for t in trials],
       "curves": _curves(trials, objectives),
       "importance": listed.get("importance") or {},
+      "basis": str(listed.get("importance_basis") or ""),
       "chosen": listed.get("chosen") or None,
       "samples": _samples(ranked),
     }
@@ -190,10 +190,6 @@ def _samples(ranked: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _link(path: Path, out: Path) -> str:
   relative = os.path.relpath(path.resolve(), out.resolve().parent)
   return urllib.parse.quote(Path(relative).as_posix())
-
-
-def _without_password(command: str) -> str:
-  return re.sub(r"(\w+://[^:/@\s]+):[^@\s]+@", r"\1:…@", command)
 
 
 def _flat(value: Any) -> Any:

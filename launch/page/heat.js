@@ -5,7 +5,10 @@ function importance(holder) {
     .filter(([, x]) => finite(x))
     .sort((a, b) => b[1] - a[1]);
   if (!bars.length) {
-    holder.replaceChildren(node("p", { class: "none" }, "Known once more trials are complete."));
+    const basis = DATA.basis || "Known once more trials are complete.";
+    holder.replaceChildren(
+      node("p", { class: "none" }, basis[0].toUpperCase() + basis.slice(1)),
+    );
     return;
   }
   const row = 30;
@@ -26,6 +29,7 @@ function importance(holder) {
       shape("text", { x: left + long + 7, y: y + 19 }, share),
     );
   });
+  if (DATA.basis) holder.append(node("p", { class: "none" }, `The shares are told ${DATA.basis}.`));
 }
 
 const pair = { rows: null, columns: null };

@@ -1,8 +1,12 @@
-"""Files that appear whole: a reader sees the old one or the new; it needs no JAX."""
+"""Files that appear whole, and places that are one's own; it needs no JAX.
+
+A reader of what is written here sees the old file or the new one.
+"""
 
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from pathlib import Path
 
@@ -81,3 +85,19 @@ def expanded(path: str) -> str:
       "starts with ~"
     )
   return found
+
+
+def unlinked(path: str, flags: int) -> int:
+  """An `opener` of `open` that follows no link, which another may have put there."""
+  return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def private(folder: Path) -> bool:
+  """Whether a folder, and no link to one, is this user's and no other can write there.
+
+  Raises:
+    OSError: if there is none.
+  """
+  status = os.lstat(folder)
+  own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+  return own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,4 +1,4 @@
-"""The trials of a sweep and who works on them: the one file that names Optuna.
+"""The trials of a sweep and who works on them: the one room that names Optuna.
 
 A slot is a place in the plan: a point of the grid, or the n-th draw of a search. It is
 filled with a waiting trial; a worker claims that, and tells how it ended. What is taken
@@ -9,21 +9,22 @@ import contextlib
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.storages import get_storage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from launch import run
 from launch.plan import Folder, Plan
-from launch.space import Range, Values
+from launch.space import Choice, Range, Values
+from launch.study import importance, sampling, storage
 from unroll.errors import BadInput
 
-ATTEMPTS = 5  # at a slot whose workers die, before it counts as failed
+ATTEMPTS = 5  # workers that die at a slot, none of which got further, end it
 STUDY = "study.db"
 SLOT, WORKER, ERROR, OUTCOMES = "slot", "worker", "error", "runs"
+DIED = "died"  # at which step a worker did
 
 SEARCHES = ("grid", "random", "tpe", "gp", "cmaes", "nsga2", "hyperband")
 Trials = list[FrozenTrial]
@@ -53,6 +54,7 @@ class Claim(NamedTuple):
   trial: optuna.Trial
 
 
+@storage.telling
 class Study:
   """The trials of a plan, shared by everybody who opens it.
 
@@ -61,26 +63,26 @@ class Study:
     folder: where the storage is, unless the plan says otherwise.
 
   Raises:
-    BadInput: if the storage cannot be opened.
+    BadInput: if the storage cannot be opened, or used: any method may.
   """
 
   def __init__(self, plan: Plan, folder: Folder):
     self.plan = plan
     self._folder = folder
+    self.where = plan.storage or f"sqlite:///{folder.path / STUDY}"
     try:
-      self._storage = _storage(plan.storage or f"sqlite:///{folder.path / STUDY}")
+      self._storage = storage.opened(self.where)
       self._study = optuna.create_study(
         storage=self._storage,
         study_name=plan.study,
         directions=["maximize" if most else "minimize" for most in plan.maximize],
         load_if_exists=True,
-        pruner=_pruner(plan),
+        pruner=sampling.pruner(plan),
       )
     except Exception as error:  # of SQLAlchemy, of a driver, or of the system
-      reason = str(error).strip().splitlines()[0]
       raise BadInput(
-        f"--storage={plan.storage or STUDY} cannot be opened ({reason}): give a "
-        "journal file, sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+        f"{storage.trouble(self.where, error)}; a storage is a journal file, "
+        "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
       ) from None
     self._id = self._storage.get_study_id_from_name(plan.study)
 
@@ -91,10 +93,12 @@ class Study:
   def fill(self, trials: Trials) -> None:
     """Gives every empty slot a waiting trial; for the driver alone."""
     last = {trial.user_attrs[SLOT]: trial for trial in trials}
+    noted = self._folder.noted() if len(last) < self.plan.trials else {}
     for slot in range(self.plan.trials):
       trial = last.get(slot)
       if trial is None:
-        point = self.plan.points[slot] if self.plan.points else {}
+        drawn = self._drawn_before(noted.get(slot, {}))
+        point = self.plan.points[slot] if self.plan.points else drawn
         self._study.enqueue_trial(dict(point), {SLOT: slot})
       elif trial.state == TrialState.FAIL and ERROR not in trial.user_attrs:
         fixed = trial.system_attrs.get("fixed_params", {})
@@ -127,7 +131,7 @@ class Study:
     slot = frozen.user_attrs[SLOT]
     # Its own generator for each slot: a draw does not depend on who makes it.
     digest = hashlib.blake2b(f"{self.plan.seeds} {slot}".encode(), digest_size=4)
-    self._study.sampler = _sampler(self.plan, int.from_bytes(digest.digest()))
+    self._study.sampler = sampling.sampler(self.plan, int.from_bytes(digest.digest()))
     trial = optuna.Trial(self._study, frozen._trial_id)
     values = {}
     for name, domain in self.plan.space.items():
@@ -193,10 +197,14 @@ class Study:
     for trial in trials:
       if trial.state != TrialState.RUNNING or trial.user_attrs.get(WORKER) not in gone:
         continue
-      tries = sum(t.user_attrs[SLOT] == trial.user_attrs[SLOT] for t in trials)
+      slot = trial.user_attrs[SLOT]
+      reached = run.reached(self._folder.runs(slot))
+      others = [t.user_attrs.get(DIED) for t in trials if t.user_attrs[SLOT] == slot]
+      deaths = 1 + sum(died is not None and died >= reached for died in others)
       with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        if tries >= ATTEMPTS:
-          reason = f"its worker died, {tries} times: see the logs of the workers"
+        self._storage.set_trial_user_attr(trial._trial_id, DIED, reached)
+        if deaths >= ATTEMPTS:
+          reason = f"its worker died, {deaths} times: see the logs of the workers"
           self._storage.set_trial_user_attr(trial._trial_id, ERROR, reason)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
@@ -207,24 +215,19 @@ class Study:
       slots[trial.user_attrs[SLOT]].append(trial)
     return [self._record(slot, trials) for slot, trials in slots.items()]
 
-  def importance(self) -> dict[str, float]:
-    """How much of the objective each flag decides, adding up to 1; empty if unknown.
+  def importance(self) -> importance.Importance:
+    """How much of the objective each flag decides."""
+    complete = len(self._trials((TrialState.COMPLETE,)))
+    return importance.importance(self._study, self.plan, complete)
 
-    PED-ANOVA (Watanabe, Bansal & Hutter 2023): what sets the better trials apart.
-    """
-    finished = self._trials((TrialState.COMPLETE,))
-    if len(finished) < 4 or not self.plan.space:
-      return {}
-    sign = -1 if self.plan.maximize[0] else 1
-    try:
-      with warnings.catch_warnings(action="ignore"):  # that it looks for low values
-        return optuna.importance.get_param_importances(
-          self._study,
-          evaluator=optuna.importance.PedAnovaImportanceEvaluator(),
-          target=lambda trial: sign * trial.values[0],
-        )
-    except (ValueError, RuntimeError):  # no flag that all the trials share
-      return {}
+  def _drawn_before(self, noted: Mapping[str, Any]) -> Values:
+    """What was drawn in a storage that is gone, as `trials.json` has it."""
+    values: dict[str, Any] = {}
+    for name, domain in self.plan.space.items():
+      value = noted.get(name)
+      known = domain.values if isinstance(domain, Choice) else (value,)
+      values.update((name, v) for v in known if v is not None and _number(v) == value)
+    return values
 
   def _record(self, slot: int, trials: Sequence[FrozenTrial]) -> dict[str, Any]:
     last = trials[-1] if trials else None
@@ -245,8 +248,17 @@ class Study:
       "seconds": spent,
       "ended": ended.timestamp() if ended else None,
       "error": attributes.get(ERROR),
-      "runs": attributes.get(OUTCOMES, []),
+      "runs": [self._run(slot, state, one) for one in attributes.get(OUTCOMES, [])],
     }
+
+  def _run(self, slot: int, state: str, noted: dict[str, Any]) -> dict[str, Any]:
+    """A run of a trial; any error for one that no worker has noted so."""
+    seed, summary = int(noted["seed"]), noted["summary"]
+    if state == "complete":
+      [float(summary[name]) for name in self.plan.objective]
+    # A path from the storage might lead anywhere.
+    where = self._folder.run(slot, seed).relative_to(self._folder.path)
+    return {"seed": seed, "workdir": str(where), "summary": summary}
 
   def _tell(self, claim: Claim, state: TrialState, runs: Any, **values: Any) -> None:
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
@@ -267,47 +279,6 @@ def busy(trials: Trials) -> set[str | None]:
   """Who is at work on trials; None is someone who died in taking one."""
   running = [trial for trial in trials if trial.state == TrialState.RUNNING]
   return {trial.user_attrs.get(WORKER) for trial in running}
-
-
-def _storage(where: str) -> optuna.storages.BaseStorage:
-  if "://" not in where:
-    return optuna.storages.JournalStorage(JournalFileBackend(where))
-  options = {"connect_args": {"timeout": 60}} if where.startswith("sqlite") else {}
-  return get_storage(optuna.storages.RDBStorage(where, engine_kwargs=options))
-
-
-def _sampler(plan: Plan, seed: int) -> optuna.samplers.BaseSampler:
-  samplers = optuna.samplers
-  # 10 draws blind at first and a generation of 50, as by default, are random search
-  # for most sweeps.
-  blind = min(10, max(4, plan.trials // 5))
-  generation = min(50, max(4, plan.trials // 5))
-  match plan.search:
-    case "gp":
-      return samplers.GPSampler(
-        n_startup_trials=blind, deterministic_objective=False, seed=seed
-      )
-    case "cmaes":
-      return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-    case "nsga2":
-      return samplers.NSGAIISampler(population_size=generation, seed=seed)
-    case "tpe" | "hyperband":
-      return samplers.TPESampler(
-        n_startup_trials=blind,
-        multivariate=True,
-        group=True,
-        constant_liar=True,
-        seed=seed,
-      )
-  return samplers.RandomSampler(seed=seed)
-
-
-def _pruner(plan: Plan) -> optuna.pruners.BasePruner:
-  if plan.search == "hyperband":
-    return optuna.pruners.HyperbandPruner(min_resource=1, reduction_factor=3)
-  if plan.prune:
-    return optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-  return optuna.pruners.NopPruner()
 
 
 def _number(text: Any) -> Any:
