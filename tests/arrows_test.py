@@ -17,7 +17,7 @@ FILES = sorted(
 FLOORS = (
   ("errors", "files"),
   ("types",),
-  ("linear",),
+  ("linear", "names", "precision"),
   ("cells",),
   ("compose",),
   ("scan",),
