@@ -346,7 +346,7 @@ class Ones(nn.Module):
 
 def test_every_layer_and_every_step_has_a_mask_of_its_own():
   """flax 0.12.8: `nn.RNN` hides a given `dropout` key from its cell, which then takes
-  one mask from `params` for all steps: findings/flax_rnn_dropout_stream.sh."""
+  one mask from `params` for all steps: findings/flax_rnn_hides_dropout_key.sh."""
   xs, rngs = np.zeros((T, B, 64), np.float32), {"dropout": KEY, "params": OTHER}
   variables = Ones().init(KEY, xs)
   first, second = Ones().apply(variables, xs, rngs=rngs)
@@ -384,11 +384,14 @@ def test_dropout_crosses_the_transformations_of_flax():
 
 
 def test_dropout_crosses_the_bridge_to_nnx():
+  """flax 0.12.8: `eval()` does not reach a bridged layer, so the call has to say it:
+  findings/nnx_eval_skips_bridged_dropout.sh."""
   module, xs = layers.Recurrent(DROPPED["stacked"]), inputs()
-  rngs = nnx.Rngs(0, dropout=1)
-  model = nnx.bridge.ToNNX(module, rngs=rngs).lazy_init(xs)
+  model = nnx.bridge.ToNNX(module, rngs=nnx.Rngs(0, dropout=1)).lazy_init(xs)
+  plain = module.apply({"params": nnx.to_pure_dict(nnx.state(model, nnx.Param))}, xs)
   assert differ(model(xs), model(xs))
-  same(model(xs, deterministic=True), model(xs, deterministic=True))
+  model.eval()
+  close(model(xs, deterministic=True), plain, 1e-6)
 
 
 HALF, FULL = jnp.bfloat16, jnp.float32

@@ -235,7 +235,8 @@ class Recurrent(nn.Module):
       carry: None starts afresh.
       deterministic: whether nothing is dropped. False, for training, asks for a key
         if the core draws. None draws where there is one: that of the carry, else one
-        from the stream `dropout`, as in `apply(…, rngs={"dropout": key})`.
+        from the stream `dropout`, as in `apply(…, rngs={"dropout": key})`. Across
+        `nnx.bridge`, whose `eval()` does not reach a Linen layer, say True yourself.
 
     Returns:
       The carry and `ys [T, B, H]`. A key from the stream does not stay in the carry.
