@@ -272,6 +272,7 @@ def test_dropout_draws_from_the_stream(name):
   drawn, plain = run(KEY), run()
   assert differ(drawn, plain)
   assert differ(run(OTHER), drawn)
+  assert differ(run(jax.random.PRNGKey(1)), plain)  # a key of the older kind
   same(run(KEY), drawn)
   same(run(KEY, start, deterministic=False), drawn)
   same(run(KEY, deterministic=True), plain)
@@ -451,3 +452,9 @@ def test_a_half_precision_carry_widens_with_what_it_meets(name):
   same(apply(half, inputs(), start), apply(half, inputs()))
   narrow = apply(half, jnp.asarray(inputs(), HALF), start)
   assert {leaf.dtype for leaf in reals(narrow)} == {jnp.dtype(HALF)}
+
+
+def test_inputs_of_numpy_are_what_jax_makes_of_them():
+  module, variables = layers.Recurrent(CELLS["gru"]), variables_of(CELLS["gru"])
+  double = inputs().astype(np.float64)
+  close(module.apply(variables, double), module.apply(variables, inputs()), 1e-6)

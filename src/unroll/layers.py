@@ -19,7 +19,7 @@ from unroll.types import (
   Params,
   keyed,
   lend,
-  misses,
+  needs_key,
   seed,
 )
 
@@ -257,7 +257,7 @@ class Recurrent(nn.Module):
       return self.layer.unroll(params, carry, xs, **options)
 
     drawing = self._seeded(carry, deterministic)
-    if deterministic is False and misses(run, drawing):
+    if deterministic is False and needs_key(run, drawing):
       raise ValueError(
         "deterministic=False, and dropout has no key: give one as rngs={'dropout': "
         "key}, or in the carry, see types.seed; or set deterministic=True"

@@ -10,7 +10,12 @@ from unroll.types import Array, Params
 
 def in_one_type(*trees: Any) -> tuple[Any, ...]:
   """The trees, their floating leaves in the widest type among them."""
-  floating = {leaf.dtype for leaf in jax.tree.leaves(trees) if _is_floating(leaf)}
+  # NumPy's float64 is what JAX makes of it, float32 by default.
+  floating = {
+    jax.dtypes.canonicalize_dtype(leaf.dtype)
+    for leaf in jax.tree.leaves(trees)
+    if _is_floating(leaf)
+  }
   if len(floating) < 2:
     return trees
   with jax.numpy_dtype_promotion("standard"):

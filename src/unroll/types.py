@@ -187,8 +187,8 @@ def lend(carry: Carry, key: Key) -> Carry:
   )
 
 
-def misses(run: Callable[[Carry], Any], carry: Carry) -> bool:
-  """Whether a function of a carry would draw from a key that the carry has not."""
+def needs_key(run: Callable[[Carry], Any], carry: Carry) -> bool:
+  """Whether a function of a carry draws, and the carry has not every key for it."""
   nodes = jax.tree.leaves(carry, is_leaf=is_draw)
   if all(node.key is not None for node in nodes if is_draw(node)):
     return False
