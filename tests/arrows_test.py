@@ -17,7 +17,7 @@ FILES = sorted(
 FLOORS = (
   ("errors", "files", "records", "stops"),
   ("types",),
-  ("linear",),
+  ("linear", "names"),
   ("cells",),
   ("compose",),
   ("scan",),

@@ -150,7 +150,7 @@ def test_the_flax_layer_is_the_unroll(name):
   cell, xs = CELLS[name], inputs()
   module = layers.Recurrent(cell)
   variables = module.init(jax.random.key(0), xs)
-  params = variables["params"]["core"]
+  params = module.apply(variables, method="core_params")
   assert jax.tree.structure(params) == jax.tree.structure(cell.init(jax.random.key(0)))
   valid, reset = MASKS["holes_resets"]
   options = {"valid": valid, "reset": reset}
@@ -190,6 +190,6 @@ def test_half_precision_products_keep_a_full_precision_state(name):
 def test_the_flax_layer_crosses_the_bridge_to_nnx():
   cell, xs = CELLS["gru"], inputs()
   module = nnx.bridge.ToNNX(layers.Recurrent(cell), rngs=nnx.Rngs(0)).lazy_init(xs)
-  params = module.core.get_value()
+  params = module.core_params()
   expected = unroll(cell, params, cell.carry(params, B), xs)
   close(module(xs), expected, 1e-6)

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import traverse_util
 from tables import close, noise, quick, same, shaken
 
+from unroll import names
 from unroll.cells import CELLS
 from unroll.compose import Wiring
 from unroll.data.batches import Batch
@@ -193,6 +195,49 @@ def test_tying_needs_equal_widths(embedding):
   model = LanguageModel(V, embedding, core(inputs=embedding or V), H, tie=True)
   with pytest.raises(BadInput, match=f"--tie_embeddings .*={embedding} .* {H}"):
     parameters(model)
+
+
+LEAVES = """
+['params']['embed']['embedding']
+['params']['output']['bias']
+['params']['output']['kernel']
+['params']['recurrent']['core'][0].w_x
+['params']['recurrent']['core'][0].w_h
+['params']['recurrent']['core'][0].b
+['params']['recurrent']['core'][1].w_x
+['params']['recurrent']['core'][1].w_h
+['params']['recurrent']['core'][1].b
+"""
+
+
+def test_leaves_keep_their_names_and_order_in_checkpoints():
+  params = parameters(language("lstm", 2))
+  paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+  assert paths == LEAVES.split()
+
+
+@pytest.mark.parametrize("make", [language, cloze])
+def test_named_parameters_are_nested_dicts(make):
+  model = make()
+  named = model.clone(named=True)
+  params = named.init(jax.random.key(1), TOKENS)
+  flat = traverse_util.flatten_dict(params["params"])
+  assert all(isinstance(leaf, jax.Array) for leaf in flat.values())
+  own = model.init(jax.random.key(1), TOKENS)
+  assert sorted(flat) == sorted(names.by_name(own["params"]))
+  same(model.apply(params, TOKENS), model.apply(own, TOKENS))
+
+
+@pytest.mark.parametrize("make", [language, cloze])
+def test_dropout_draws_from_the_stream_of_flax(make):
+  model = make(dropout=0.5, input_dropout=0.5)
+  params = parameters(model)
+  logits = [
+    jax.tree.leaves(quick(model.apply)(params, TOKENS, rngs=rngs))[-1]
+    for rngs in ({}, *({"dropout": jax.random.key(i)} for i in range(2)))
+  ]
+  for one, other in itertools.combinations(logits, 2):
+    assert np.any(one != other)
 
 
 def test_no_such_merge():

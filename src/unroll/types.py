@@ -163,3 +163,35 @@ def afresh(initial: Carry, carry: Carry) -> Carry:
   return jax.tree.map(
     lambda i, c: c if is_draw(i) else i, initial, carry, is_leaf=is_draw
   )
+
+
+def keyed(carry: Carry, own: Carry) -> Carry:
+  """A carry with the keys of its draws replaced by those of another, None included."""
+  return jax.tree.map(
+    lambda mine, other: mine._replace(key=other.key) if is_draw(mine) else mine,
+    carry,
+    own,
+    is_leaf=is_draw,
+  )
+
+
+def lend(carry: Carry, key: Key) -> Carry:
+  """A carry whose draws without a key have one each; they go on counting steps."""
+  return jax.tree.map(
+    lambda mine, new: (
+      mine if not is_draw(mine) or mine.key is not None else mine._replace(key=new.key)
+    ),
+    carry,
+    seed(carry, key),
+    is_leaf=is_draw,
+  )
+
+
+def needs_key(run: Callable[[Carry], Any], carry: Carry) -> bool:
+  """Whether a function of a carry draws, and the carry has not every key for it."""
+  nodes = jax.tree.leaves(carry, is_leaf=is_draw)
+  if all(node.key is not None for node in nodes if is_draw(node)):
+    return False
+  # A carry tells who may draw. Who does stands in the program alone.
+  program = jax.make_jaxpr(run)(seed(carry, jax.random.key(0)))
+  return "random_" in str(program)

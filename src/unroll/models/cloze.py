@@ -29,6 +29,7 @@ class ClozeModel(nn.Module):
     merge: how both become one: concat, sum, mul or average.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
+    named: see `layers.Recurrent`; not in runs, whose leaves have another order.
   """
 
   vocabulary: int
@@ -38,6 +39,7 @@ class ClozeModel(nn.Module):
   merge: str = "concat"
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
+  named: bool = False
 
   def setup(self):
     if self.merge not in MERGES:
@@ -49,7 +51,7 @@ class ClozeModel(nn.Module):
       core = bidirectional(self.forward, self.backward, merge=None)
     if core is None:
       raise ValueError("forward and backward are None: give at least one layer")
-    self.recurrent = Recurrent(core, dtype=self.dtype)
+    self.recurrent = Recurrent(core, dtype=self.dtype, named=self.named)
     self.output = Output(self.vocabulary, self.kernel_init)
 
   def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:

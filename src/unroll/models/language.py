@@ -26,6 +26,7 @@ class LanguageModel(nn.Module):
       2017); the width must then be E.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
+    named: see `layers.Recurrent`; not in runs, whose leaves have another order.
   """
 
   vocabulary: int
@@ -35,6 +36,7 @@ class LanguageModel(nn.Module):
   tie: bool = False
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
+  named: bool = False
 
   def setup(self):
     if self.tie and self.embedding != self.width:
@@ -49,7 +51,7 @@ class LanguageModel(nn.Module):
         embedding_init=nn.initializers.normal(self.embedding**-0.5),
         dtype=self.dtype,
       )
-    self.recurrent = Recurrent(self.core, dtype=self.dtype)
+    self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
     if self.tie:
       self.output_bias = self.param(
         "output_bias", nn.initializers.zeros, (self.vocabulary,)

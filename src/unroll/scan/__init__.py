@@ -15,7 +15,7 @@ from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
 from unroll.scan.placement import placed, varying
-from unroll.scan.precision import at_least_as_wide, cast_like
+from unroll.scan.precision import cast_like, in_type, vectors_in_type, widest_type
 from unroll.scan.reverse_mode import reverse_mode_only
 from unroll.types import Array, Carry, Cell, Lookup, Params
 
@@ -76,6 +76,9 @@ def unroll(
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):
   """`unroll` of arrays that lie as a loop wants them."""
   valid, reset = masks
+  given, dtype = carry, widest_type(params, carry, xs)
+  params = vectors_in_type(params, dtype)
+  carry, xs = in_type((carry, xs), dtype)
   multiply = projection if fast else product
   if isinstance(xs, Lookup) and fast and cell.derivative and lookup.pays(xs):
     rows = _project(cell, params, xs.table[:, None], multiply)[:, 0]
@@ -85,8 +88,7 @@ def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):
     zs = _project(cell, params, xs if valid is None else masked(xs, valid), multiply)
     check_projected(xs, zs)
   initial = None if reset is None else cell.carry(params, xs.shape[1])
-  initial = varying(initial, like=zs)
-  given, (carry, initial) = carry, (at_least_as_wide(c, zs) for c in (carry, initial))
+  initial = in_type(varying(initial, like=zs), dtype)
   carry, ys = _path(cell, params, carry, initial, zs, masks, reverse, fast)
   return cast_like(carry, given), ys
 

@@ -8,7 +8,8 @@ therefore enter as float32, and are rounded back, exactly, in the step.
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array, Carry
+from unroll.scan.matrix import is_matrix
+from unroll.types import Carry, Params
 
 
 def widened(tree):
@@ -25,14 +26,25 @@ def narrowed(tree, like):
   )
 
 
-def at_least_as_wide(carry: Carry, zs: Array) -> Carry:
-  """The carry in the type of the projected inputs, where that is the wider one."""
+def widest_type(*trees):
+  """The widest of the floating types of the trees' leaves."""
+  types = {leaf.dtype for leaf in jax.tree.leaves(trees) if _is_real(leaf)}
+  types = {jax.dtypes.canonicalize_dtype(dtype) for dtype in types}  # of NumPy's
+  with jax.numpy_dtype_promotion("standard"):
+    return jnp.result_type(*types)
 
-  def promoted(leaf):
-    wider = _is_real(leaf) and leaf.dtype.itemsize < zs.dtype.itemsize
-    return leaf.astype(zs.dtype) if wider else leaf
 
-  return jax.tree.map(promoted, carry) if _is_real(zs) else carry
+def in_type(tree, dtype):
+  """The tree with its floating leaves in a type."""
+  return jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_real(leaf) else leaf, tree)
+
+
+def vectors_in_type(params: Params, dtype) -> Params:
+  """Parameters with those in a type that are no matrices.
+
+  What a matrix multiplies is rounded to its own type, by `linear.product` alone.
+  """
+  return jax.tree.map(lambda p: p if is_matrix(p) else in_type(p, dtype), params)
 
 
 def cast_like(carry: Carry, like: Carry) -> Carry:

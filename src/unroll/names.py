@@ -1,0 +1,49 @@
+"""Pytrees by the names of their leaves: as nested dicts, and back."""
+
+from typing import Any
+
+import jax
+from flax import traverse_util
+
+from unroll.types import Array
+
+Names = tuple[str, ...]  # of a leaf, level by level: ("0", "w_x") of a stack
+
+
+def by_name(tree: Any) -> dict[Names, Array]:
+  """The leaves of a pytree, whether its levels are dicts, tuples or NamedTuples."""
+  return {
+    tuple(jax.tree_util.keystr((key,), simple=True) for key in path): leaf
+    for path, leaf in jax.tree.leaves_with_path(tree)
+  }
+
+
+def nested(tree: Any) -> Any:
+  """The same leaves under the same names in nested dicts; a bare array as it is."""
+  leaves = by_name(tree)
+  return leaves[()] if () in leaves else traverse_util.unflatten_dict(leaves)
+
+
+def rebuilt(tree: Any, like: Any, of: Names) -> Any:
+  """A pytree of the structure of `like`, from a tree whose leaves have its names.
+
+  Args:
+    tree: nested dicts, or the structure itself.
+    like: the structure, with the shapes of its leaves.
+    of: what the tree is called, for the message.
+
+  Raises:
+    ValueError: if a name or a shape is not that of `like`.
+  """
+  held, wanted = by_name(tree), by_name(like)
+  for name in [*wanted, *held]:
+    found, needed = (
+      list(leaves[name].shape) if name in leaves else "missing"
+      for leaves in (held, wanted)
+    )
+    if found != needed:
+      raise ValueError(
+        f"{'/'.join(of + name)} is {found} in the given parameters and {needed} in "
+        "the module: give the parameters of this module"
+      )
+  return jax.tree.unflatten(jax.tree.structure(like), [held[name] for name in wanted])
