@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-ALWAYS = ["meshes_float32", "explicit_autodiff", "shard_map", "export"]
+ALWAYS = ["readout", "meshes_float32", "explicit_autodiff", "shard_map", "export"]
 
 
 @pytest.mark.parametrize(

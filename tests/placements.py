@@ -25,7 +25,7 @@ import tables  # noqa: E402
 from tables import MASKS, reals, with_reals  # noqa: E402
 from tables import B as ROWS  # noqa: E402
 
-from unroll import scan  # noqa: E402
+from unroll import readout, scan  # noqa: E402
 from unroll.types import Carry, Cell, is_draw, seed  # noqa: E402
 
 B = 4  # rows that two devices can share
@@ -244,7 +244,54 @@ def exported() -> dict[str, str]:
   return bad
 
 
+def readouts() -> dict[str, str]:
+  """The loss in slices, on meshes, in a `shard_map`, and exported."""
+  readout.ROWS, readout.BYTES = 4, 64  # so that there are slices
+  ys, kernel = tables.noise(1, tables.T, B, tables.H), tables.noise(2, tables.H, 7)
+  bias, weight = tables.noise(3, 7), np.abs(tables.noise(4, tables.T, B))
+  targets = np.random.default_rng(5).integers(0, 7, (tables.T, B)).astype(np.int32)
+  given = (ys, kernel, bias, targets, weight)
+  specs = (SPREAD, WHOLE, WHOLE, SPREAD, SPREAD)
+
+  def loss(*given, backward="fast", over=()):
+    sums = readout.cross_entropy(*given, backward=backward)
+    if over:
+      sums = jax.tree.map(lambda part: jax.lax.psum(part, over), sums)
+    return sums.mean()
+
+  def gradient(f):
+    return tables.quick(jax.grad(f, (0, 1, 2)))
+
+  exact = {"readout": gradient(partial(loss, backward="autodiff"))(*given)}
+  found = {}
+  for kind in (AxisType.Auto, AxisType.Explicit):
+    place = partial(NamedSharding, mesh(kind))
+    for name, lie in {"spread": specs, "whole": (WHOLE,) * 5}.items():
+      args = (jax.device_put(x, place(spec)) for x, spec in zip(given, lie))
+      found[f"{kind}, {name}"] = gradient(loss)(*args)
+  mapped = jax.shard_map(
+    partial(loss, over="batch"),
+    mesh=mesh(AxisType.Auto),
+    in_specs=specs,
+    out_specs=WHOLE,
+  )
+  found["shard_map"] = gradient(mapped)(*given)
+  steps, rows = export.symbolic_shape("t, b")
+  shapes = [
+    jax.ShapeDtypeStruct((steps, rows, *x.shape[2:]) if spec else x.shape, x.dtype)
+    for x, spec in zip(given, specs)
+  ]
+  program = export.export(jax.jit(jax.grad(loss, (0, 1, 2))))(*shapes)
+  found["export"] = program.call(*given)
+  return {
+    where: how
+    for where, grads in found.items()
+    for how in wrong({"readout": grads}, exact, 1e-5).values()
+  }
+
+
 LAWS = {
+  "readout": readouts,
   "meshes_float32": partial(on_meshes, "float32"),
   "meshes_bfloat16": partial(on_meshes, "bfloat16"),
   "explicit_autodiff": autodiff_on_explicit_axes,

@@ -199,6 +199,29 @@ def test_autodiff_goes_forward_and_twice():
   np.testing.assert_allclose(dot(curved, way), change, rtol=2e-2)
 
 
+@pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
+def test_second_derivatives_of_a_model(tie):
+  """The gradient of |dL/dθ|², in slices, as all logits at once have it."""
+  model = language(tie=tie)
+  params, carry, batch = training(model)
+
+  def penalty(backward):
+    value = next_token_loss(model, backward=backward)
+    take = jax.grad(lambda params: value(params, carry, batch)[0])
+    return lambda params: sum(jnp.sum(g**2) for g in jax.tree.leaves(take(params)))
+
+  both = quick(lambda at: [jax.grad(penalty(b))(at) for b in ("fast", "autodiff")])
+  close(*both(params), 1e-4)
+
+
+def test_forward_mode_names_autodiff():
+  given = drawn(CUT["rest"], 7)
+  way = jax.tree.map(np.ones_like, given[:3])
+  value = jax.jit(lambda *given: readout.cross_entropy(*given).total)
+  with pytest.raises(TypeError, match="give backward='autodiff' for forward mode"):
+    jax.jvp(lambda *some: value(*some, *given[3:]), given[:3], way)
+
+
 def shapes(program):
   """Of every array of real numbers in a compiled program."""
   found = re.findall(r"\bf(?:16|32|64)\[([\d,]+)\]", program.compile().as_text())

@@ -107,7 +107,7 @@ def test_forward_mode_is_autodiff(name):
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-10)
     fast = loss(cell, carry, "fast")
     for outer, inner in itertools.product((lambda f: f, jax.jit), repeat=2):
-      with pytest.raises(TypeError, match=r"give it backward='autodiff' for forward"):
+      with pytest.raises(TypeError, match=r"give backward='autodiff' for forward"):
         outer(lambda at: jax.jvp(inner(fast), (at,), (direction,)))(point)  # noqa: B023
 
 

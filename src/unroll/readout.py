@@ -15,6 +15,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from unroll import metrics, scan
 from unroll.linear import (
@@ -24,6 +25,8 @@ from unroll.linear import (
   spread_over,
   summed_outer,
 )
+from unroll.placement import placed
+from unroll.reverse_mode import reverse_mode_only
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
@@ -75,9 +78,8 @@ def cross_entropy(
     bias: `[V]`.
     targets: `[T, B]`, integers below V.
     weight: `[T, B]`, 0 where a target must not count.
-    backward: "fast" takes the gradient beside the loss, exactly, in reverse mode
-      once. "autodiff" is JAX's own, of all logits, for forward mode and second
-      derivatives.
+    backward: "fast" takes the gradient beside the loss, exactly, in reverse
+      mode. "autodiff" is JAX's own, of all logits, for forward mode.
 
   Returns:
     The weighted sum and the sum of weights.
@@ -87,10 +89,17 @@ def cross_entropy(
   """
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
-  ys = scan.masked(ys, weight > 0)
   if backward == "autodiff" or len(_slices(ys, bias)) == 1:
+    ys = scan.masked(ys, weight > 0)
     return metrics.cross_entropy(logits(ys, kernel, bias), targets, weight)
-  return Sums(_total(ys, kernel, bias, targets, weight), jnp.sum(weight))
+  ys, kernel, bias, weight = reverse_mode_only((ys, kernel, bias, weight))
+
+  def run(ys, kernel, bias, targets, weight):
+    ys = scan.masked(ys, weight > 0)
+    return _total(ys, kernel, bias, targets, weight), jnp.sum(weight)
+
+  given = (ys, kernel, bias, targets, weight)
+  return Sums(*placed(run, given, lambda: (PartitionSpec(), PartitionSpec())))
 
 
 @jax.custom_vjp
@@ -101,7 +110,7 @@ def _total(ys, kernel, bias, targets, weight):
     y, target = _at((ys, targets), start, size)
     return _put(nats, start, _nats(logits(y, kernel, bias), target)[0])
 
-  nats = jnp.zeros(targets.shape, ys.dtype)
+  nats = jnp.zeros_like(targets, dtype=ys.dtype)
   return _weigh(_over_slices(add, nats, ys, bias), weight)
 
 
@@ -118,9 +127,11 @@ def _total_fwd(ys, kernel, bias, targets, weight):
     whole = tuple(x.reshape(size, -1, *x.shape[3:]) for x in (nats, d_y))
     return _put(stacks, start, whole), (d_kernel + more[0], d_bias + more[1])
 
-  stacks = (jnp.zeros(targets.shape, ys.dtype), jnp.zeros_like(ys))
+  stacks = (jnp.zeros_like(targets, dtype=ys.dtype), jnp.zeros_like(ys))
   # Every device adds up its own; what they found is added up once.
-  sums = tuple(jnp.zeros((devices, *p.shape), ys.dtype) for p in (kernel, bias))
+  sums = tuple(
+    jnp.zeros_like(p, shape=(devices, *p.shape), dtype=ys.dtype) for p in (kernel, bias)
+  )
   (nats, d_ys), sums = _over_slices(add, (stacks, sums), ys, bias)
   d_kernel, d_bias = (jnp.sum(part, axis=0) for part in sums)
   gradients = (d_ys, d_kernel, d_bias, jnp.where(weight > 0, nats, 0))
@@ -164,8 +175,13 @@ def _weigh(nats: Array, weight: Array) -> Array:
 
 
 def _slices(ys: Array, bias: Array) -> range:
-  """Where slices of so many steps start; the last may be shorter."""
+  """Where slices of so many steps start; the last may be shorter.
+
+  Of sizes that are not known yet (`jax.export`), one slice has all steps.
+  """
   length, batch = ys.shape[:2]
+  if not all(isinstance(size, int) for size in (length, batch)):
+    return range(1)
   rows = max(ROWS, BYTES // (4 * len(bias))) * spread_over(ys)
   count = max(1, -(-length * batch // rows))
   return range(0, length, -(-length // count))

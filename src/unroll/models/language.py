@@ -112,7 +112,7 @@ def next_token_loss(
     model: the model.
     plan: how a chunk is cut. A segment goes from its tokens to its cross-entropy, so
       that the hidden states of the whole chunk do not exist either.
-    backward: "autodiff" for forward mode and second derivatives, see `scan.unroll`.
+    backward: "autodiff" for forward mode, see `scan.unroll`.
   """
 
   apply = cast(Callable[..., tuple[Carry, Sums]], model.apply)

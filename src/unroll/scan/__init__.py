@@ -7,17 +7,18 @@ Three backward passes, all exact: `derived`, of a cell that brings its own;
 from typing import Literal
 
 import jax
+from jax.sharding import PartitionSpec
 
 from unroll.linear import product
+from unroll.placement import axis_of, placed, varying
+from unroll.reverse_mode import reverse_mode_only
 from unroll.scan import derived, lookup, recorded
 from unroll.scan.checks import check, check_projected
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
-from unroll.scan.placement import placed, varying
 from unroll.scan.precision import cast_like, in_type, vectors_in_type, widest_type
-from unroll.scan.reverse_mode import reverse_mode_only
-from unroll.types import Array, Carry, Cell, Lookup, Params
+from unroll.types import Array, Carry, Cell, Lookup, Params, is_draw
 
 Backward = Literal["fast", "autodiff"]
 
@@ -50,15 +51,25 @@ def unroll(
     reset: `[T, B]`, true where a sequence starts afresh before that step, in the
       order of the scan: with `reverse`, before the steps to its left.
     reverse: runs from the last step to the first; `ys` keep the order of `xs`.
-    backward: "fast" takes weight gradients after the loop, exactly, in reverse mode
-      once. "autodiff" is JAX's own, for forward mode and second derivatives.
+    backward: "fast" takes weight gradients after the loop, exactly, in reverse mode,
+      of any order, and in forward mode over that. "autodiff" is JAX's own, for
+      forward mode.
 
   Returns:
     The carry after the last valid step, and `ys [T, B, H]`.
 
+  Everything but matrices is computed in the widest floating type of parameters, carry
+  and inputs; `x @ w` rounds x to the type of w and sums in that of x. A gradient is
+  summed over the steps in float32 at least, and has the type of what it is for.
+
+  Arrays may lie on a mesh of devices, of automatic or explicit axes, or be parts within
+  a `shard_map`; T and B may be symbolic, as in `jax.export`.
+
   Raises:
-    ValueError: if a mask does not have the shape `[T, B]` of `xs`, or `backward` is
-      neither of the two.
+    ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
+      another batch or cell, an input does not fit its matrix, or `backward` is neither
+      of the two.
+    TypeError: if "fast" is differentiated in forward mode.
   """
   check(cell, params, carry, xs, (valid, reset), backward)
   masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
@@ -68,9 +79,21 @@ def unroll(
   def run(params, carry, xs, masks):
     return _unroll(cell, params, carry, xs, masks, reverse, fast)
 
+  def results():
+    ids = xs.ids if isinstance(xs, Lookup) else xs
+    leaves = jax.tree.leaves(carry)
+    axes = [axis_of(ids, 1), *(axis_of(leaf, 0) for leaf in leaves if leaf.ndim)]
+    batch = next((axis for axis in axes if axis), None)
+
+    def spec(leaf):
+      whole = jax.tree.map(lambda _: PartitionSpec(), leaf)
+      return whole if is_draw(leaf) else PartitionSpec(batch)
+
+    return jax.tree.map(spec, carry, is_leaf=is_draw), PartitionSpec(None, batch)
+
   if fast:
     params, carry, xs = reverse_mode_only((params, carry, xs))
-  return placed(run, params, carry, xs, masks)
+  return placed(run, (params, carry, xs, masks), results)
 
 
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):

@@ -35,8 +35,8 @@ def _marked(tangent):
 
 def _refuse(*_, **__):
   raise TypeError(
-    "scan.unroll with backward='fast' is differentiated in reverse mode: give it "
-    "backward='autodiff' for forward mode"
+    "backward='fast' is differentiated in reverse mode: give backward='autodiff' for "
+    "forward mode, to scan.unroll or what calls it"
   )
 
 
