@@ -461,7 +461,7 @@ def check(program: Program, compiled: bool = False) -> Finding | str:
         lambda leaf: np.asarray(leaf, np.float64) if is_real(leaf) else leaf, arrays[:2]
       )
       one_device = program._replace(mesh="none", dtype="float64")
-      exact = computed(one_device, _reference, (*double, *arrays[2:]), False)
+      exact = computed(one_device, _reference, (*double, *arrays[2:]), program.length > 100)
     except Exception as error:
       return f"void: {type(error).__name__} {error}"
     if not all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(exact)):
@@ -534,15 +534,15 @@ def _compared(program: Program, found, exact) -> Finding | str:
 
 def block(seed: int, number: int, size: int = BLOCK) -> list[Program]:
   """The programs of a block: the same for a seed and a number."""
-  found: list[Program] = []
+  found: dict[str, Program] = {}
   with contextlib.suppress(hypothesis.errors.NoSuchExample):
     hypothesis.find(
       programs(),
-      lambda program: found.append(program),  # None: none is what it looks for
+      lambda program: found.update({repr(program): program}),  # looks for none
       settings=_settings(size),
       random=random.Random(f"{seed} {number}"),
     )
-  return found[:size]
+  return list(found.values())
 
 
 def _settings(size: int) -> hypothesis.settings:
