@@ -8,6 +8,7 @@ weight matrix.
 
 import functools
 from collections import namedtuple
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import hypothesis.strategies as st
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from unroll import compose
 from unroll.cells import CELLS as REGISTRY
 from unroll.compose import Wiring
-from unroll.types import Cell, Draw
+from unroll.types import Cell
 
 H = 4  # the width of every layer
 LONG = 2000  # steps over which a sum in bfloat16 stops growing
@@ -295,7 +296,7 @@ CLOSED_USES = {
 
 @functools.cache
 def _named(count: int):
-  return namedtuple(f"Weights{count}", [f"w{i}" for i in range(count)])  # noqa: PYI024
+  return namedtuple(f"Weights{count}", [f"w{i}" for i in range(count)])
 
 
 # Where pickling or equality by class matter, each class must be one and the same.
@@ -640,3 +641,49 @@ def programs(draw) -> Program:
     closed=tuple(draw(st.lists(st.sampled_from(CLOSED), max_size=2))),
     number=draw(st.integers(0, 999)),
   )
+
+
+# What is covered.
+
+
+def features(program: Program) -> Iterator[str]:
+  """The names of what a program has, some of them more than once."""
+  for field, value in zip(program._fields, program, strict=True):
+    if field == "closed":
+      yield from (f"closed={kind}" for kind in value)
+    elif field == "cell":
+      yield from _parts(value)
+    elif field != "number":
+      yield f"{field}={value}"
+
+
+def _parts(spec) -> Iterator[str]:
+  if isinstance(spec, Plain):
+    yield f"cell={spec.name}{'' if spec.derivative else ' without derivative'}"
+    return
+  yield f"cell={type(spec).__name__}"
+  if isinstance(spec, Own):
+    for field in ("params", "project", "held", "start"):
+      yield f"{field} as {getattr(spec, field)}"
+    yield from (f"leaf={kind}" for kind in spec.carry)
+    yield from (f"weight={kind}" for kind in spec.weights)
+    for expression in (*spec.step, spec.output):
+      yield from _operations(expression)
+  elif isinstance(spec, Deep):
+    yield from (
+      f"wiring={name}" for name in spec.wiring._fields if getattr(spec.wiring, name)
+    )
+    for cell in spec.cells:
+      yield from _parts(cell)
+  else:
+    if isinstance(spec, Around):
+      yield f"call={spec.call}"
+    yield from _parts(spec.cell)
+
+
+def _operations(expression: Expression) -> Iterator[str]:
+  operation, *rest = expression
+  yield f"product={rest[0]}" if operation == "product" else f"operation={operation}"
+  for part in rest:
+    if isinstance(part, tuple):
+      yield from _operations(part)
