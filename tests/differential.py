@@ -459,7 +459,7 @@ def _raised(program: Program, arrays, compiled, error) -> Finding | str:
 def _compared(program: Program, found, exact) -> Finding | str:
   bound, part = BOUNDS[program.dtype]
   wrong = []
-  for name in exact:
+  for name in sorted(exact, reverse=True):  # values first
     if jax.tree.structure(found[name]) != jax.tree.structure(exact[name]):
       return Finding(f"another structure of {name}", str(found[name]))
     pairs = [

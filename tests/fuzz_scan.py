@@ -35,23 +35,25 @@ class Failure(NamedTuple):
   details: str
 
 
-def block(seed: int, number: int) -> list[Program]:
-  """Up to BLOCK programs, all different: the same for a seed and a number."""
+def block(seed: int, number: int, size: int = BLOCK) -> list[Program]:
+  """The first programs of a block, all different: the same for a seed and a number."""
   found: dict[str, Program] = {}
+
+  def enough(program: Program) -> bool:
+    found[repr(program)] = program
+    return len(found) == size
+
   with contextlib.suppress(hypothesis.errors.NoSuchExample):
-    _find(seed, number, lambda program: found.update({repr(program): program}))
+    _find(seed, number, enough, hypothesis.Phase.generate)
   return list(found.values())
 
 
-def _find(seed: int, number: int, condition) -> Program:
+def _find(seed: int, number: int, condition, *phases: hypothesis.Phase) -> Program:
   return hypothesis.find(
     programs(),
     condition,
     settings=hypothesis.settings(
-      max_examples=BLOCK,
-      database=None,
-      deadline=None,
-      phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+      max_examples=BLOCK, database=None, deadline=None, phases=phases
     ),
     random=random.Random(f"{seed} {number}"),
   )
@@ -61,7 +63,7 @@ def numbered(seed: int, count: int) -> Iterator[tuple[int, Program]]:
   """The first programs of a seed, each with its index."""
   number = 0
   while count > 0:
-    some = block(seed, number)[:count]
+    some = block(seed, number, min(count, BLOCK))
     yield from enumerate(some, start=number * BLOCK)
     count -= len(some)
     number += 1
@@ -75,7 +77,7 @@ def is_compiled(index: int) -> bool:
 def shrunk(seed: int, failure: Failure, kind: str, tries: int) -> Failure:
   """The simplest program with the same kind of finding that so many tries lead to."""
   verdicts: dict[str, Finding | str] = {}
-  own, met = repr(failure.program), False
+  own, met = repr(failure.program), False  # until which all is as it was drawn
 
   def fails(program: Program) -> bool:
     nonlocal met
@@ -89,7 +91,7 @@ def shrunk(seed: int, failure: Failure, kind: str, tries: int) -> Failure:
     return isinstance(verdict, Finding) and verdict.kind == kind
 
   try:
-    simplest = _find(seed, failure.index // BLOCK, fails)
+    simplest = _find(seed, failure.index // BLOCK, fails, *hypothesis.Phase)
   except hypothesis.errors.HypothesisException:
     return failure
   return failure._replace(program=simplest, details=verdicts[repr(simplest)].details)
