@@ -15,16 +15,14 @@ import random
 import re
 import sys
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import hypothesis
 import jax
 
 from tests.differential import Finding, check
 from tests.programs import Program, features, programs
-
-BLOCK = 500  # programs drawn from one seed
 
 
 class Failure(NamedTuple):
@@ -35,38 +33,25 @@ class Failure(NamedTuple):
   details: str
 
 
-def block(seed: int, number: int, size: int = BLOCK) -> list[Program]:
-  """The first programs of a block, all different: the same for a seed and a number."""
-  found: dict[str, Program] = {}
-
-  def enough(program: Program) -> bool:
-    found[repr(program)] = program
-    return len(found) == size
-
-  with contextlib.suppress(hypothesis.errors.NoSuchExample):
-    _find(seed, number, enough, hypothesis.Phase.generate)
-  return list(found.values())
+def bytes_of(seed: int, index: int) -> bytes:
+  """What a program is drawn from: as many as the longest takes."""
+  return random.Random(f"{seed} {index}").randbytes(4096)
 
 
-def _find(seed: int, number: int, condition, *phases: hypothesis.Phase) -> Program:
-  return hypothesis.find(
-    programs(),
-    condition,
-    settings=hypothesis.settings(
-      max_examples=BLOCK, database=None, deadline=None, phases=phases
-    ),
-    random=random.Random(f"{seed} {number}"),
+def of_programs(test: Callable[[Program], None], **options: Any) -> Callable[[], None]:
+  """A test of programs, as hypothesis has it."""
+  return hypothesis.settings(deadline=None, **options)(
+    hypothesis.given(program=programs())(test)
   )
 
 
-def numbered(seed: int, count: int) -> Iterator[tuple[int, Program]]:
-  """The first programs of a seed, each with its index."""
-  number = 0
-  while count > 0:
-    some = block(seed, number, min(count, BLOCK))
-    yield from enumerate(some, start=number * BLOCK)
-    count -= len(some)
-    number += 1
+def drawn(seed: int, index: int) -> Program:
+  """The program of a seed and an index."""
+  found: list[Program] = []
+  test = of_programs(lambda program: found.append(program), database=None)
+  test.hypothesis.fuzz_one_input(bytes_of(seed, index))
+  (program,) = found
+  return program
 
 
 def is_compiled(index: int) -> bool:
@@ -77,24 +62,35 @@ def is_compiled(index: int) -> bool:
 def shrunk(seed: int, failure: Failure, kind: str, tries: int) -> Failure:
   """The simplest program with the same kind of finding that so many tries lead to."""
   verdicts: dict[str, Finding | str] = {}
-  own, met = repr(failure.program), False  # until which all is as it was drawn
+  simplest = failure
 
-  def fails(program: Program) -> bool:
-    nonlocal met
+  class Found(Exception):
+    pass
+
+  def test(program: Program) -> None:
+    nonlocal simplest
     name = repr(program)
-    met = met or name == own
-    if not met or (name not in verdicts and len(verdicts) >= tries):
-      return False
     if name not in verdicts:
+      if len(verdicts) >= tries:
+        return
       verdicts[name] = check(program, is_compiled(failure.index))
     verdict = verdicts[name]
-    return isinstance(verdict, Finding) and verdict.kind == kind
+    if isinstance(verdict, Finding) and verdict.kind == kind:
+      if len(name) < len(repr(simplest.program)):
+        simplest = failure._replace(program=program, details=verdict.details)
+      raise Found
 
-  try:
-    simplest = _find(seed, failure.index // BLOCK, fails, *hypothesis.Phase)
-  except hypothesis.errors.HypothesisException:
-    return failure
-  return failure._replace(program=simplest, details=verdicts[repr(simplest)].details)
+  # What fails is kept in the database; a run of the test then starts from there.
+  whole = of_programs(
+    test,
+    database=hypothesis.database.InMemoryExampleDatabase(),
+    phases=[hypothesis.Phase.reuse, hypothesis.Phase.shrink],
+  )
+  with contextlib.suppress(Found):
+    whole.hypothesis.fuzz_one_input(bytes_of(seed, failure.index))
+  with contextlib.suppress(Found, hypothesis.errors.HypothesisException):
+    whole()
+  return simplest
 
 
 def main() -> int:
@@ -116,11 +112,11 @@ def main() -> int:
   verdicts: collections.Counter[str] = collections.Counter()
   coverage: collections.Counter[str] = collections.Counter()
   failures: dict[str, list[Failure]] = {}
-  stream = numbered(args.seed, args.programs)
+  indices = range(args.programs)
   if args.program is not None:
-    number, place = divmod(args.program, BLOCK)
-    stream = iter([(args.program, block(args.seed, number)[place])])
-  for index, program in stream:
+    indices = range(args.program, args.program + 1)
+  for index in indices:
+    program = drawn(args.seed, index)
     names = set(features(program))
     if args.only and not any(re.search(args.only, name) for name in names):
       continue
@@ -134,9 +130,9 @@ def main() -> int:
     if time.monotonic() - said > 60:
       said = time.monotonic()
       print(f"{said - begin:.0f} s: {dict(verdicts)}", flush=True)
-    if index % BLOCK == BLOCK - 1:
+    if index % 500 == 499:
       jax.clear_caches()  # of what will never be run again
-  if args.program is None:
+  if len(indices) > 1:
     print("coverage, in programs:")
     for name, count in sorted(coverage.items()):
       print(f"{count:8} {name}")

@@ -10,7 +10,7 @@ import pytest
 
 from tests import differential
 from tests.differential import Finding, check, plain
-from tests.fuzz_scan import block
+from tests.fuzz_scan import drawn
 from tests.programs import LONG, Own, Plain, Program
 from unroll import compose
 
@@ -47,9 +47,9 @@ def test_many_programs_agree():
 
 
 def test_a_seed_draws_the_same_programs():
-  some = block(3, 1, 20)
-  assert some == block(3, 1, 20) == block(3, 1, 30)[:20]
-  assert len(set(map(repr, some))) == 20
+  some = [drawn(3, index) for index in range(20)]
+  assert some == [drawn(3, index) for index in range(20)]
+  assert len(set(some)) == 20
   assert eval(repr(some[-1]), vars(differential) | globals()) == some[-1]
 
 

@@ -539,6 +539,7 @@ def expressions(draw, kinds: tuple[str, ...], depth: int = 3) -> Expression:
   if which == "product":
     index = draw(st.integers(0, len(kinds) - 1))
     ways = [how for how, kind in PRODUCTS if kind == kinds[index]]
+    ways = ways[:1] * 4 + ways  # the plain product most of all
     return ("product", draw(st.sampled_from(ways)), index, draw(deeper))
   if which == "lookup":
     squares = [i for i, kind in enumerate(kinds) if kind == "square"]
@@ -555,7 +556,7 @@ def expressions(draw, kinds: tuple[str, ...], depth: int = 3) -> Expression:
 def owns(draw) -> Own:
   """A cell as a user writes one."""
   kinds = draw(
-    st.lists(st.sampled_from(["square", "square", *SHAPES]), min_size=1, max_size=4)
+    st.lists(st.sampled_from(["square"] * 4 + [*SHAPES]), min_size=1, max_size=4)
   )
   kinds = tuple(kinds)
   project = draw(st.sampled_from(PROJECTIONS))
@@ -616,7 +617,7 @@ def programs(draw) -> Program:
   def one_of(*values):
     return draw(st.sampled_from(values))
 
-  mesh = one_of(*["none"] * 10, *MESHES)
+  mesh = one_of(*["none"] * 18, *MESHES)
   dtype = one_of(*["float64"] * 12, "float32", "float32", "bfloat16", "bfloat16")
   long = dtype == "bfloat16" and one_of(False, False, True)
   asked = one_of(*["gradient"] * 5, *ASKED, "square of dx", "square of dθ")
