@@ -68,13 +68,13 @@ def _scan(params, inputs):
     out = _closed(body, [*fixed, *carry, *(s[t] for s in sequences)])
     carry, rows[t] = out[:carries], out[carries:]
   avals = body.out_avals[carries:]
-  stacked = [
-    np.stack([row[i] for row in rows])
-    if length
-    else np.zeros((0, *aval.shape), aval.dtype)
-    for i, aval in enumerate(avals)
-  ]
-  return [*carry, *stacked]
+  return [*carry, *map(_stack, zip(*rows) if length else [()] * len(avals), avals)]
+
+
+def _stack(rows, aval):
+  if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):  # keys
+    return jnp.stack(rows)
+  return np.stack(rows) if rows else np.zeros((0, *aval.shape), aval.dtype)
 
 
 def _while(params, inputs):
