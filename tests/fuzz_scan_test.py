@@ -166,6 +166,6 @@ def test_a_sum_that_stops_growing_is_found():
 
 
 def test_a_refusal_names_the_way():
-  assert check(BUSY, unroll=refuses) == "refused"
+  assert check(BUSY, unroll=refuses) == "refused: gradient"
   other = check(BUSY._replace(backward="autodiff"), unroll=refuses)
   assert isinstance(other, Finding)
