@@ -262,7 +262,7 @@ def _within(program: Program, run: Callable) -> Callable:
       carry, ys = run(params, carry, *rest)
       return carry, 2 * ys
 
-    total = sum(jnp.sum(leaf) for leaf in reals(carry))
+    total = sum(jnp.sum(leaf) for leaf in reals(params))
     return jax.lax.cond(total > 0, doubled, lambda c: run(params, c, *rest), carry)
 
   ways = {

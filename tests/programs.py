@@ -24,6 +24,8 @@ from unroll.types import Cell
 H = 4  # the width of every layer
 # Where a rounding error in the state is another branch: of the sign of a number.
 JUMPS = re.compile(r"relu|irnn|product=(branch|integer)|operation=lookup|within=cond")
+# Where rows of the batch meet, which each device of a `shard_map` has for itself.
+MIXES = re.compile(r"product=(branch|rank 1)")
 LONG = 2000  # steps over which a sum in bfloat16 stops growing
 
 Expression = tuple[Any, ...]  # (operation, …), of names, numbers and expressions
@@ -646,7 +648,9 @@ def programs(draw) -> Program:
     number=draw(st.integers(0, 999)),
   )
   if dtype == "bfloat16" and any(map(JUMPS.search, features(program))):
-    return program._replace(dtype="float32", length=min(program.length, 7))
+    program = program._replace(dtype="float32", length=min(program.length, 7))
+  if mesh == "shard_map" and any(map(MIXES.search, features(program))):
+    program = program._replace(mesh="sharded")
   return program
 
 
