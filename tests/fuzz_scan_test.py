@@ -38,7 +38,7 @@ def fuzz(*flags: str) -> None:
 
 
 def test_a_few_programs_agree():
-  fuzz("--programs=30", "--seed=0")
+  fuzz("--programs=24", "--seed=0")
 
 
 @pytest.mark.slow
@@ -53,8 +53,11 @@ def test_a_seed_draws_the_same_programs():
   assert eval(repr(some[-1]), vars(differential) | globals()) == some[-1]
 
 
-@pytest.mark.parametrize("asked", ["value", "gradient", "square of dθ", "forward"])
-@pytest.mark.parametrize("cell", [LSTM, OWN], ids=["lstm", "own"])
+@pytest.mark.parametrize(
+  ("cell", "asked"),
+  [(OWN, "value"), (OWN, "square of dθ"), (LSTM, "gradient"), (LSTM, "forward")],
+  ids=["own", "own-second", "lstm", "lstm-forward"],
+)
 def test_a_program_evaluated_in_numpy_is_the_program_compiled(cell, asked):
   program = Program(
     cell,
