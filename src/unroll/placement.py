@@ -21,8 +21,7 @@ def placed(run: Callable, given: tuple, results: Callable[[], Any]):
     given: its arguments.
     results: makes the tree of the `PartitionSpec` of what it returns.
   """
-  meshes = [jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(given)]
-  mesh = next((mesh for mesh in meshes if mesh.explicit_axes), None)
+  mesh = explicit_mesh(given)
   if mesh is None:
     return run(*varying(given, like=given))
   spread = jax.tree.map(
@@ -32,6 +31,17 @@ def placed(run: Callable, given: tuple, results: Callable[[], Any]):
   )
   automatic = jax.sharding.auto_axes(run, axes=mesh.explicit_axes, out_sharding=spread)
   return automatic(*given)
+
+
+def explicit_mesh(tree) -> Any:
+  """The mesh with explicit axes that a leaf lies on; None if there is none."""
+  meshes = (jax.typeof(leaf).sharding.mesh for leaf in jax.tree.leaves(tree))
+  return next((mesh for mesh in meshes if mesh.explicit_axes), None)
+
+
+def closes_over_arrays(f: Callable, *args) -> bool:
+  """Whether a function reads arrays, perhaps differentiated, that are no arguments."""
+  return bool(jax.closure_convert(f, *args)[1])
 
 
 def axis_of(leaf, axis: int) -> Any:

@@ -10,7 +10,13 @@ import jax
 from jax.sharding import PartitionSpec
 
 from unroll.linear import product
-from unroll.placement import axis_of, placed, varying
+from unroll.placement import (
+  axis_of,
+  closes_over_arrays,
+  explicit_mesh,
+  placed,
+  varying,
+)
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan import derived, lookup, recorded
 from unroll.scan.checks import check, check_projected
@@ -73,13 +79,16 @@ def unroll(
   """
   check(cell, params, carry, xs, (valid, reset), backward)
   masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
-
-  fast = backward == "fast"
+  fast, own_carry = backward == "fast", cell.carry
+  if fast:
+    params, carry, xs = reverse_mode_only((params, carry, xs))
+  given = (params, carry, xs, masks)
 
   def run(params, carry, xs, masks):
     return _unroll(cell, params, carry, xs, masks, reverse, fast)
 
   def results():
+    """How the carry and ys are spread: the batch as that of `xs`, or of the carry."""
     ids = xs.ids if isinstance(xs, Lookup) else xs
     leaves = jax.tree.leaves(carry)
     axes = [axis_of(ids, 1), *(axis_of(leaf, 0) for leaf in leaves if leaf.ndim)]
@@ -91,9 +100,23 @@ def unroll(
 
     return jax.tree.map(spec, carry, is_leaf=is_draw), PartitionSpec(None, batch)
 
-  if fast:
-    params, carry, xs = reverse_mode_only((params, carry, xs))
-  return placed(run, (params, carry, xs, masks), results)
+  if explicit_mesh(given) and _closes_over_arrays(cell, params, carry, xs):
+    # Those arrays stay explicit: the loop that JAX makes of it is then the only one.
+    spread, _ = results()
+    cell = cell._replace(carry=lambda *args: jax.reshard(own_carry(*args), spread))
+    return _unroll(
+      cell, params, jax.reshard(carry, spread), xs, masks, reverse, fast=False
+    )
+  return placed(run, given, results)
+
+
+def _closes_over_arrays(cell: Cell, params, carry, xs) -> bool:
+  def once(params, carry, xs):
+    xs = xs.dense() if isinstance(xs, Lookup) else xs
+    zs = _project(cell, params, xs, product)
+    return cell.carry(params, xs.shape[1]), cell.step(wrapped(params), carry, zs[0])
+
+  return xs.shape[0] != 0 and closes_over_arrays(once, params, carry, xs)
 
 
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):

@@ -12,6 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from unroll.placement import closes_over_arrays
 from unroll.scan.masks import masked, select
 from unroll.scan.matrix import looped, wrapped
 from unroll.scan.precision import narrowed, widened
@@ -26,13 +27,11 @@ def applies(cell: Cell, params, carry, zs) -> bool:
   derivative = cell.derivative
   if derivative is None or zs.shape[0] == 0:
     return False
-  _, closed = jax.closure_convert(
-    lambda params, *state: derivative.forward(wrapped(params), *state),
-    params,
-    carry,
-    zs[0],
-  )
-  return not closed
+
+  def forward(params, carry, z):
+    return derivative.forward(wrapped(params), carry, z)
+
+  return not closes_over_arrays(forward, params, carry, zs[0])
 
 
 def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):

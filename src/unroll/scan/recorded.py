@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from unroll.linear import product, summed_outer
+from unroll.placement import varying
 from unroll.scan.masks import masked_step
 from unroll.scan.matrix import Matrix, Mismatch, named_matrices, projection
 from unroll.scan.precision import narrowed, widened
@@ -104,7 +105,7 @@ def run(step, products, params, carry, initial, zs, masks, reverse):
   recording, closed = jax.closure_convert(
     recording, params, factors, [slot[0] for slot in slots], carry, zs[0]
   )
-  constants = (params, closed, initial)
+  constants = (params, varying(closed, like=zs), initial)
   types = jax.eval_shape(lambda tree: tree, constants)
 
   def scanned(masks, factors, wide, carry, zs, slots):
