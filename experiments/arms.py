@@ -10,7 +10,6 @@ that were stopped at different steps wait for each other.
 import contextlib
 import functools
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -95,8 +94,7 @@ def train(
       page(path, command=workdir.command(experiment), summary=summaries[-1])
   if not done:
     common.say(f"interrupted; the same command with --arms={FLAGS.arms} goes on")
-  if FLAGS.json:
-    print(json.dumps(summaries))
+  common.result(summaries)
 
 
 def _budget(sources: Sequence[Source]) -> loop.Budget:

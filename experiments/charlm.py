@@ -9,7 +9,6 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 """
 
 import functools
-import json
 import math
 import sys
 from pathlib import Path
@@ -21,8 +20,10 @@ from absl import flags
 
 from experiments import architecture, armfile, common, dataset, session, workdir
 from unroll import generate, remat, score
+from unroll.data import text
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
+from unroll.metrics import perplexity
 from unroll.models.language import LanguageModel, next_token_loss
 from unroll.types import BadInput, Params
 
@@ -78,6 +79,7 @@ def _task(
   split: str = "val",
   plan: remat.Plan = remat.NONE,
 ) -> session.Task:
+  _prompt(vocabulary), _stop(vocabulary)  # to refuse them before training
   wiring = architecture.wiring()
   model = LanguageModel(
     vocabulary=len(vocabulary),
@@ -106,7 +108,29 @@ def _apply(model: LanguageModel):
 
 
 def _prompt(vocabulary: Vocabulary) -> np.ndarray:
-  return vocabulary.encode(FLAGS.prompt or "\n")
+  tokens = _tokens("prompt", vocabulary)
+  if tokens is None:
+    tokens = vocabulary.encode("\n")
+  # Normalising may leave nothing of a line break; a byte it never takes away.
+  return tokens if tokens.size else np.array([vocabulary.unknown], np.int32)
+
+
+def _stop(vocabulary: Vocabulary) -> list[int] | None:
+  tokens = _tokens("stop", vocabulary)
+  return None if tokens is None else tokens.tolist()
+
+
+def _tokens(flag: str, vocabulary: Vocabulary) -> np.ndarray | None:
+  """What a flag says, in tokens; None if it is empty."""
+  if not FLAGS[flag].value:
+    return None
+  tokens = vocabulary.encode(FLAGS[flag].value)
+  if not tokens.size:
+    raise BadInput(
+      f"--{flag}={FLAGS[flag].value!r} holds no token of --tokenizer="
+      f"{vocabulary.tokenizer} --normalize={vocabulary.normalize}: give one"
+    )
+  return tokens
 
 
 def _sample(
@@ -123,7 +147,7 @@ def _sample(
     temperature=FLAGS.temperature,
     top_k=FLAGS.top_k,
     top_p=FLAGS.top_p,
-    stop=vocabulary.encode(FLAGS.stop).tolist() if FLAGS.stop else None,
+    stop=_stop(vocabulary),
     forbid=() if unknown is None else (unknown,),
   )
   tokens, counts = np.asarray(drawn.tokens), np.asarray(drawn.count)
@@ -135,8 +159,8 @@ def _sample(
   print(shown, end="")
   if FLAGS.mode == "train":
     (path / "sample.txt").write_text(shown, "utf-8")
-  elif FLAGS.json:
-    print(json.dumps({"samples": samples}))
+  else:
+    common.result({"samples": samples})
 
 
 def _score(
@@ -147,14 +171,10 @@ def _score(
     data = sys.stdin.buffer.read()
   else:
     data = Path(FLAGS.input).read_bytes()
-  try:
-    sentences = [line for line in data.decode("utf-8").splitlines() if line]
-  except UnicodeDecodeError as error:
-    raise BadInput(
-      f"--input={FLAGS.input} is not UTF-8 ({error}): convert it"
-    ) from None
+  where = f"--input={FLAGS.input}"
+  sentences = text.read_lines(data, where, vocabulary.tokenizer)
   if not sentences:
-    raise BadInput(f"--input={FLAGS.input} holds no line to score: give some text")
+    raise BadInput(f"{where} holds no line to score: give some text")
   rows = min(64, len(sentences))
   scores = score.score_sentences(
     _apply(model),
@@ -164,20 +184,21 @@ def _score(
     context=_prompt(vocabulary).tolist(),
     batch_size=rows,
   )
+  # A blank line has no token, and so no perplexity.
   results = [
     {
-      "text": text,
+      "text": sentence,
       "log_prob": float(p),
       "tokens": int(n),
-      "perplexity": math.exp(-p / n),
+      "perplexity": perplexity(-float(p) / int(n)) if n else math.nan,
     }
-    for text, p, n in zip(sentences, scores.log_prob, scores.count)
+    for sentence, p, n in zip(sentences, scores.log_prob, scores.count)
   ]
   print("log_prob\ttokens\tperplexity\ttext")
   for r in results:
-    print(f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}\t{r['text']}")
-  if FLAGS.json:
-    print(json.dumps({"sentences": results}))
+    numbers = f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}"
+    print(f"{numbers}\t{text.one_line(r['text'])}")
+  common.result({"sentences": results})
 
 
 if __name__ == "__main__":

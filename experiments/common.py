@@ -3,6 +3,8 @@
 A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 """
 
+import json
+import math
 import os
 import signal
 import sys
@@ -226,6 +228,23 @@ def say(message: str) -> None:
   """One line for people, on standard error; of several processes one speaks."""
   if gang.speaks():
     print(message, file=sys.stderr, flush=True)
+
+
+def result(found: Any) -> None:
+  """Ends standard output with one JSON object, if --json asks for it.
+
+  JSON has no NaN or infinity: they become null.
+  """
+  if FLAGS.json:
+    print(json.dumps(_finite(found), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _finite(each) for name, each in value.items()}
+  if isinstance(value, list):
+    return list(map(_finite, value))
+  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def config(*own: str) -> dict[str, Any]:

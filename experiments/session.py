@@ -1,7 +1,6 @@
 """What every experiment does with a task: train it, restore it, evaluate it."""
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,7 @@ def train(
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
   page(path, command=workdir.command(experiment), summary=told)
-  if FLAGS.json:
-    print(json.dumps(told))
+  common.result(told)
 
 
 def evaluate(experiment: str, build: Build) -> None:
@@ -110,8 +108,7 @@ def evaluate(experiment: str, build: Build) -> None:
       results |= _evaluator(task, split, data.tokens_per_char[split], spread)(params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
-  if FLAGS.json:
-    print(json.dumps({**results, "step": step, "workdir": str(path)}))
+  common.result({**results, "step": step, "workdir": str(path)})
 
 
 def _fit(

@@ -197,21 +197,61 @@ def test_samples(trained, flags):
   assert set("".join(samples)) <= set(book())
 
 
-def test_scores(trained):
+LINES = {  # as they stand in a file -> as they stand in a row
+  "the quick fox": "the quick fox",
+  "": "",
+  "xof\x0ckciuq\u2028eht\x85 a\rb\tc": "xof\\x0ckciuq\\u2028eht\\x85 a\\rb\\tc",
+  " ": " ",
+  "\ufeffSpain": "\ufeffSpain",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_scores(trained, end):
   folder, _ = trained
-  lines = ["the quick fox", "xof kciuq eht", "Spain"]
-  (folder / "lines.txt").write_text("\n\n".join(lines) + "\n", "utf-8")
+  lines = [*LINES]
   flags = ["--mode=score", "--workdir=run", "--json"]
+  content = "\ufeff" + end.join(lines) + end
+  (folder / "lines.txt").write_bytes(content.encode())
   done = run(folder, "charlm", *flags, "--input=lines.txt")
+  assert done.code == 0 and not done.err, done.err
   results = done.json["sentences"]
   assert [r["text"] for r in results] == lines
   assert [r["tokens"] for r in results] == [len(line) for line in lines]
   for r in results:
-    assert r["perplexity"] == pytest.approx(math.exp(-r["log_prob"] / r["tokens"]))
-  piped = run(folder, "charlm", *flags, stdin=lines[1].encode())
+    if r["tokens"]:
+      mean = r["log_prob"] / r["tokens"]
+      assert r["perplexity"] == pytest.approx(math.exp(-mean))
+    else:
+      assert r["log_prob"] == 0 and r["perplexity"] is None
+  head, *rows, last = done.out.splitlines()
+  assert head.split("\t") == ["log_prob", "tokens", "perplexity", "text"]
+  assert [row.split("\t")[3] for row in rows] == [*LINES.values()]
+  assert rows[1] == "0.0000\t0\tnan\t" and last.startswith("{")
+  piped = run(folder, "charlm", *flags, stdin=lines[2].encode())
   [alone] = piped.json["sentences"]
-  assert alone["log_prob"] == pytest.approx(results[1]["log_prob"], rel=1e-4)
-  assert len(done.out.splitlines()) == 1 + len(lines) + 1
+  assert alone["log_prob"] == pytest.approx(results[2]["log_prob"], rel=1e-4)
+
+
+def test_words_and_their_gaps(folder):
+  """A blank line, and what has no word, under tokens that are no characters."""
+  flags = [*TINY, "--layers=1", "--steps=2", "--tokenizer=word", "--normalize=letters"]
+  done = run(folder, "charlm", *flags, "--workdir=run", "--json")
+  assert done.code == 0 and done.json["finished"], done.err
+  flags = ["--workdir=run", "--json"]
+  piped = run(
+    folder, "charlm", "--mode=score", *flags, stdin=b"Spain\n\n \n?!\nthe fox"
+  )
+  assert piped.code == 0 and not piped.err, piped.err
+  assert [r["tokens"] for r in piped.json["sentences"]] == [1, 0, 0, 0, 2]
+  for flag in ("--prompt= ", "--stop=?!"):
+    refused(run(folder, "charlm", "--mode=sample", *flags, flag), flag[:7], "word")
+  flags = [*TINY[:-1], "--layers=1", "--steps=2", "--tokenizer=word", "--workdir=cloze"]
+  assert run(folder, "cloze", *flags).code == 0
+  fill = ["--mode=fill", "--workdir=cloze", "--text=the _, quick _ fox", "--json"]
+  filled = run(folder, "cloze", *fill)
+  assert filled.code == 0, filled.err
+  assert re.fullmatch(r"the (\w+|[\n.,]), quick (\w+|[\n.,]) fox", filled.json["text"])
 
 
 def test_a_finished_run_trains_no_more(trained):
@@ -470,7 +510,7 @@ USES_REFUSED = [
   (["--mode=sample", "--samples=0"], "--samples=0"),
   (["--mode=score", "--input=missing.txt"], "missing.txt"),
   (["--mode=score", "--input=empty.txt"], "--input=empty.txt"),
-  (["--mode=score", "--input=latin.txt"], "--input=latin.txt", "UTF-8"),
+  (["--mode=score", "--input=latin.txt"], "--input=latin.txt, line 1", "UTF-8"),
 ]
 
 

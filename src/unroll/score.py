@@ -57,7 +57,8 @@ def score(
   _, logits = apply(params, carry, tokens[:-1], valid=valid[:-1])
   weight = (valid[:-1] & valid[1:]).astype(jnp.float32)
   nats = jax.vmap(cross_entropy, in_axes=1)(logits, tokens[1:], weight)
-  return Scores(-nats.total, nats.count.astype(jnp.int32))
+  # Not negated, which would make a sum of nothing -0.
+  return Scores(0.0 - nats.total, nats.count.astype(jnp.int32))
 
 
 def score_sentences(
