@@ -91,7 +91,8 @@ def train(
         task.show(summaries[-1])
         if finish:
           finish(made.model, task.averaged(state), data.vocabulary, path)
-      page(path, command=workdir.command(experiment), summary=summaries[-1])
+      with task.extra(path / "report.html"):
+        page(path, command=workdir.command(experiment), summary=summaries[-1])
   if not done:
     common.say(f"interrupted; the same command with --arms={FLAGS.arms} goes on")
   common.result(summaries)

@@ -122,15 +122,14 @@ def _stop(vocabulary: Vocabulary) -> list[int] | None:
 
 def _tokens(flag: str, vocabulary: Vocabulary) -> np.ndarray | None:
   """What a flag says, in tokens; None if it is empty."""
-  if not FLAGS[flag].value:
-    return None
-  tokens = vocabulary.encode(FLAGS[flag].value)
-  if not tokens.size:
+  said: str = FLAGS[flag].value
+  tokens = vocabulary.encode(said)
+  if said and not tokens.size:
     raise BadInput(
-      f"--{flag}={FLAGS[flag].value!r} holds no token of --tokenizer="
-      f"{vocabulary.tokenizer} --normalize={vocabulary.normalize}: give one"
+      f"--{flag}={said!r} holds no token of --tokenizer={vocabulary.tokenizer} "
+      f"--normalize={vocabulary.normalize}: give one"
     )
-  return tokens
+  return tokens if said else None
 
 
 def _sample(
@@ -158,7 +157,8 @@ def _sample(
   shown = "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
   print(shown, end="")
   if FLAGS.mode == "train":
-    (path / "sample.txt").write_text(shown, "utf-8")
+    with session.extra(path / "sample.txt"):
+      (path / "sample.txt").write_text(shown, "utf-8")
   else:
     common.result({"samples": samples})
 
@@ -195,9 +195,9 @@ def _score(
     for sentence, p, n in zip(sentences, scores.log_prob, scores.count)
   ]
   print("log_prob\ttokens\tperplexity\ttext")
-  for r in results:
+  for r, sentence in zip(results, sentences):
     numbers = f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}"
-    print(f"{numbers}\t{text.one_line(r['text'])}")
+    print(f"{numbers}\t{text.one_line(sentence)}")
   common.result({"sentences": results})
 
 

@@ -6,6 +6,7 @@ A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 import json
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments import compilation, gang
+from experiments import compilation, gang, output
 from unroll import devices, gradients, optim, schedules
 from unroll.cells import CELLS
 from unroll.data import text
@@ -174,6 +175,11 @@ flags.DEFINE_bool("json", False, "ends standard output with one JSON object")
 flags.DEFINE_enum(
   "checkpoint", "best", ["best", "newest"], "what eval, sample and score restore"
 )
+flags.register_validator(
+  "workdir",
+  lambda path: not re.search("[\ud800-\udfff]", os.path.abspath(path)),
+  "checkpoints need a path of UTF-8 text: give another",
+)
 # A run may go on with another number of devices: sums are rounded differently, no more.
 NOT_OF_THE_RUN = {
   "workdir",
@@ -203,6 +209,10 @@ def run_main(main: Callable[[], None]) -> NoReturn:
       devices.keep_memory()
       with gang.joined():
         main()
+      sys.stdout.flush()
+      if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
+        reason = sys.stdout.error.strerror
+        fail(f"standard output could not be written ({reason}); all else is done")
     except BadInput as error:
       fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
     except KeyboardInterrupt:
@@ -211,6 +221,7 @@ def run_main(main: Callable[[], None]) -> NoReturn:
     except OSError as error:
       fail(sentence(error))
 
+  output.protect()
   if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `experiments`
     signal.signal(signal.SIGINT, signal.default_int_handler)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks

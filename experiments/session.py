@@ -26,6 +26,7 @@ from experiments.task import (
   arm_of_flags,
   averaged,
   budgeted,
+  extra,
   fresh_state,
   hooks,
   lowered,
@@ -87,7 +88,8 @@ def train(
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
-  page(path, command=workdir.command(experiment), summary=told)
+  with extra(path / "report.html"):
+    page(path, command=workdir.command(experiment), summary=told)
   common.result(told)
 
 

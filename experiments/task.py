@@ -1,9 +1,10 @@
 """What an experiment trains: the pieces of its program, and what is told of a run."""
 
+import contextlib
 import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,7 +184,9 @@ def summary(
 ) -> dict[str, Any]:
   """What there is to say of a run at its end; draws its curves into its folder."""
   if progress.step:
-    curves(path, clip_norm=FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None)
+    with extra(path / "curves.png"):
+      clip_norm = FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None
+      curves(path, clip_norm=clip_norm)
   records = read(path / "metrics.jsonl")
   losses = [r["train/loss"] for r in records if r.get("train/loss") is not None][-100:]
   speeds = [r["tokens_per_second"] for r in records if "tokens_per_second" in r]
@@ -202,6 +205,15 @@ def summary(
     "finished": finished,
     "workdir": str(path),
   }
+
+
+@contextlib.contextmanager
+def extra(path: Path) -> Iterator[None]:
+  """For a file that only shows a run: the run is whole without it."""
+  try:
+    yield
+  except Exception as error:  # whatever a library finds wrong with it
+    common.say(f"{path} is missing: {error}")
 
 
 def show(summary: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -278,21 +279,161 @@ def test_cloze(folder):
   refused(run(folder, "charlm", "--mode=eval", "--workdir=run"), "experiments.cloze")
 
 
+# What is shown of a run cannot end it.
+
+FILES = {
+  *("config.json", "vocab.json", "metrics.jsonl", "checkpoints", "curves.png"),
+  *("sample.txt", "report.html", ".lock"),
+}
+
+
+def full(number):
+  """Makes a standard stream one that takes nothing."""
+  os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+
+
+def broken(number):
+  """Makes a standard stream a pipe that no one reads."""
+  reader, writer = os.pipe()
+  os.close(reader)
+  os.dup2(writer, number)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("spoil", [full, broken])
+def test_output_that_cannot_be_written_ends_no_training(folder, spoil, number):
+  flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=partial(spoil, number))
+  assert {path.name for path in (folder / "run").iterdir()} > FILES
+  assert steps_of(folder / "run") == [3]
+  if number == 2:
+    assert done.code == 0 and done.json["finished"]
+  else:
+    *lines, last = done.err.splitlines()
+    assert done.code == 2 and not any("rror" in line for line in lines), done.err
+    assert last.startswith("error: standard output could not be written (")
+
+
+def escaped():
+  """Makes standard output that of a terminal which knows ASCII only."""
+  sys.stdout.reconfigure(encoding="ascii")
+
+
+def test_names_and_signs_that_are_strange(folder):
+  (folder / "book.txt").write_text(book() + " 三國", "utf-8")
+  names = ["--workdir=lr$x^$三\n", "--prompt=a\udcffé", "--layers=1", "--steps=3"]
+  done = run(folder, "charlm", *TINY, *names, "--json", first=escaped)
+  assert done.code == 0 and not set("EW") & set(done.err), done.err
+  assert {path.name for path in (folder / "lr$x^$三\n").iterdir()} > FILES
+  assert done.json["workdir"] == "lr$x^$三\n" and done.out.isascii()
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_streams_that_were_closed_are_open(tmp_path, closed):
+  """So that no file takes the number of one, with what libraries print in it."""
+  program = """
+import sys
+sys.argv[0] = "-m"
+import experiments
+file = open("file", "w")
+assert file.fileno() > 2 and not sys.stdin.read()
+for stream in (sys.stdout, sys.stderr):
+  print("said", file=stream, flush=True)
+"""
+  spoil = "import os, sys; [os.close(int(n)) for n in sys.argv[2].split()]; "
+  spoil += "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+  done = subprocess.run(
+    [sys.executable, "-c", spoil, program, " ".join(map(str, closed))],
+    cwd=tmp_path,
+    env=environment(),
+    capture_output=True,
+    text=True,
+    stdin=subprocess.DEVNULL,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == ("" if 1 in closed else "said\n")
+  assert done.stderr == ("" if 2 in closed else "said\n")
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_run(folder):
+  flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=no_pictures)
+  assert done.code == 0 and done.json["finished"], done.err
+  for name in ("curves.png", "report.html"):
+    assert f"run/{name} is missing: no ink" in done.err
+  assert "Traceback" not in done.err
+
+
+def no_pictures():
+  from unroll.report import curves, page
+
+  def fail(*arguments, **options):
+    raise RuntimeError("no ink")
+
+  curves.draw = page._section = fail
+
+
 # Interrupted, killed, resumed.
 
 
-def interrupt(step, number):
-  """Sends this process a signal once the record of a step is written."""
+def at(step, do):
+  """Calls a function once the record of a step is written."""
   from unroll.runlog import RunLog
 
   write = RunLog.write
 
-  def write_then_interrupt(self, record):
+  def write_then_do(self, record):
     write(self, record)
     if record["step"] == step and "train/loss" in record:
-      os.kill(os.getpid(), number)
+      do()
 
-  RunLog.write = write_then_interrupt
+  RunLog.write = write_then_do
+
+
+def interrupt(step, number):
+  """Sends this process a signal once the record of a step is written."""
+  at(step, lambda: os.kill(os.getpid(), number))
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_two_signals_at_once(folder, first, second):
+  flags = [*TINY, "--layers=1", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=partial(hurry, first, second))
+  assert "Traceback" not in done.err, done.err
+  if first != second:  # each has been asked once
+    assert done.code == 0 and not done.json["finished"], done.err
+  elif first == signal.SIGINT:
+    assert done.code == 130 and "error: interrupted" in done.err, done.err
+  else:
+    assert done.code == -signal.SIGTERM
+  whole = run(folder, "charlm", *flags)
+  assert whole.code == 0 and whole.json["finished"], whole.err
+
+
+def hurry(first, second):
+  """Sends the second while what is said of the first is still being written."""
+
+  def send():
+    terminal = os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.set_blocking(2, False)
+    with contextlib.suppress(BlockingIOError):
+      while True:
+        os.write(2, b" " * 4096)
+    os.set_blocking(2, True)
+    threading.Thread(target=read, args=(reader, terminal), daemon=True).start()
+    os.kill(os.getpid(), first)
+
+  def read(reader, terminal):
+    time.sleep(0.2)
+    os.kill(os.getpid(), second)
+    time.sleep(0.1)
+    while data := os.read(reader, 2**16):
+      os.write(terminal, data.lstrip(b" "))
+
+  at(9, send)
 
 
 RESUMED = [("gru", "random:8")]
@@ -447,6 +588,7 @@ REFUSED = [
   (["--corpus=latin.txt"], "latin.txt", "UTF-8", "--tokenizer=byte"),
   (["--workdir=book.txt/x"], "--workdir=book.txt/x", "Not a directory"),
   (["--workdir=book.txt"], "--workdir=book.txt"),
+  (["--workdir=n\udcffx"], "--workdir=n", "UTF-8"),
   (["--workdir=mine"], "--workdir=mine", "diary.txt"),
   (["--workdir=mine", "--overwrite"], "--workdir=mine", "diary.txt"),
   (["--bidirectional"], "--bidirectional", "experiments.cloze"),

@@ -240,9 +240,7 @@ def test_every_line_is_one_row(lines):
 
 
 def test_lines_that_are_not_text():
-  with pytest.raises(
-    BadInput, match="here, line 2 is not UTF-8: byte 0xef at offset 2"
-  ):
+  with pytest.raises(BadInput, match=r"here, line 2 .*byte 0xef at offset 2"):
     text_lib.read_lines(b"a\nna\xefve", "here")
   [line] = text_lib.read_lines(b"na\xefve", "here", "byte")
   assert Vocabulary.build("", "byte").encode(line).tolist() == list(b"na\xefve")

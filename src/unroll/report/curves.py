@@ -1,6 +1,7 @@
 """The training curves of a run, drawn from its `metrics.jsonl`."""
 
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def curves(workdir: str | Path, *, clip_norm: float | None = None) -> Path:
   if not metrics.is_file():
     raise BadInput(f"{workdir} has no metrics.jsonl: give the --workdir of a run")
   records = runlog.read(metrics)
-  draw(records, title=workdir.resolve().name, clip_norm=clip_norm).savefig(path)
+  figure = draw(records, title=workdir.resolve().name, clip_norm=clip_norm)
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
+    figure.savefig(path)
   return path
 
 
@@ -63,7 +67,10 @@ def draw(records: Records, *, title: str, clip_norm: float | None = None) -> "Fi
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
-  figure.suptitle(title, color=INK, fontsize=14, fontweight="bold")
+  # A name is no formula, and may hold bytes that are no text.
+  name = title.encode("utf-8", "replace").decode()
+  style = {"fontsize": 14, "fontweight": "bold", "parse_math": False}
+  figure.suptitle(name, color=INK, **style)
   (losses, norms), (rates, speeds) = figure.subplots(
     2, 2, sharex=True, gridspec_kw=PLACES
   )
