@@ -90,7 +90,8 @@ def train(
         print(f"{path}:")
         task.show(summaries[-1])
         if finish:
-          finish(made.model, task.averaged(state), data.vocabulary, path)
+          params = jax.device_put(task.averaged(state))
+          finish(made.model, params, data.vocabulary, path)
       with task.extra(path / "report.html"):
         page(path, command=workdir.command(experiment), summary=summaries[-1])
   if not done:
@@ -115,7 +116,11 @@ def _fresh(made: task.Task, arms: Sequence[Arm]) -> list[TrainState]:
   def fresh(seeds):
     return jax.lax.map(functools.partial(task.fresh_state, made), seeds)
 
-  states = jax.device_get(fresh(np.array([arm.seed for arm in arms])))
+  task.check_size(
+    jax.eval_shape(functools.partial(task.fresh_state, made), arms[0].seed)
+  )
+  seeds = jax.device_put(np.array([arm.seed for arm in arms]))
+  states = jax.device_get(fresh(seeds))
   return [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(len(arms))]
 
 

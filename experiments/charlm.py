@@ -14,12 +14,11 @@ import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 from experiments import architecture, armfile, common, dataset, session, workdir
-from unroll import generate, remat, score
+from unroll import generate, memory, remat, score
 from unroll.data import text
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
@@ -47,7 +46,10 @@ flags.DEFINE_string(
 )
 
 flags.register_validator(
-  "temperature", math.isfinite, "give 0 for the likeliest token, or a positive number"
+  "temperature",
+  lambda t: t == 0 or generate.COLDEST <= t <= generate.HOTTEST,
+  f"give 0 for the likeliest token, or a number from {generate.COLDEST:g} to "
+  f"{generate.HOTTEST:g}",
 )
 flags.register_validator(
   "top_p", lambda p: 0 < p <= 1, "give a mass above 0, at most 1"
@@ -79,7 +81,11 @@ def _task(
   split: str = "val",
   plan: remat.Plan = remat.NONE,
 ) -> session.Task:
-  _prompt(vocabulary), _stop(vocabulary)  # to refuse them before training
+  # To refuse before training what samples cannot have.
+  _prompt(vocabulary), _stop(vocabulary)
+  numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
+  told = f"--length={FLAGS.length} for --samples={FLAGS.samples}"
+  memory.check(4 * FLAGS.samples * numbers, told)
   wiring = architecture.wiring()
   model = LanguageModel(
     vocabulary=len(vocabulary),
@@ -108,7 +114,7 @@ def _apply(model: LanguageModel):
 
 
 def _prompt(vocabulary: Vocabulary) -> np.ndarray:
-  tokens = _tokens("prompt", vocabulary)
+  tokens = _tokens("prompt", FLAGS.prompt, vocabulary)
   if tokens is None:
     tokens = vocabulary.encode("\n")
   # Normalising may leave nothing of a line break; a byte it never takes away.
@@ -116,13 +122,12 @@ def _prompt(vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _stop(vocabulary: Vocabulary) -> list[int] | None:
-  tokens = _tokens("stop", vocabulary)
+  tokens = _tokens("stop", FLAGS.stop, vocabulary)
   return None if tokens is None else tokens.tolist()
 
 
-def _tokens(flag: str, vocabulary: Vocabulary) -> np.ndarray | None:
+def _tokens(flag: str, said: str, vocabulary: Vocabulary) -> np.ndarray | None:
   """What a flag says, in tokens; None if it is empty."""
-  said: str = FLAGS[flag].value
   tokens = vocabulary.encode(said)
   if said and not tokens.size:
     raise BadInput(
@@ -139,9 +144,9 @@ def _sample(
   drawn = generate.sample(
     _apply(model),
     params,
-    model.apply(params, FLAGS.samples, method="initial_carry"),
-    jnp.tile(prompt[:, None], (1, FLAGS.samples)),
-    jax.random.key(FLAGS.seed),
+    session.initial_carry(model, params, FLAGS.samples),
+    np.tile(prompt[:, None], (1, FLAGS.samples)),
+    jax.jit(jax.random.key)(session.arm_of_flags().seed),
     length=FLAGS.length,
     temperature=FLAGS.temperature,
     top_k=FLAGS.top_k,
@@ -149,7 +154,7 @@ def _sample(
     stop=_stop(vocabulary),
     forbid=() if unknown is None else (unknown,),
   )
-  tokens, counts = np.asarray(drawn.tokens), np.asarray(drawn.count)
+  tokens, counts = jax.device_get((drawn.tokens, drawn.count))
   samples = [
     vocabulary.decode(np.concatenate([prompt, tokens[:count, stream]]))
     for stream, count in enumerate(counts)
@@ -179,7 +184,7 @@ def _score(
   scores = score.score_sentences(
     _apply(model),
     params,
-    model.apply(params, rows, method="initial_carry"),
+    session.initial_carry(model, params, rows),
     [vocabulary.encode(sentence) for sentence in sentences],
     context=_prompt(vocabulary).tolist(),
     batch_size=rows,

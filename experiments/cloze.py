@@ -7,7 +7,6 @@ Bidirectional against one-way models of as many parameters: `docs/results.md`.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -94,9 +93,12 @@ def _fill() -> None:
   # From left to right, because a gap is context of the next one.
   gap = tokens.size - sum(part.size for part in parts)
   text = before
+  chances_of = jax.jit(
+    lambda params, tokens: jax.nn.softmax(task.model.apply(params, tokens[:, None]))
+  )
   for part, rest in zip(parts, after):
-    logits = task.model.apply(params, jnp.asarray(tokens)[:, None])[gap, 0]
-    chances = np.array(jax.nn.softmax(logits))
+    found = jax.device_get(chances_of(params, jax.device_put(tokens)))
+    chances = np.array(found[gap, 0])
     if vocabulary.unknown is not None:
       chances[vocabulary.unknown] = 0
     best = np.argsort(-chances)[:5]

@@ -25,6 +25,10 @@ from unroll.types import BadInput
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(gang)
 
+MOST = 2**31 - 1  # as a whole number of 32 bits, which devices count in
+LESS = "lower --batch, --hidden, --layers, or the steps of --truncation or --window"
+LARGEST = 3e38  # as a number of 32 bits
+
 # What the run is.
 flags.DEFINE_string("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
 flags.DEFINE_enum("tokenizer", "char", sorted(text.TOKENIZERS), "what a token is")
@@ -42,7 +46,7 @@ flags.DEFINE_string(
   "empty: the official split, else 0.9,0.1",
 )
 flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "the recurrent cell")
-flags.DEFINE_integer("layers", 2, "recurrent layers", lower_bound=1)
+flags.DEFINE_integer("layers", 2, "recurrent layers", lower_bound=1, upper_bound=1000)
 flags.DEFINE_list(
   "hidden", ["256"], "hidden units: of every layer, or one number a layer"
 )
@@ -196,6 +200,12 @@ def run_main(main: Callable[[], None]) -> NoReturn:
   """Runs `main` on the flags; bad input ends in one sentence and exit code 2."""
 
   def parse(argv: list[str]) -> list[str]:
+    for name in FLAGS:
+      if limit := {"int": MOST, "float": LARGEST}.get(FLAGS[name].flag_type()):
+        most = f"give a number up to {limit}"
+        flags.register_validator(
+          name, lambda n, limit=limit: not abs(n or 0) > limit, most
+        )
     try:
       return FLAGS(argv)
     except flags.Error as error:
@@ -215,6 +225,14 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         fail(f"standard output could not be written ({reason}); all else is done")
     except BadInput as error:
       fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
+    except MemoryError:
+      fail(f"memory ran out: {LESS}")
+    except (RuntimeError, AssertionError) as error:
+      if "RESOURCE_EXHAUSTED" in str(error):
+        fail(f"the device's memory ran out: {LESS}")
+      if (wanted := devices.missing()) is None:
+        raise
+      fail(f"JAX_PLATFORMS={wanted}: JAX finds no such device: unset it, or say cpu")
     except KeyboardInterrupt:
       again = "the same command starts again, or goes on from a checkpoint"
       fail(f"interrupted; {again}", 128 + signal.SIGINT)

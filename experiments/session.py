@@ -26,9 +26,11 @@ from experiments.task import (
   arm_of_flags,
   averaged,
   budgeted,
+  check_size,
   extra,
   fresh_state,
   hooks,
+  initial_carry,
   lowered,
   numbers,
   resumed,
@@ -71,6 +73,7 @@ def train(
   source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
   arm, budget = arm_of_flags(), budgeted(source)
   fresh = jax.jit(functools.partial(fresh_state, task))
+  check_size(jax.eval_shape(fresh, arm.seed))
   state = gang.shaped(lambda: fresh(arm.seed))
   # Only now, when all flags have been found good, is anything written.
   run = experiment, common.config(*own), data.vocabulary, data.digest
@@ -130,6 +133,10 @@ def _fit(
   """
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
+  def put(tree: Any) -> Any:
+    """The same on every device: put there, as JAX may be told to move nothing."""
+    return spread.put(tree, jax.tree.map(lambda leaf: spread.whole, tree))
+
   def newest() -> dict[str, Any]:
     nonlocal state
     state, progress = resumed(state, path)
@@ -138,6 +145,7 @@ def _fit(
   progress = Progress.from_json(gang.told(newest))
   shardings = spread.state(state)
   state = spread.put(gang.same(state), shardings)
+  arm = put(arm)
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
   )
@@ -157,7 +165,7 @@ def _fit(
     )
     program = loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
-        arm, state, batches, np.int32(counts[0]), controls[0]
+        arm, state, batches, *put((np.int32(counts[0]), controls[0]))
       ),
       evaluate=lambda state: [evaluate(averaged(state))],
       split=lambda tree: [tree],

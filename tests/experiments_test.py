@@ -579,8 +579,9 @@ REFUSED = [
   (["--truncation=foo"], "--truncation=foo", "random:K"),
   (["--truncation=random:8", "--partition=random"], "--partition"),
   (["--truncation=tbptt:99999", "--partition=random"], "window", "--truncation"),
+  (["--window=99999", "--partition=random"], "error: --window=99999: ", "99999 steps"),
   (["--batch=0"], "--batch=0"),
-  (["--batch=100000"], "--batch=100000"),
+  (["--batch=100000"], "error: --batch=100000: ", "lanes"),
   (["--corpus=missing"], "--corpus=missing", "pydoc"),
   (["--corpus=."], "--corpus", "regular file"),
   (["--corpus=empty.txt"], "empty.txt", "empty"),
@@ -607,6 +608,9 @@ REFUSED = [
   (["--tie_embeddings"], "--tie_embeddings", "16", "8"),
   (["--ema=1"], "--ema=1"),
   (["--min_count=100000"], "--min_count=100000"),
+  (["--min_count=2", "--tokenizer=byte"], "--min_count=2", "--tokenizer=byte"),
+  (["--corpus=one.txt"], "error: --corpus=one.txt: its train split", "has 0"),
+  (["--corpus=unknown.txt", "--tokenizer=word"], "--corpus=unknown.txt", "<unk>"),
   (["--top_p=1.5"], "--top_p=1.5"),
   (["--seed=-1"], "--seed=-1"),
   (["--seed=4294967296"], "--seed=4294967296"),
@@ -617,6 +621,35 @@ REFUSED = [
   (["--forget_bias=2", "--cell=rnn"], "--forget_bias", "--cell=rnn"),
   (["--forget_bias=2", "--init=chrono:9"], "--forget_bias", "--init=chrono:9"),
   (["--steps=many"], "--steps=many"),
+  # Numbers that are too large for the machine.
+  (["--hidden=999999999999"], "--hidden=999999999999", "100000000"),
+  (["--hidden=100000000"], "--hidden=100000000", "TiB of memory"),
+  (["--hidden=9999999", "--remat=auto"], "--hidden=9999999", "TiB of memory"),
+  (["--embedding=2147483647"], "--embedding=2147483647", "of memory"),
+  (["--layers=2147483648"], "--layers=2147483648"),
+  (["--truncation=tbptt:2147483648"], "--truncation=tbptt:2147483648"),
+  (["--truncation=tbptt:8,2147483647"], "--truncation=tbptt:8,2147483647", "of memory"),
+  (["--batch=2147483647", "--partition=random"], "--batch=2147483647", "of memory"),
+  (["--dispatch=2147483647"], "--dispatch=2147483647", "of memory"),
+  (["--window=2147483648"], "--window=2147483648", "2147483647"),
+  (["--processes=2147483648"], "--processes=2147483648", "2147483647"),
+  (["--epochs=1e9"], "--epochs=1000000000.0", "2147483647"),
+  (["--minutes=1e30"], "--minutes=1e+30", "2147483647"),
+  (["--learning_rate=1e39"], "--learning_rate=1e+39"),
+  (["--forget_bias=-1e39"], "--forget_bias=-1e+39"),
+  (["--init=normal:1e39"], "--init=normal:1e39"),
+  (["--schedule=step:2147483648,0.5"], "--schedule=step:2147483648,0.5"),
+  (["--remat=recursive:99999"], "--remat=recursive:99999"),
+  (["--memory_budget=" + 400 * "9"], "--memory_budget=999"),
+  # What samples cannot have is known before training.
+  (["--length=2147483648"], "--length=2147483648"),
+  (["--length=2147483647", "--samples=2147483647"], "--length=2147483647", "of memory"),
+  (["--samples=2147483647"], "--samples=2147483647", "of memory"),
+  (["--top_k=2147483648"], "--top_k=2147483648"),
+  (["--temperature=1e39"], "--temperature=1e+39"),
+  (["--temperature=1e-39"], "--temperature=1e-39"),
+  (["--stop= ", "--tokenizer=word"], "--stop=' '", "--tokenizer=word"),
+  (["--prompt= ", "--tokenizer=word"], "--prompt=' '", "--tokenizer=word"),
 ]
 
 
@@ -626,6 +659,8 @@ REFUSED = [
 def test_refused(folder, flags, words):
   (folder / "empty.txt").touch()
   (folder / "five.txt").write_text("hello")
+  (folder / "one.txt").write_text("x")
+  (folder / "unknown.txt").write_text("<unk> " * 500)
   (folder / "latin.txt").write_bytes("naïve ".encode("latin-1") * 500)
   (folder / "mine").mkdir()
   (folder / "mine" / "diary.txt").write_text("dear diary")
@@ -674,6 +709,79 @@ def test_refused_on_a_run(copy, flags, words):
   before = tree(copy)
   refused(run(copy, "charlm", "--workdir=run", *flags), *words)
   assert tree(copy) == before
+
+
+def guarded():
+  """As JAX_TRANSFER_GUARD=disallow does."""
+  import jax
+
+  jax.config.update("jax_transfer_guard", "disallow")
+
+
+def test_nothing_is_moved_that_is_not_told_to(folder, trained):
+  """Training, sampling and scoring, where JAX moves nothing by itself."""
+  disallow = partial(run, folder, first=guarded)
+  flags = [*TINY, "--workdir=run"]
+  cut = partial(interrupt, 9, signal.SIGINT)
+  assert run(folder, "charlm", *flags, first=cut).code == 0
+  done = disallow("charlm", *flags)
+  assert done.code == 0, done.err
+  same_run(folder / "run", trained[0] / "run")
+  for mode in ("eval", "sample"):
+    done = disallow("charlm", f"--mode={mode}", "--workdir=run")
+    assert done.code == 0, done.err
+  done = disallow("charlm", "--mode=score", "--workdir=run", stdin=b"the fox")
+  assert done.code == 0, done.err
+  flags = [*TINY[:-1], "--layers=1", "--steps=1", "--workdir=cloze"]
+  assert disallow("cloze", *flags).code == 0
+  done = disallow("cloze", "--mode=fill", "--workdir=cloze", "--text=th_ q_")
+  assert done.code == 0, done.err
+  arms = [{"workdir": f"arm{seed}", "flags": {"seed": seed}} for seed in (1, 2)]
+  (folder / "arms.json").write_text(json.dumps(arms))
+  flags = [*TINY, "--layers=1", "--steps=1", "--arms=arms.json"]
+  assert disallow("charlm", *flags).code == 0
+
+
+@pytest.mark.parametrize("name", ["cuda", "foo"])
+def test_a_platform_that_is_not_there(trained, name):
+  folder, _ = trained
+  before = tree(folder)
+  for flags in ([*TINY, "--workdir=new"], ["--mode=sample", "--workdir=run"]):
+    done = run(folder, "charlm", *flags, first=partial(on_platform, name))
+    refused(done, f"JAX_PLATFORMS={name}", "cpu")
+  assert tree(folder) == before
+
+
+def on_platform(name):
+  """As JAX_PLATFORMS=name does."""
+  import jax
+
+  jax.config.update("jax_platforms", name)
+
+
+def own_cell():
+  """Registers a cell, as a user does, that has a size and no options."""
+  from unroll.cells import CELLS, vanilla
+
+  CELLS["mine"] = lambda inputs, size: vanilla(inputs, size)
+
+
+def test_a_cell_of_ones_own(folder):
+  flags = [*TINY, "--layers=1", "--steps=1", "--cell=mine", "--workdir=run"]
+  for option in ("--init=orthogonal", "--init=chrono:9", "--forget_bias=1"):
+    refused(
+      run(folder, "charlm", *flags, option, first=own_cell), option, "--cell=mine"
+    )
+  assert run(folder, "charlm", *flags, first=own_cell).code == 0
+  refused(
+    run(folder, "charlm", "--mode=sample", "--workdir=run"), "--cell=mine", "lstm"
+  )
+
+
+def test_steps_without_end_end_with_the_time(folder):
+  flags = [*TINY, "--layers=1", "--steps=2147483647", "--minutes=0.01", "--workdir=run"]
+  done = run(folder, "charlm", *flags, "--json")
+  assert done.code == 0 and done.json["finished"], done.err
 
 
 def test_a_changed_text_is_another_run(copy):
