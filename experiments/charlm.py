@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 from experiments import architecture, armfile, common, dataset, session, workdir
+from experiments.task import arm_of_flags, extra, initial_carry
 from unroll import generate, memory, remat, score
 from unroll.data import text
 from unroll.data.vocabulary import Vocabulary
@@ -144,9 +145,9 @@ def _sample(
   drawn = generate.sample(
     _apply(model),
     params,
-    session.initial_carry(model, params, FLAGS.samples),
+    initial_carry(model, params, FLAGS.samples),
     np.tile(prompt[:, None], (1, FLAGS.samples)),
-    jax.jit(jax.random.key)(session.arm_of_flags().seed),
+    jax.jit(jax.random.key)(arm_of_flags().seed),
     length=FLAGS.length,
     temperature=FLAGS.temperature,
     top_k=FLAGS.top_k,
@@ -162,7 +163,7 @@ def _sample(
   shown = "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
   print(shown, end="")
   if FLAGS.mode == "train":
-    with session.extra(path / "sample.txt"):
+    with extra(path / "sample.txt"):
       (path / "sample.txt").write_text(shown, "utf-8")
   else:
     common.result({"samples": samples})
@@ -184,7 +185,7 @@ def _score(
   scores = score.score_sentences(
     _apply(model),
     params,
-    session.initial_carry(model, params, rows),
+    initial_carry(model, params, rows),
     [vocabulary.encode(sentence) for sentence in sentences],
     context=_prompt(vocabulary).tolist(),
     batch_size=rows,

@@ -30,7 +30,6 @@ from experiments.task import (
   extra,
   fresh_state,
   hooks,
-  initial_carry,
   lowered,
   numbers,
   resumed,

@@ -72,10 +72,12 @@ Finish = Callable[[Any, Params, Vocabulary, Path], None]
 def arm_of_flags() -> Arm:
   """The flags that are inputs of the program: other values run the same one."""
   common.optimizer(), common.schedule()  # to refuse what is no value of theirs
-  arm = Arm(
-    np.int32(FLAGS.seed), np.float32(FLAGS.learning_rate), np.float32(FLAGS.clip_norm)
+  values = (
+    np.int32(FLAGS.seed),
+    np.float32(FLAGS.learning_rate),
+    np.float32(FLAGS.clip_norm),
   )
-  return jax.device_put(arm)
+  return Arm(*jax.device_put(values))
 
 
 def fresh_state(task: Task, seed: Array) -> TrainState:
@@ -225,7 +227,7 @@ def summary(
     "train/loss": statistics.fmean(losses) if losses else None,
     **_without_step(progress.last),
     **{f"best/{name}": value for name, value in progress.best.items()},
-    "skipped": int(state.skipped),
+    "skipped": int(jax.device_get(state.skipped)),
     "finished": finished,
     "workdir": str(path),
   }

@@ -43,7 +43,7 @@ def missing() -> str | None:
   try:
     jax.devices()
   except (RuntimeError, AssertionError):  # the second for one it knows of
-    return jax.config.jax_platforms
+    return jax.config.values["jax_platforms"]
   return None
 
 

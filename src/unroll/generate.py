@@ -46,7 +46,7 @@ def sample(
   apply: Apply,
   params: Params,
   carry: Carry,
-  prompt: Array,
+  prompt: Array | np.ndarray,
   key: Key,
   *,
   length: int,
@@ -125,7 +125,7 @@ def sample(
     _placed(np.float32(temperature)),
     _placed(np.int32(top_k)),
     # A mass too small for float32 is still above 0, and the likeliest token has it.
-    _placed(np.float32(max(top_p, np.finfo(np.float32).tiny))),
+    _placed(np.float32(max(top_p, float(np.finfo(np.float32).tiny)))),
     stop,
     length=length,
     # The likeliest token survives every cut: a greedy stream needs no sort.
