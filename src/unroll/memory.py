@@ -51,7 +51,7 @@ def peak(program: Lowered) -> int:
 
 def available() -> int:
   """The bytes that programs can have: a device's own, or those of this machine."""
-  stats = jax.devices()[0].memory_stats()  # a CPU has none
+  stats = jax.local_devices()[0].memory_stats()  # a CPU has none
   if stats and "bytes_limit" in stats:
     return stats["bytes_limit"]
   return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
