@@ -10,7 +10,6 @@ that were stopped at different steps wait for each other.
 import contextlib
 import functools
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -91,12 +90,13 @@ def train(
         print(f"{path}:")
         task.show(summaries[-1])
         if finish:
-          finish(made.model, task.averaged(state), data.vocabulary, path)
-      page(path, command=workdir.command(experiment), summary=summaries[-1])
+          params = jax.device_put(task.averaged(state))
+          finish(made.model, params, data.vocabulary, path)
+      with task.extra(path / "report.html"):
+        page(path, command=workdir.command(experiment), summary=summaries[-1])
   if not done:
     common.say(f"interrupted; the same command with --arms={FLAGS.arms} goes on")
-  if FLAGS.json:
-    print(json.dumps(summaries))
+  common.result(summaries)
 
 
 def _budget(sources: Sequence[Source]) -> loop.Budget:
@@ -116,7 +116,11 @@ def _fresh(made: task.Task, arms: Sequence[Arm]) -> list[TrainState]:
   def fresh(seeds):
     return jax.lax.map(functools.partial(task.fresh_state, made), seeds)
 
-  states = jax.device_get(fresh(np.array([arm.seed for arm in arms])))
+  task.check_size(
+    jax.eval_shape(functools.partial(task.fresh_state, made), arms[0].seed)
+  )
+  seeds = jax.device_put(np.array([arm.seed for arm in arms]))
+  states = jax.device_get(fresh(seeds))
   return [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(len(arms))]
 
 

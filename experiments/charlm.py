@@ -9,13 +9,11 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 """
 
 import functools
-import json
 import math
 import sys
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -28,9 +26,12 @@ from experiments import (
   session,
   workdir,
 )
-from unroll import generate, remat, score
+from experiments.task import arm_of_flags, extra, initial_carry
+from unroll import generate, memory, remat, score
+from unroll.data import text
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import stacked
+from unroll.metrics import perplexity
 from unroll.models.language import LanguageModel, next_token_loss
 from unroll.types import BadInput, Params
 
@@ -54,7 +55,10 @@ kinds.DEFINE_path(
 )
 
 flags.register_validator(
-  "temperature", math.isfinite, "give 0 for the likeliest token, or a positive number"
+  "temperature",
+  lambda t: t == 0 or generate.COLDEST <= t <= generate.HOTTEST,
+  f"give 0 for the likeliest token, or a number from {generate.COLDEST:g} to "
+  f"{generate.HOTTEST:g}",
 )
 flags.register_validator(
   "top_p", lambda p: 0 < p <= 1, "give a mass above 0, at most 1"
@@ -87,6 +91,11 @@ def _task(
   split: str = "val",
   plan: remat.Plan = remat.NONE,
 ) -> session.Task:
+  # To refuse before training what samples cannot have.
+  _prompt(vocabulary), _stop(vocabulary)
+  numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
+  told = f"--length={FLAGS.length} for --samples={FLAGS.samples}"
+  memory.check(4 * FLAGS.samples * numbers, told)
   wiring = architecture.wiring()
   model = LanguageModel(
     vocabulary=len(vocabulary),
@@ -115,7 +124,27 @@ def _apply(model: LanguageModel):
 
 
 def _prompt(vocabulary: Vocabulary) -> np.ndarray:
-  return vocabulary.encode(FLAGS.prompt or "\n")
+  tokens = _tokens("prompt", FLAGS.prompt, vocabulary)
+  if tokens is None:
+    tokens = vocabulary.encode("\n")
+  # Normalising may leave nothing of a line break; a byte it never takes away.
+  return tokens if tokens.size else np.array([vocabulary.unknown], np.int32)
+
+
+def _stop(vocabulary: Vocabulary) -> list[int] | None:
+  tokens = _tokens("stop", FLAGS.stop, vocabulary)
+  return None if tokens is None else tokens.tolist()
+
+
+def _tokens(flag: str, said: str, vocabulary: Vocabulary) -> np.ndarray | None:
+  """What a flag says, in tokens; None if it is empty."""
+  tokens = vocabulary.encode(said)
+  if said and not tokens.size:
+    raise BadInput(
+      f"--{flag}={said!r} holds no token of --tokenizer={vocabulary.tokenizer} "
+      f"--normalize={vocabulary.normalize}: give one"
+    )
+  return tokens if said else None
 
 
 def _sample(
@@ -125,17 +154,17 @@ def _sample(
   drawn = generate.sample(
     _apply(model),
     params,
-    model.apply(params, FLAGS.samples, method="initial_carry"),
-    jnp.tile(prompt[:, None], (1, FLAGS.samples)),
-    jax.random.key(FLAGS.seed),
+    initial_carry(model, params, FLAGS.samples),
+    np.tile(prompt[:, None], (1, FLAGS.samples)),
+    jax.jit(jax.random.key)(arm_of_flags().seed),
     length=FLAGS.length,
     temperature=FLAGS.temperature,
     top_k=FLAGS.top_k,
     top_p=FLAGS.top_p,
-    stop=vocabulary.encode(FLAGS.stop).tolist() if FLAGS.stop else None,
+    stop=_stop(vocabulary),
     forbid=() if unknown is None else (unknown,),
   )
-  tokens, counts = np.asarray(drawn.tokens), np.asarray(drawn.count)
+  tokens, counts = jax.device_get((drawn.tokens, drawn.count))
   samples = [
     vocabulary.decode(np.concatenate([prompt, tokens[:count, stream]]))
     for stream, count in enumerate(counts)
@@ -143,9 +172,10 @@ def _sample(
   shown = "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
   print(shown, end="")
   if FLAGS.mode == "train":
-    (path / "sample.txt").write_text(shown, "utf-8")
-  elif FLAGS.json:
-    print(json.dumps({"samples": samples}))
+    with extra(path / "sample.txt"):
+      (path / "sample.txt").write_text(shown, "utf-8")
+  else:
+    common.result({"samples": samples})
 
 
 def _score(
@@ -156,37 +186,34 @@ def _score(
     data = sys.stdin.buffer.read()
   else:
     data = Path(FLAGS.input).read_bytes()
-  try:
-    sentences = [line for line in data.decode("utf-8").splitlines() if line]
-  except UnicodeDecodeError as error:
-    raise BadInput(
-      f"--input={FLAGS.input} is not UTF-8 ({error}): convert it"
-    ) from None
+  where = f"--input={FLAGS.input}"
+  sentences = text.read_lines(data, where, vocabulary.tokenizer)
   if not sentences:
-    raise BadInput(f"--input={FLAGS.input} holds no line to score: give some text")
+    raise BadInput(f"{where} holds no line to score: give some text")
   rows = min(64, len(sentences))
   scores = score.score_sentences(
     _apply(model),
     params,
-    model.apply(params, rows, method="initial_carry"),
+    initial_carry(model, params, rows),
     [vocabulary.encode(sentence) for sentence in sentences],
     context=_prompt(vocabulary).tolist(),
     batch_size=rows,
   )
+  # A blank line has no token, and so no perplexity.
   results = [
     {
-      "text": text,
+      "text": sentence,
       "log_prob": float(p),
       "tokens": int(n),
-      "perplexity": math.exp(-p / n),
+      "perplexity": perplexity(-float(p) / int(n)) if n else math.nan,
     }
-    for text, p, n in zip(sentences, scores.log_prob, scores.count)
+    for sentence, p, n in zip(sentences, scores.log_prob, scores.count)
   ]
   print("log_prob\ttokens\tperplexity\ttext")
-  for r in results:
-    print(f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}\t{r['text']}")
-  if FLAGS.json:
-    print(json.dumps({"sentences": results}))
+  for r, sentence in zip(results, sentences):
+    numbers = f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}"
+    print(f"{numbers}\t{text.one_line(sentence)}")
+  common.result({"sentences": results})
 
 
 if __name__ == "__main__":

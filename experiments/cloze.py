@@ -6,10 +6,7 @@
 Bidirectional against one-way models of as many parameters: `docs/results.md`.
 """
 
-import json
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -33,7 +30,7 @@ flags.DEFINE_enum(
   "merge", "concat", ["concat", "sum", "mul", "average"], "how both sides become one"
 )
 flags.DEFINE_string(
-  "text", "", "what --mode=fill completes: _ stands for one character"
+  "text", "", "what --mode=fill completes: _ stands for one token, such as a character"
 )
 flags.FLAGS.set_default("partition", "random")
 OWN = ("bidirectional", "direction", "merge")
@@ -84,25 +81,33 @@ def _task(
 
 def _fill() -> None:
   path, vocabulary = workdir.existing("cloze")
-  if "_" not in FLAGS.text:
+  before, *after = FLAGS.text.split("_")
+  if not after:
     raise BadInput('--mode=fill needs a --text with a gap, such as --text="n_t to be"')
   task = _task(vocabulary)
   params, _ = session.restore(task, path)
-  text = FLAGS.text
+  unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
+  # Each part with the gap before it: normalised as a whole, gaps might be lost.
+  parts = [np.append(np.int32(unknown), vocabulary.encode(part)) for part in after]
+  tokens = np.concatenate([vocabulary.encode(before), *parts])
   # From left to right, because a gap is context of the next one.
-  while "_" in text:
-    gap = text.index("_")
-    tokens = np.asarray(vocabulary.encode(text))[:, None]
-    logits = task.model.apply(params, jnp.asarray(tokens))[gap, 0]
-    chances = np.array(jax.nn.softmax(logits))
+  gap = tokens.size - sum(part.size for part in parts)
+  text = before
+  chances_of = jax.jit(
+    lambda params, tokens: jax.nn.softmax(task.model.apply(params, tokens[:, None]))
+  )
+  for part, rest in zip(parts, after):
+    found = jax.device_get(chances_of(params, jax.device_put(tokens)))
+    chances = np.array(found[gap, 0])
     if vocabulary.unknown is not None:
       chances[vocabulary.unknown] = 0
     best = np.argsort(-chances)[:5]
     print(", ".join(f"{vocabulary.tokens[i]!r} {chances[i]:.3f}" for i in best))
-    text = text[:gap] + vocabulary.decode(best[:1]) + text[gap + 1 :]
+    tokens[gap] = best[0]
+    gap += part.size
+    text += vocabulary.decode(best[:1]) + rest
   print(text)
-  if FLAGS.json:
-    print(json.dumps({"text": text}))
+  common.result({"text": text})
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A flag is read here and nowhere below: `src/unroll` takes plain arguments.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments import compilation, gang, kinds
+from experiments import compilation, gang, kinds, output
 from unroll import devices, gradients, optim, schedules
 from unroll.cells import CELLS
 from unroll.data import text
@@ -22,6 +23,10 @@ from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(gang)
+
+MOST = 2**31 - 1  # as a whole number of 32 bits, which devices count in
+LESS = "lower --batch, --hidden, --layers, or the steps of --truncation or --window"
+LARGEST = 3e38  # as a number of 32 bits
 
 # What the run is.
 kinds.DEFINE_path("corpus", "pydoc", "pydoc, stdlib, a registry name, or a text file")
@@ -40,7 +45,7 @@ flags.DEFINE_string(
   "empty: the official split, else 0.9,0.1",
 )
 flags.DEFINE_enum("cell", "lstm", sorted(CELLS), "the recurrent cell")
-flags.DEFINE_integer("layers", 2, "recurrent layers", lower_bound=1)
+flags.DEFINE_integer("layers", 2, "recurrent layers", lower_bound=1, upper_bound=1000)
 flags.DEFINE_list(
   "hidden", ["256"], "hidden units: of every layer, or one number a layer"
 )
@@ -173,6 +178,11 @@ flags.DEFINE_bool("json", False, "ends standard output with one JSON object")
 kinds.DEFINE_checkpoint(
   "checkpoint", "best", "what eval, sample and score restore: best, newest or a step"
 )
+flags.register_validator(
+  "workdir",
+  lambda path: not re.search("[\ud800-\udfff]", os.path.abspath(path)),
+  "checkpoints need a path of UTF-8 text: give another",
+)
 # A run may go on with another number of devices: sums are rounded differently, no more.
 NOT_OF_THE_RUN = {
   "workdir",
@@ -206,6 +216,12 @@ def run_main(main: Callable[[], None]) -> NoReturn:
   """Runs `main` on the flags; bad input ends in one sentence and exit code 2."""
 
   def parse(argv: list[str]) -> list[str]:
+    for name in FLAGS:
+      if limit := {"int": MOST, "float": LARGEST}.get(FLAGS[name].flag_type()):
+        most = f"give a number up to {limit}"
+        flags.register_validator(
+          name, lambda n, limit=limit: not abs(n or 0) > limit, most
+        )
     try:
       return FLAGS(argv)
     except flags.Error as error:
@@ -219,11 +235,24 @@ def run_main(main: Callable[[], None]) -> NoReturn:
       devices.keep_memory()
       with gang.joined():
         main()
+      sys.stdout.flush()
+      if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
+        reason = sys.stdout.error.strerror
+        fail(f"standard output could not be written ({reason}); all else is done")
     except BadInput as error:
       fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
+    except MemoryError:
+      fail(f"memory ran out: {LESS}")
+    except (RuntimeError, AssertionError) as error:
+      if "RESOURCE_EXHAUSTED" in str(error):
+        fail(f"the device's memory ran out: {LESS}")
+      if (wanted := devices.missing()) is None:
+        raise
+      fail(f"JAX_PLATFORMS={wanted}: JAX finds no such device: unset it, or say cpu")
     except OSError as error:
       fail(sentence(error))
 
+  output.protect()
   if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
     signal.signal(signal.SIGINT, _interrupted)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
@@ -250,6 +279,12 @@ def say(message: str) -> None:
   """One line for people, on standard error; of several processes one speaks."""
   if gang.speaks():
     print(message, file=sys.stderr, flush=True)
+
+
+def result(found: Any) -> None:
+  """Ends standard output with one JSON object, if --json asks for it."""
+  if FLAGS.json:
+    print(output.as_json(found))
 
 
 def config(*own: str) -> dict[str, Any]:

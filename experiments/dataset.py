@@ -1,15 +1,17 @@
 """The text of the flags, in numbers and in batches."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from absl import flags
 
 from experiments import common
+from unroll import memory
 from unroll.data import corpora, splits
 from unroll.data.batches import ALL, Lanes, Source, Windows
-from unroll.data.vocabulary import Vocabulary
+from unroll.data.vocabulary import UNKNOWN, Vocabulary
 from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
@@ -38,6 +40,11 @@ def load(known: Vocabulary | None = None) -> Dataset:
     known: the vocabulary of an existing run; None builds it from the training text.
   """
   tokenizer = FLAGS.tokenizer
+  if tokenizer == "byte" and FLAGS.min_count > 1:
+    raise BadInput(
+      f"--min_count={FLAGS.min_count} makes tokens <unk>, which --tokenizer=byte has "
+      "not: drop it"
+    )
   corpus = corpora.load(FLAGS.corpus, tokenizer)
   if corpus.pretokenized and tokenizer == "word":
     tokenizer = "whitespace"
@@ -45,11 +52,6 @@ def load(known: Vocabulary | None = None) -> Dataset:
   vocab = known or Vocabulary.build(
     parts["train"], tokenizer, FLAGS.normalize, min_count=FLAGS.min_count
   )
-  if len(vocab) < 2:
-    raise BadInput(
-      f"--min_count={FLAGS.min_count}: no token of the training text is that frequent; "
-      "lower it"
-    )
   tokens = {name: vocab.encode(part) for name, part in parts.items()}
   for name, ids in tokens.items():
     if ids.size < 2:
@@ -57,6 +59,16 @@ def load(known: Vocabulary | None = None) -> Dataset:
         f"--corpus={FLAGS.corpus}: its {name} split needs 2 tokens or more and has "
         f"{ids.size}: give a longer text or another --split"
       )
+  if len(vocab) < 2 and FLAGS.min_count > 1:
+    raise BadInput(
+      f"--min_count={FLAGS.min_count}: no token of the training text is that frequent; "
+      "lower it"
+    )
+  if len(vocab) < 2:
+    raise BadInput(
+      f"--corpus={FLAGS.corpus}: its train split has no token but {UNKNOWN}: give "
+      "another text"
+    )
   density = {name: tokens[name].size / len(part) for name, part in parts.items()}
   return Dataset(vocab, tokens, density, corpus.digest)
 
@@ -64,6 +76,9 @@ def load(known: Vocabulary | None = None) -> Dataset:
 def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
   """The training batches, or some columns, as scheme and partition ask for them."""
   how = common.scheme()
+  steps = (
+    f"--window={FLAGS.window}" if FLAGS.window else f"--truncation={FLAGS.truncation}"
+  )
   if FLAGS.partition == "random":
     if how.overlap or how.lengths:
       raise BadInput(
@@ -73,15 +88,20 @@ def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
     length = FLAGS.window or how.length
     if length is None:
       raise BadInput("--truncation=full with random windows needs their --window=STEPS")
+    _refuse_beyond(min(length, tokens.size), steps)
     drawn = {"stride": FLAGS.stride, "seed": FLAGS.seed}
-    return Windows(tokens, FLAGS.batch, length, **drawn, columns=columns)
+    with _blaming(steps):
+      return Windows(tokens, FLAGS.batch, length, **drawn, columns=columns)
   if FLAGS.stride:
     raise BadInput("--stride is for --partition=random; lanes are read step by step")
   lane = -(-(tokens.size - 1) // FLAGS.batch)
   draw = how.lengths
   if draw is None:
-    length = FLAGS.window or how.length or lane
-    return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap, columns=columns)
+    # No chunk is longer than a lane: the rest would be padding.
+    length = min(FLAGS.window or how.length or lane, lane)
+    _refuse_beyond(how.overlap + length, steps)
+    with _blaming(f"--batch={FLAGS.batch}"):
+      return Lanes(tokens, FLAGS.batch, length, overlap=how.overlap, columns=columns)
   if FLAGS.window:
     raise BadInput(
       f"--truncation={FLAGS.truncation} draws its own lengths: drop --window"
@@ -91,7 +111,25 @@ def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
     return draw(np.random.default_rng((seed, epoch)), lane)
 
   length = how.length or lane
-  return Lanes(tokens, FLAGS.batch, length, lengths=lengths, columns=columns)
+  _refuse_beyond(length, steps)
+  with _blaming(f"--batch={FLAGS.batch}"):
+    return Lanes(tokens, FLAGS.batch, length, lengths=lengths, columns=columns)
+
+
+@contextlib.contextmanager
+def _blaming(flag: str) -> Iterator[None]:
+  """Names the flag that has a source refuse its argument."""
+  try:
+    yield
+  except BadInput as error:
+    raise BadInput(f"{flag}: {error}") from None
+
+
+def _refuse_beyond(rows: int, steps: str) -> None:
+  """Refuses batches of so many steps that do not fit into memory."""
+  step = sum(np.dtype(kind).itemsize for kind in (np.int32, np.int32, np.float32, bool))
+  told = f"--batch={FLAGS.batch} of {steps} with --dispatch={FLAGS.dispatch}"
+  memory.check(FLAGS.dispatch * rows * FLAGS.batch * step, told)
 
 
 def windowed(tokens: np.ndarray) -> Source:

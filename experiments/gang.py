@@ -21,6 +21,7 @@ import numpy as np
 from absl import flags
 from jax.experimental import multihost_utils
 
+from experiments import output
 from unroll import devices, loop
 from unroll.errors import sentence
 from unroll.train import Control, StepMetrics, TrainState
@@ -70,7 +71,7 @@ def joined() -> Iterator[None]:
       "listen"
     )
   # What gloo prints of itself is no result.
-  sys.stdout = os.fdopen(os.dup(1), "w")
+  sys.stdout = output.Stream(os.fdopen(os.dup(1), "w"))
   os.dup2(2, 1)
   jax.distributed.initialize(
     FLAGS.coordinator,

@@ -1,7 +1,6 @@
 """What every experiment does with a task: train it, restore it, evaluate it."""
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from experiments.task import (
   arm_of_flags,
   averaged,
   budgeted,
+  check_size,
+  extra,
   fresh_state,
   hooks,
   lowered,
@@ -72,6 +73,7 @@ def train(
   source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
   arm, budget = arm_of_flags(), budgeted(source)
   fresh = jax.jit(functools.partial(fresh_state, task))
+  check_size(jax.eval_shape(fresh, arm.seed))
   state = gang.shaped(lambda: fresh(arm.seed))
   # Only now, when all flags have been found good, is anything written.
   run = experiment, common.config(*own), data.vocabulary, data.digest
@@ -89,9 +91,9 @@ def train(
       finish(task.model, params, data.vocabulary, path)
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
-  page(path, command=workdir.command(experiment), summary=told)
-  if FLAGS.json:
-    print(json.dumps(told))
+  with extra(path / "report.html"):
+    page(path, command=workdir.command(experiment), summary=told)
+  common.result(told)
 
 
 def evaluate(experiment: str, build: Build) -> None:
@@ -112,8 +114,7 @@ def evaluate(experiment: str, build: Build) -> None:
       results |= _evaluator(task, split, data.tokens_per_char[split], spread)(params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
-  if FLAGS.json:
-    print(json.dumps({**results, "step": step, "workdir": str(path)}))
+  common.result({**results, "step": step, "workdir": str(path)})
 
 
 def _fit(
@@ -133,6 +134,12 @@ def _fit(
   """
   parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
 
+  def put(tree: Any) -> Any:
+    """The same on every device: put there, as JAX may be told to move nothing."""
+    if jax.process_count() > 1:  # the program places it, without waiting for a vote
+      return tree
+    return spread.put(tree, jax.tree.map(lambda leaf: spread.whole, tree))
+
   def newest() -> dict[str, Any]:
     nonlocal state
     state, progress = resumed(state, path, budget)
@@ -141,6 +148,7 @@ def _fit(
   progress = Progress.from_json(gang.told(newest))
   shardings = spread.state(state)
   state = spread.put(gang.same(state), shardings)
+  arm = put(arm)
   common.say(
     f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
   )
@@ -158,7 +166,7 @@ def _fit(
     )
     program = loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
-        arm, state, batches, np.int32(counts[0]), controls[0]
+        arm, state, batches, *put((np.int32(counts[0]), controls[0]))
       ),
       evaluate=lambda state: [evaluate(averaged(state))],
       split=lambda tree: [tree],

@@ -1,9 +1,9 @@
 """What an experiment trains: the pieces of its program, and what is told of a run."""
 
+import contextlib
 import functools
-import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, identity, workdir
-from unroll import checkpoint, devices, loop, schedules
+from unroll import checkpoint, devices, loop, memory, schedules
 from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
@@ -53,7 +53,13 @@ class Task(NamedTuple):
 
   def carry(self, params: Params, batch: int) -> Carry:
     """The initial carry of so many sequences."""
-    return self.model.apply(params, batch, method="initial_carry")
+    return initial_carry(self.model, params, batch)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def initial_carry(model: Any, params: Params, batch: int) -> Carry:
+  """The carry that so many sequences start with, made on the device."""
+  return model.apply(params, batch, method="initial_carry")
 
 
 # (vocabulary, dataset, split to evaluate, plan) -> task; without data nothing to
@@ -66,11 +72,12 @@ Finish = Callable[[Any, Params, Vocabulary, Path], None]
 def arm_of_flags() -> Arm:
   """The flags that are inputs of the program: other values run the same one."""
   common.optimizer(), common.schedule()  # to refuse what is no value of theirs
-  return Arm(
-    jnp.int32(FLAGS.seed),
-    jnp.float32(FLAGS.learning_rate),
-    jnp.float32(FLAGS.clip_norm),
+  values = (
+    np.int32(FLAGS.seed),
+    np.float32(FLAGS.learning_rate),
+    np.float32(FLAGS.clip_norm),
   )
+  return Arm(*jax.device_put(values))
 
 
 def fresh_state(task: Task, seed: Array) -> TrainState:
@@ -78,6 +85,20 @@ def fresh_state(task: Task, seed: Array) -> TrainState:
   params = task.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
   carry = task.carry(params, FLAGS.batch)
   return initial_state(params, common.optimizer(), carry)
+
+
+def check_size(state: TrainState) -> None:
+  """Refuses a model whose training cannot fit into memory; arrays or their shapes.
+
+  Raises:
+    BadInput: for one.
+  """
+  leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # and gradients
+  told = f"--hidden={','.join(FLAGS.hidden)} with --embedding={FLAGS.embedding}"
+  memory.check(
+    sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
+    f"{told}, --layers={FLAGS.layers} and --batch={FLAGS.batch}",
+  )
 
 
 def step_of(task: Task, arm: Arm) -> Step:
@@ -95,6 +116,7 @@ def lowered(task: Task, batch: Any, spread: devices.Spread) -> jax.stages.Lowere
   """The program that trains on batches like this one, not compiled yet."""
   arm = arm_of_flags()
   state = jax.eval_shape(functools.partial(fresh_state, task), arm.seed)
+  check_size(state)
   batches = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct((FLAGS.dispatch, *leaf.shape), leaf.dtype), batch
   )
@@ -112,10 +134,11 @@ def lowered(task: Task, batch: Any, spread: devices.Spread) -> jax.stages.Lowere
 def budgeted(source: Source) -> loop.Budget:
   """When training ends, as --steps, --epochs, --minutes and --patience say."""
   steps, epochs = FLAGS.steps, FLAGS.epochs
-  if FLAGS.minutes is not None and not 0 < FLAGS.minutes < math.inf:
-    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0")
-  if epochs is not None and not epochs < math.inf:
-    raise BadInput(f"--epochs={epochs}: give a number")
+  most = common.MOST
+  if FLAGS.minutes is not None and not 0 < FLAGS.minutes <= most:
+    raise BadInput(f"--minutes={FLAGS.minutes}: give a number above 0, up to {most}")
+  if epochs is not None and not epochs * len(source) <= most:
+    raise BadInput(f"--epochs={epochs}: give a number of at most {most} steps in all")
   if steps is None and epochs is None and FLAGS.minutes is None:
     epochs = 10
   limits = [] if steps is None else [steps]
@@ -218,7 +241,11 @@ def numbers(
   task: Task, split: str, sums: Mapping[str, Sums], tokens_per_char: float
 ) -> dict[str, float]:
   """An evaluation: from the sums of each measure to nats, bits and perplexity."""
-  losses = {name: float(part.mean()) for name, part in sums.items()}
+  # On the host, where a mean asks for no program.
+  losses = {
+    name: float(part.total / np.maximum(part.count, 1))
+    for name, part in jax.device_get(dict(sums)).items()
+  }
   loss = losses[task.objective]
   return {
     **{f"{split}/loss_{name}": value for name, value in losses.items()},
@@ -234,8 +261,9 @@ def summary(
   """What there is to say of a run at its end; draws its curves into its folder."""
   records = read(path / METRICS, warn=common.say)
   if progress.step:
-    clip_norm = FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None
-    curves(path, clip_norm=clip_norm, warn=lambda said: None)
+    with extra(path / "curves.png"):
+      clip_norm = FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None
+      curves(path, clip_norm=clip_norm, warn=lambda said: None)
 
   def finite(name: str) -> list[float]:
     return [value for _, value in measured(records, name) if value is not None]
@@ -252,10 +280,19 @@ def summary(
     "train/loss": statistics.fmean(losses) if losses else None,
     **_without_step(progress.last),
     **{f"best/{name}": value for name, value in progress.best.items()},
-    "skipped": int(state.skipped),
+    "skipped": int(jax.device_get(state.skipped)),
     "finished": finished,
     "workdir": str(path),
   }
+
+
+@contextlib.contextmanager
+def extra(path: Path) -> Iterator[None]:
+  """For a file that only shows a run: the run is whole without it."""
+  try:
+    yield
+  except Exception as error:  # whatever a library finds wrong with it
+    common.say(f"{path} is missing: {error}")
 
 
 def show(summary: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -200,21 +201,61 @@ def test_samples(trained, flags):
   assert set("".join(samples)) <= set(book())
 
 
-def test_scores(trained):
+LINES = {  # as they stand in a file -> as they stand in a row
+  "the quick fox": "the quick fox",
+  "": "",
+  "xof\x0ckciuq\u2028eht\x85 a\rb\tc": "xof\\x0ckciuq\\u2028eht\\x85 a\\rb\\tc",
+  " ": " ",
+  "\ufeffSpain": "\ufeffSpain",
+}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_scores(trained, end):
   folder, _ = trained
-  lines = ["the quick fox", "xof kciuq eht", "Spain"]
-  (folder / "lines.txt").write_text("\n\n".join(lines) + "\n", "utf-8")
+  lines = [*LINES]
   flags = ["--mode=score", "--workdir=run", "--json"]
+  content = "\ufeff" + end.join(lines) + end
+  (folder / "lines.txt").write_bytes(content.encode())
   done = run(folder, "charlm", *flags, "--input=lines.txt")
+  assert done.code == 0 and not done.err, done.err
   results = done.json["sentences"]
   assert [r["text"] for r in results] == lines
   assert [r["tokens"] for r in results] == [len(line) for line in lines]
   for r in results:
-    assert r["perplexity"] == pytest.approx(math.exp(-r["log_prob"] / r["tokens"]))
-  piped = run(folder, "charlm", *flags, stdin=lines[1].encode())
+    if r["tokens"]:
+      mean = r["log_prob"] / r["tokens"]
+      assert r["perplexity"] == pytest.approx(math.exp(-mean))
+    else:
+      assert r["log_prob"] == 0 and r["perplexity"] is None
+  head, *rows, last = done.out.splitlines()
+  assert head.split("\t") == ["log_prob", "tokens", "perplexity", "text"]
+  assert [row.split("\t")[3] for row in rows] == [*LINES.values()]
+  assert rows[1] == "0.0000\t0\tnan\t" and last.startswith("{")
+  piped = run(folder, "charlm", *flags, stdin=lines[2].encode())
   [alone] = piped.json["sentences"]
-  assert alone["log_prob"] == pytest.approx(results[1]["log_prob"], rel=1e-4)
-  assert len(done.out.splitlines()) == 1 + len(lines) + 1
+  assert alone["log_prob"] == pytest.approx(results[2]["log_prob"], rel=1e-4)
+
+
+def test_words_and_their_gaps(folder):
+  """A blank line, and what has no word, under tokens that are no characters."""
+  flags = [*TINY, "--layers=1", "--steps=2", "--tokenizer=word", "--normalize=letters"]
+  done = run(folder, "charlm", *flags, "--workdir=run", "--json")
+  assert done.code == 0 and done.json["finished"], done.err
+  flags = ["--workdir=run", "--json"]
+  piped = run(
+    folder, "charlm", "--mode=score", *flags, stdin=b"Spain\n\n \n?!\nthe fox"
+  )
+  assert piped.code == 0 and not piped.err, piped.err
+  assert [r["tokens"] for r in piped.json["sentences"]] == [1, 0, 0, 0, 2]
+  for flag in ("--prompt= ", "--stop=?!"):
+    refused(run(folder, "charlm", "--mode=sample", *flags, flag), flag[:7], "word")
+  flags = [*TINY[:-1], "--layers=1", "--steps=2", "--tokenizer=word", "--workdir=cloze"]
+  assert run(folder, "cloze", *flags).code == 0
+  fill = ["--mode=fill", "--workdir=cloze", "--text=the _, quick _ fox", "--json"]
+  filled = run(folder, "cloze", *fill)
+  assert filled.code == 0, filled.err
+  assert re.fullmatch(r"the (\w+|[\n.,]), quick (\w+|[\n.,]) fox", filled.json["text"])
 
 
 def test_a_finished_run_trains_no_more(trained):
@@ -241,21 +282,161 @@ def test_cloze(folder):
   refused(run(folder, "charlm", "--mode=eval", "--workdir=run"), "experiments.cloze")
 
 
+# What is shown of a run cannot end it.
+
+FILES = {
+  *("config.json", "vocab.json", "metrics.jsonl", "checkpoints", "curves.png"),
+  *("sample.txt", "report.html", ".lock"),
+}
+
+
+def full(number):
+  """Makes a standard stream one that takes nothing."""
+  os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+
+
+def broken(number):
+  """Makes a standard stream a pipe that no one reads."""
+  reader, writer = os.pipe()
+  os.close(reader)
+  os.dup2(writer, number)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("spoil", [full, broken])
+def test_output_that_cannot_be_written_ends_no_training(folder, spoil, number):
+  flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=partial(spoil, number))
+  assert {path.name for path in (folder / "run").iterdir()} > FILES
+  assert steps_of(folder / "run") == [3]
+  if number == 2:
+    assert done.code == 0 and done.json["finished"]
+  else:
+    *lines, last = done.err.splitlines()
+    assert done.code == 2 and not any("rror" in line for line in lines), done.err
+    assert last.startswith("error: standard output could not be written (")
+
+
+def escaped():
+  """Makes standard output that of a terminal which knows ASCII only."""
+  sys.stdout.reconfigure(encoding="ascii")
+
+
+def test_names_and_signs_that_are_strange(folder):
+  (folder / "book.txt").write_text(book() + " 三國", "utf-8")
+  names = ["--workdir=lr$x^$三\n", "--prompt=a\udcffé", "--layers=1", "--steps=3"]
+  done = run(folder, "charlm", *TINY, *names, "--json", first=escaped)
+  assert done.code == 0 and not set("EW") & set(done.err), done.err
+  assert {path.name for path in (folder / "lr$x^$三\n").iterdir()} > FILES
+  assert done.json["workdir"] == "lr$x^$三\n" and done.out.isascii()
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_streams_that_were_closed_are_open(tmp_path, closed):
+  """So that no file takes the number of one, with what libraries print in it."""
+  program = """
+import sys
+sys.argv[0] = "-m"
+import experiments
+file = open("file", "w")
+assert file.fileno() > 2 and not sys.stdin.read()
+for stream in (sys.stdout, sys.stderr):
+  print("said", file=stream, flush=True)
+"""
+  spoil = "import os, sys; [os.close(int(n)) for n in sys.argv[2].split()]; "
+  spoil += "os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+  done = subprocess.run(
+    [sys.executable, "-c", spoil, program, " ".join(map(str, closed))],
+    cwd=tmp_path,
+    env=environment(),
+    capture_output=True,
+    text=True,
+    stdin=subprocess.DEVNULL,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout == ("" if 1 in closed else "said\n")
+  assert done.stderr == ("" if 2 in closed else "said\n")
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_run(folder):
+  flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=no_pictures)
+  assert done.code == 0 and done.json["finished"], done.err
+  for name in ("curves.png", "report.html"):
+    assert f"run/{name} is missing: no ink" in done.err
+  assert "Traceback" not in done.err
+
+
+def no_pictures():
+  from unroll.report import curves, page
+
+  def fail(*arguments, **options):
+    raise RuntimeError("no ink")
+
+  curves.draw = page._section = fail
+
+
 # Interrupted, killed, resumed.
 
 
-def interrupt(step, number):
-  """Sends this process a signal once the record of a step is written."""
+def at(step, do):
+  """Calls a function once the record of a step is written."""
   from unroll.runlog import RunLog
 
   write = RunLog.write
 
-  def write_then_interrupt(self, record):
+  def write_then_do(self, record):
     write(self, record)
     if record["step"] == step and "train/loss" in record:
-      os.kill(os.getpid(), number)
+      do()
 
-  RunLog.write = write_then_interrupt
+  RunLog.write = write_then_do
+
+
+def interrupt(step, number):
+  """Sends this process a signal once the record of a step is written."""
+  at(step, lambda: os.kill(os.getpid(), number))
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_two_signals_at_once(folder, first, second):
+  flags = [*TINY, "--layers=1", "--workdir=run", "--json"]
+  done = run(folder, "charlm", *flags, first=partial(hurry, first, second))
+  assert "Traceback" not in done.err, done.err
+  if first != second:  # each has been asked once
+    assert done.code == 0 and not done.json["finished"], done.err
+  elif first == signal.SIGINT:
+    assert done.code == 130 and "error: interrupted" in done.err, done.err
+  else:
+    assert done.code == -signal.SIGTERM
+  whole = run(folder, "charlm", *flags)
+  assert whole.code == 0 and whole.json["finished"], whole.err
+
+
+def hurry(first, second):
+  """Sends the second while what is said of the first is still being written."""
+
+  def send():
+    terminal = os.dup(2)
+    reader, writer = os.pipe()
+    os.dup2(writer, 2)
+    os.set_blocking(2, False)
+    with contextlib.suppress(BlockingIOError):
+      while True:
+        os.write(2, b" " * 4096)
+    os.set_blocking(2, True)
+    threading.Thread(target=read, args=(reader, terminal), daemon=True).start()
+    os.kill(os.getpid(), first)
+
+  def read(reader, terminal):
+    time.sleep(0.2)
+    os.kill(os.getpid(), second)
+    time.sleep(0.1)
+    while data := os.read(reader, 2**16):
+      os.write(terminal, data.lstrip(b" "))
+
+  at(9, send)
 
 
 RESUMED = [("gru", "random:8")]
@@ -662,8 +843,9 @@ REFUSED = [
   (["--truncation=foo"], "--truncation=foo", "random:K"),
   (["--truncation=random:8", "--partition=random"], "--partition"),
   (["--truncation=tbptt:99999", "--partition=random"], "window", "--truncation"),
+  (["--window=99999", "--partition=random"], "error: --window=99999: ", "99999 steps"),
   (["--batch=0"], "--batch=0"),
-  (["--batch=100000"], "--batch=100000"),
+  (["--batch=100000"], "error: --batch=100000: ", "lanes"),
   (["--corpus=missing"], "--corpus=missing", "pydoc"),
   (["--corpus=."], "--corpus", "regular file"),
   (["--corpus=empty.txt"], "empty.txt", "empty"),
@@ -671,6 +853,7 @@ REFUSED = [
   (["--corpus=latin.txt"], "latin.txt", "UTF-8", "--tokenizer=byte"),
   (["--workdir=book.txt/x"], "--workdir=book.txt/x", "Not a directory"),
   (["--workdir=book.txt"], "--workdir=book.txt"),
+  (["--workdir=n\udcffx"], "--workdir=n", "UTF-8"),
   (["--workdir=mine"], "--workdir=mine", "diary.txt"),
   (["--workdir=mine", "--overwrite"], "--workdir=mine", "diary.txt"),
   (["--bidirectional"], "--bidirectional", "experiments.cloze"),
@@ -689,6 +872,9 @@ REFUSED = [
   (["--tie_embeddings"], "--tie_embeddings", "16", "8"),
   (["--ema=1"], "--ema=1"),
   (["--min_count=100000"], "--min_count=100000"),
+  (["--min_count=2", "--tokenizer=byte"], "--min_count=2", "--tokenizer=byte"),
+  (["--corpus=one.txt"], "error: --corpus=one.txt: its train split", "has 0"),
+  (["--corpus=unknown.txt", "--tokenizer=word"], "--corpus=unknown.txt", "<unk>"),
   (["--top_p=1.5"], "--top_p=1.5"),
   (["--seed=-1"], "--seed=-1"),
   (["--seed=4294967296"], "--seed=4294967296"),
@@ -699,6 +885,35 @@ REFUSED = [
   (["--forget_bias=2", "--cell=rnn"], "--forget_bias", "--cell=rnn"),
   (["--forget_bias=2", "--init=chrono:9"], "--forget_bias", "--init=chrono:9"),
   (["--steps=many"], "--steps=many"),
+  # Numbers that are too large for the machine.
+  (["--hidden=999999999999"], "--hidden=999999999999", "100000000"),
+  (["--hidden=100000000"], "--hidden=100000000", "TiB of memory"),
+  (["--hidden=9999999", "--remat=auto"], "--hidden=9999999", "TiB of memory"),
+  (["--embedding=2147483647"], "--embedding=2147483647", "of memory"),
+  (["--layers=2147483648"], "--layers=2147483648"),
+  (["--truncation=tbptt:2147483648"], "--truncation=tbptt:2147483648"),
+  (["--truncation=tbptt:8,2147483647"], "--truncation=tbptt:8,2147483647", "of memory"),
+  (["--batch=2147483647", "--partition=random"], "--batch=2147483647", "of memory"),
+  (["--dispatch=2147483647"], "--dispatch=2147483647", "of memory"),
+  (["--window=2147483648"], "--window=2147483648", "2147483647"),
+  (["--processes=2147483648"], "--processes=2147483648", "2147483647"),
+  (["--epochs=1e9"], "--epochs=1000000000.0", "2147483647"),
+  (["--minutes=1e30"], "--minutes=1e+30", "2147483647"),
+  (["--learning_rate=1e39"], "--learning_rate=1e+39"),
+  (["--forget_bias=-1e39"], "--forget_bias=-1e+39"),
+  (["--init=normal:1e39"], "--init=normal:1e39"),
+  (["--schedule=step:2147483648,0.5"], "--schedule=step:2147483648,0.5"),
+  (["--remat=recursive:99999"], "--remat=recursive:99999"),
+  (["--memory_budget=" + 400 * "9"], "--memory_budget=999"),
+  # What samples cannot have is known before training.
+  (["--length=2147483648"], "--length=2147483648"),
+  (["--length=2147483647", "--samples=2147483647"], "--length=2147483647", "of memory"),
+  (["--samples=2147483647"], "--samples=2147483647", "of memory"),
+  (["--top_k=2147483648"], "--top_k=2147483648"),
+  (["--temperature=1e39"], "--temperature=1e+39"),
+  (["--temperature=1e-39"], "--temperature=1e-39"),
+  (["--stop= ", "--tokenizer=word"], "--stop=' '", "--tokenizer=word"),
+  (["--prompt= ", "--tokenizer=word"], "--prompt=' '", "--tokenizer=word"),
 ]
 
 
@@ -708,6 +923,8 @@ REFUSED = [
 def test_refused(folder, flags, words):
   (folder / "empty.txt").touch()
   (folder / "five.txt").write_text("hello")
+  (folder / "one.txt").write_text("x")
+  (folder / "unknown.txt").write_text("<unk> " * 500)
   (folder / "latin.txt").write_bytes("naïve ".encode("latin-1") * 500)
   (folder / "mine").mkdir()
   (folder / "mine" / "diary.txt").write_text("dear diary")
@@ -746,7 +963,7 @@ USES_REFUSED = [
   (["--mode=sample", "--samples=0"], "--samples=0"),
   (["--mode=score", "--input=missing.txt"], "missing.txt"),
   (["--mode=score", "--input=empty.txt"], "--input=empty.txt"),
-  (["--mode=score", "--input=latin.txt"], "--input=latin.txt", "UTF-8"),
+  (["--mode=score", "--input=latin.txt"], "--input=latin.txt, line 1", "UTF-8"),
 ]
 
 
@@ -768,6 +985,79 @@ def test_refused_on_a_run(copy, flags, words):
   before = tree(copy)
   refused(run(copy, "charlm", "--workdir=run", *flags), *words)
   assert tree(copy) == before
+
+
+def guarded():
+  """As JAX_TRANSFER_GUARD=disallow does."""
+  import jax
+
+  jax.config.update("jax_transfer_guard", "disallow")
+
+
+def test_nothing_is_moved_that_is_not_told_to(folder, trained):
+  """Training, sampling and scoring, where JAX moves nothing by itself."""
+  disallow = partial(run, folder, first=guarded)
+  flags = [*TINY, "--workdir=run"]
+  cut = partial(interrupt, 9, signal.SIGINT)
+  assert run(folder, "charlm", *flags, first=cut).code == 0
+  done = disallow("charlm", *flags)
+  assert done.code == 0, done.err
+  same_run(folder / "run", trained[0] / "run")
+  for mode in ("eval", "sample"):
+    done = disallow("charlm", f"--mode={mode}", "--workdir=run")
+    assert done.code == 0, done.err
+  done = disallow("charlm", "--mode=score", "--workdir=run", stdin=b"the fox")
+  assert done.code == 0, done.err
+  flags = [*TINY[:-1], "--layers=1", "--steps=1", "--workdir=cloze"]
+  assert disallow("cloze", *flags).code == 0
+  done = disallow("cloze", "--mode=fill", "--workdir=cloze", "--text=th_ q_")
+  assert done.code == 0, done.err
+  arms = [{"workdir": f"arm{seed}", "flags": {"seed": seed}} for seed in (1, 2)]
+  (folder / "arms.json").write_text(json.dumps(arms))
+  flags = [*TINY, "--layers=1", "--steps=1", "--arms=arms.json"]
+  assert disallow("charlm", *flags).code == 0
+
+
+@pytest.mark.parametrize("name", ["cuda", "foo"])
+def test_a_platform_that_is_not_there(trained, name):
+  folder, _ = trained
+  before = tree(folder)
+  for flags in ([*TINY, "--workdir=new"], ["--mode=sample", "--workdir=run"]):
+    done = run(folder, "charlm", *flags, first=partial(on_platform, name))
+    refused(done, f"JAX_PLATFORMS={name}", "cpu")
+  assert tree(folder) == before
+
+
+def on_platform(name):
+  """As JAX_PLATFORMS=name does."""
+  import jax
+
+  jax.config.update("jax_platforms", name)
+
+
+def own_cell():
+  """Registers a cell, as a user does, that has a size and no options."""
+  from unroll.cells import CELLS, vanilla
+
+  CELLS["mine"] = lambda inputs, size: vanilla(inputs, size)
+
+
+def test_a_cell_of_ones_own(folder):
+  flags = [*TINY, "--layers=1", "--steps=1", "--cell=mine", "--workdir=run"]
+  for option in ("--init=orthogonal", "--init=chrono:9", "--forget_bias=1"):
+    refused(
+      run(folder, "charlm", *flags, option, first=own_cell), option, "--cell=mine"
+    )
+  assert run(folder, "charlm", *flags, first=own_cell).code == 0
+  refused(
+    run(folder, "charlm", "--mode=sample", "--workdir=run"), "--cell=mine", "lstm"
+  )
+
+
+def test_steps_without_end_end_with_the_time(folder):
+  flags = [*TINY, "--layers=1", "--steps=2147483647", "--minutes=0.01", "--workdir=run"]
+  done = run(folder, "charlm", *flags, "--json")
+  assert done.code == 0 and done.json["finished"], done.err
 
 
 def test_a_changed_text_is_another_run(copy):

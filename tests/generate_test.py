@@ -204,6 +204,15 @@ def test_every_token_of_the_shortlist_is_drawn_and_no_other(options):
   assert sorted(set(draws(logits, **options).tolist())) == sorted(expected)
 
 
+def test_extremes_are_limits():
+  logits = np.float32([0.1, 1.3, -0.4, 1.0, 0.6, 0.0, 0.9])
+  for options in ({"top_p": 1e-300}, {"temperature": 1e-30}):
+    assert set(draws(logits, **options).tolist()) == {1}
+    assert set(draws(logits, forbid=(1,), top_k=3, **options).tolist()) == {3}
+  for options in ({}, {"top_k": 2**31 - 1}):
+    assert set(draws(logits, temperature=1e30, **options).tolist()) == set(range(7))
+
+
 def test_forbidden_tokens_are_never_drawn():
   logits = np.float32([5, 4, 0, 0, 0, 0, 0])
   assert set(draws(logits, forbid=(0, 1)).tolist()) == {2, 3, 4, 5, 6}
@@ -357,6 +366,10 @@ def test_one_program_for_all_prompts_of_a_shape():
     {"top_p": float("nan")},
     {"length": 0},
     {"prompt": np.zeros((0, 2), np.int32)},
+    {"temperature": 1e31},
+    {"temperature": 1e-31},
+    {"top_k": 2**31},
+    {"length": 2**31},
     {"prompt": np.zeros(3, np.int32)},
     {"prompt": np.zeros((3, 2), np.float32)},
     {"stop": []},

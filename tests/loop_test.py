@@ -339,7 +339,7 @@ def test_no_steps_at_all():
 @pytest.mark.parametrize("size", [1, 3, 25])
 def test_fifty_in_a_row(size):
   run = Run(bad=lambda step: step > 30)
-  with pytest.raises(BadInput, match=r"50 steps in a row .* lower --learning_rate"):
+  with pytest.raises(BadInput, match=r"50 steps in a row .* lower the learning rate"):
     run.fit(budget(1000), sizes=size)
   assert 80 <= len(run.steps("train/loss")) < 80 + size
   assert run.steps("skipped")[0] == 31

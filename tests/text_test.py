@@ -201,6 +201,52 @@ def test_files_are_read_as_they_are(tmp_path):
   assert text_lib.read_text(path) == CHINESE
 
 
+def test_a_byte_order_mark_is_no_character():
+  marked = b"\xef\xbb\xbfa\xef\xbb\xbf"
+  assert text_lib.decode_text(marked, "here") == "a\ufeff"
+  assert text_lib.decode_text(marked, "here", "byte").encode() == marked
+  with pytest.raises(BadInput, match="0xff at offset 4"):
+    text_lib.decode_text(b"\xef\xbb\xbfa\xff", "here")
+
+
+LINES = {
+  b"": [],
+  b"\n": [""],
+  b"a\nb": ["a", "b"],
+  b"a\r\n\r\nb\n": ["a", "", "b"],
+  b"\xef\xbb\xbfa\n\xef\xbb\xbfb": ["a", "\ufeffb"],
+  "a\rb\x0cc\x1cd\x85e\u2028f\u2029g\n".encode(): ["a\rb\x0cc\x1cd\x85e\u2028f\u2029g"],
+}
+
+
+@pytest.mark.parametrize("data", LINES)
+def test_lines_end_with_line_feeds_alone(data):
+  assert text_lib.read_lines(data, "here") == LINES[data]
+
+
+@hypothesis.given(
+  st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n")))
+)
+def test_every_line_is_one_row(lines):
+  lines = [line.removesuffix("\r") for line in lines]
+  data = "".join(f"{line}\n" for line in lines).encode()
+  found = text_lib.read_lines(data, "here")
+  assert [line.removeprefix("\ufeff") for line in found[:1]] == [
+    line.removeprefix("\ufeff") for line in lines[:1]
+  ]
+  assert found[1:] == lines[1:]
+  for row in map(text_lib.one_line, found):
+    assert row.splitlines() in ([row], []) and "\t" not in row
+
+
+def test_lines_that_are_not_text():
+  with pytest.raises(BadInput, match=r"here, line 2 .*byte 0xef at offset 2"):
+    text_lib.read_lines(b"a\nna\xefve", "here")
+  [line] = text_lib.read_lines(b"na\xefve", "here", "byte")
+  assert Vocabulary.build("", "byte").encode(line).tolist() == list(b"na\xefve")
+  assert text_lib.one_line(line) == "na\\udcefve"
+
+
 def test_files_that_cannot_be_read(tmp_path):
   latin = tmp_path / "latin.txt"
   latin.write_bytes("na\u00efve".encode("latin-1"))

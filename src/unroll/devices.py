@@ -38,6 +38,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def missing() -> str | None:
+  """The platforms that JAX is told to use, if it has none of them; else None."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError):  # the second for one it knows of
+    return jax.config.values["jax_platforms"]
+  return None
+
+
 def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
   """Makes the CPU as many devices as this process spreads its rows over, and counts.
 

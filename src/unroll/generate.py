@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,10 @@ Apply = Callable[..., tuple[Carry, Array]]
 # Random numbers drawn at once, for as many steps as that makes: one by one they cost
 # more than a small model's step, and more of them would not stay in cache.
 NOISE_AHEAD = 2**16
+
+# Beyond these a logit divided by the temperature, or a random number times it, is too
+# large for float32.
+COLDEST, HOTTEST = 1e-30, 1e30
 
 
 @struct.dataclass
@@ -42,7 +46,7 @@ def sample(
   apply: Apply,
   params: Params,
   carry: Carry,
-  prompt: Array,
+  prompt: Array | np.ndarray,
   key: Key,
   *,
   length: int,
@@ -68,7 +72,8 @@ def sample(
     prompt: `[P, B]` integer token ids, P >= 1.
     key: PRNG key, consumed.
     length: most tokens to draw for a stream; the loop ends sooner once all stopped.
-    temperature: 0 takes the likeliest token, the first among equals.
+    temperature: 0 takes the likeliest token, the first among equals; else from
+      1e-30 to 1e30.
     top_k: number of likeliest tokens to draw from; 0 for all.
     top_p: the smallest set of likeliest tokens whose mass is at least this; 1 for all.
     stop: token ids of a string after which a stream stops. It is looked for in the
@@ -81,22 +86,23 @@ def sample(
   Raises:
     BadInput: an argument is out of its range.
   """
-  if not 0 <= temperature < float("inf"):
+  if temperature != 0 and not COLDEST <= temperature <= HOTTEST:
     raise BadInput(
-      f"temperature is {temperature}; give 0 for the likeliest token, or a positive "
-      "number to draw."
+      f"temperature is {temperature}; give 0 for the likeliest token, or a number from "
+      f"{COLDEST:g} to {HOTTEST:g} to draw."
     )
-  if top_k < 0:
+  if not 0 <= top_k < 2**31:
     raise BadInput(
-      f"top_k is {top_k}; give the number of tokens to keep, or 0 for all."
+      f"top_k is {top_k}; give the number of tokens to keep, up to {2**31 - 1}, or 0 "
+      "for all."
     )
   if not 0 < top_p <= 1:
     raise BadInput(
       f"top_p is {top_p}; give a mass above 0 and at most 1 (1 keeps all)."
     )
-  if length < 1:
-    raise BadInput(f"length is {length}; ask for at least 1 token.")
-  prompt = jnp.asarray(prompt)
+  if not 1 <= length < 2**31:
+    raise BadInput(f"length is {length}; ask for 1 token to {2**31 - 1}.")
+  prompt = _placed(prompt)
   integers = jnp.issubdtype(prompt.dtype, jnp.integer)
   if prompt.ndim != 2 or not prompt.size or not integers:
     raise BadInput(
@@ -104,7 +110,7 @@ def sample(
       "with at least one token for each stream, such as a line break."
     )
   # No token is -1, so this stop string never comes.
-  stop = jnp.asarray([-1] if stop is None else stop, jnp.int32)
+  stop = _placed([-1] if stop is None else stop).astype(jnp.int32)
   if stop.ndim != 1 or not stop.size:
     raise BadInput(
       f"stop is of shape {list(stop.shape)}; give the token ids of a string of at "
@@ -116,15 +122,21 @@ def sample(
     carry,
     prompt.astype(jnp.int32),
     key,
-    np.float32(temperature),
-    np.int32(top_k),
-    np.float32(top_p),
+    _placed(np.float32(temperature)),
+    _placed(np.int32(top_k)),
+    # A mass too small for float32 is still above 0, and the likeliest token has it.
+    _placed(np.float32(max(top_p, float(np.finfo(np.float32).tiny)))),
     stop,
     length=length,
     # The likeliest token survives every cut: a greedy stream needs no sort.
     cut=temperature > 0 and (top_k > 0 or top_p < 1),
     forbid=tuple(int(i) for i in forbid),
   )
+
+
+def _placed(value: Any) -> Array:
+  """An array on the device: put there, as JAX may be told to move nothing by itself."""
+  return jax.device_put(value if isinstance(value, Array) else np.asarray(value))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -56,6 +56,9 @@ INITS = {
 }
 
 
+MOST = 1e30  # far beyond it float32 ends
+
+
 def named_init(spec: str) -> Init:
   """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD`, `chrono:T_max`.
 
@@ -69,14 +72,15 @@ def named_init(spec: str) -> Init:
     number = float(argument)
   except ValueError:
     number = math.nan
-  if name == "chrono" and 3 <= number < math.inf:
+  if name == "chrono" and 3 <= number <= MOST:
     return Init(chrono=number)
-  if name == "normal" and 0 < number < math.inf:
+  if name == "normal" and 0 < number <= MOST:
     normal = jax.nn.initializers.normal(number)
     return Init(normal, normal)
   raise BadInput(
     f"--init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
-    "standard deviation, or chrono:T_max with the longest memory, at least 3 steps"
+    "standard deviation, or chrono:T_max with the longest memory, at least 3 steps; "
+    f"both up to {MOST:g}"
   )
 
 

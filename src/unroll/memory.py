@@ -6,10 +6,13 @@ stand in memory at once is the compiler's choice, and changes from version to ve
 """
 
 import itertools
+import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
 from jax.stages import Lowered
 
 from unroll import remat
@@ -44,6 +47,31 @@ def peak(program: Lowered) -> int:
   devices = running.local_devices()
   sharing = len(devices) if devices[0].platform == "cpu" else 1
   return sharing * (used.argument_size_in_bytes + used.temp_size_in_bytes + results)
+
+
+def available() -> int:
+  """The bytes that programs can have: a device's own, or those of this machine."""
+  stats = jax.local_devices()[0].memory_stats()  # a CPU has none
+  if stats and "bytes_limit" in stats:
+    return stats["bytes_limit"]
+  return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check(count: int, what: str) -> None:
+  """Refuses what needs more bytes than there are, before anyone asks for them.
+
+  Args:
+    count: bytes that it needs at the least.
+    what: its arguments or flags, with their values.
+
+  Raises:
+    BadInput: it does not fit.
+  """
+  if count > (most := available()):
+    raise BadInput(
+      f"{what} needs at least {size(count)} of memory and there are {size(most)}: "
+      "give less"
+    )
 
 
 def cheapest(lower: Callable[[Plan], Lowered], budget: int, length: int) -> Fit:
@@ -93,10 +121,10 @@ def named_size(spec: str) -> int:
     BadInput: for anything else, or nothing at all.
   """
   found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B|)", spec.strip())
-  count = int(float(found[1]) * UNITS[found[2] or "B"]) if found else 0
-  if not count:
+  count = float(found[1]) * UNITS[found[2] or "B"] if found else 0.0
+  if not 1 <= count < math.inf:
     raise BadInput(
       f"--memory_budget={spec}: give a size such as 2GiB, 800MiB or 64KiB, or a number "
       "of bytes"
     )
-  return count
+  return int(count)

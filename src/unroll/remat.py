@@ -23,6 +23,8 @@ MOST = 8
 # has its weights transposed and their gradients added, which costs as much as some
 # hundred.
 ROWS = 512
+# Of `recursive:DEPTH`: 2^32 steps have been cut into single ones by then.
+DEEPEST = 32
 
 
 class Plan(NamedTuple):
@@ -118,11 +120,12 @@ def named_plan(spec: str) -> Plan:
       return plan
   name, _, argument = spec.partition(":")
   numbered: dict[str, Callable[[int], Plan]] = {"every": every, "recursive": recursive}
-  if name in numbered and argument.isdecimal() and int(argument) >= 1:
+  most = DEEPEST if name == "recursive" else math.inf
+  if name in numbered and argument.isdecimal() and 1 <= int(argument) <= most:
     return numbered[name](int(argument))
   raise BadInput(
     f"--remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
-    "recursive or recursive:DEPTH, or auto"
+    f"recursive or recursive:DEPTH with a depth from 1 to {DEEPEST}, or auto"
   )
 
 

@@ -103,7 +103,7 @@ class Run:
     """Takes and logs the numbers of `count` steps from `step` on."""
     if self.error:
       return
-    metrics = jax.tree.map(np.asarray, metrics)
+    metrics = jax.device_get(metrics)
     for record in _records(step, count, metrics):
       self._hooks.log(record)
     tokens = float(metrics.sums.count[:count].sum())
@@ -120,7 +120,8 @@ class Run:
     if metrics.nonfinite[count - 1] >= PATIENCE_FOR_NONFINITE:
       self.error = BadInput(
         f"{PATIENCE_FOR_NONFINITE} steps in a row up to step {self.progress.step} had "
-        "a loss or gradient that is not finite: lower --learning_rate or --clip_norm"
+        "a loss or gradient that is not finite: lower the learning rate, or clip "
+        "gradients at a lower norm"
       )
 
   def control(self, horizon: float) -> Control:

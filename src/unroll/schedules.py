@@ -122,9 +122,11 @@ def follows_end(spec: str) -> bool:
 def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
   name, numbers = parse("--schedule", spec, SCHEDULES)
   match name, numbers:
-    case "step" | "plateau", (count, _) if count < 1 or count % 1:
+    case "step" | "plateau", (count, _) if count % 1 or not 1 <= count < 2**31:
       what = SCHEDULES[name][0]
-      raise BadInput(f"--schedule={spec}: {what} must be a whole number from 1 up")
+      raise BadInput(
+        f"--schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
+      )
   if not all(0 <= number <= 1 for number in numbers[-1:]):
     raise BadInput(f"--schedule={spec}: the last number must be a fraction in [0, 1]")
   return name, numbers

@@ -57,7 +57,8 @@ def score(
   _, logits = apply(params, carry, tokens[:-1], valid=valid[:-1])
   weight = (valid[:-1] & valid[1:]).astype(jnp.float32)
   nats = jax.vmap(cross_entropy, in_axes=1)(logits, tokens[1:], weight)
-  return Scores(-nats.total, nats.count.astype(jnp.int32))
+  # Not negated, which would make a sum of nothing -0.
+  return Scores(0.0 - nats.total, nats.count.astype(jnp.int32))
 
 
 def score_sentences(
@@ -95,8 +96,8 @@ def score_sentences(
       "such as that of a line break."
     )
   *_, last = context
-  prompt = jnp.tile(jnp.asarray(context, jnp.int32)[:, None], (1, batch_size))
-  carry = warm_up(apply, params, carry, prompt)
+  prompt = np.tile(np.asarray(context, np.int32)[:, None], (1, batch_size))
+  carry = warm_up(apply, params, carry, jax.device_put(prompt))
 
   buckets: dict[int, list[int]] = defaultdict(list)
   for i, sentence in enumerate(sentences):
@@ -112,12 +113,14 @@ def score_sentences(
       for b, i in enumerate(batch):
         tokens[1 : 1 + len(sentences[i]), b] = sentences[i]
         valid[: 1 + len(sentences[i]), b] = True
+      tokens, valid = jax.device_put((tokens, valid))
       batches.append((batch, score(apply, params, carry, tokens, valid)))
 
   # Read back only now: until here the device never waits for the host.
   log_prob = np.zeros(len(sentences), np.float32)
   count = np.zeros(len(sentences), np.int32)
   for batch, scores in batches:
-    log_prob[batch] = np.asarray(scores.log_prob)[: len(batch)]
-    count[batch] = np.asarray(scores.count)[: len(batch)]
+    scores = jax.device_get(scores)
+    log_prob[batch] = scores.log_prob[: len(batch)]
+    count[batch] = scores.count[: len(batch)]
   return Scores(log_prob, count)

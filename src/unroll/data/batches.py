@@ -101,8 +101,8 @@ class Lanes(Source):
     targets = self.tokens.size - 1
     if targets < batch:
       raise BadInput(
-        f"--batch={batch} lanes need a text of at least {batch + 1} tokens, and this "
-        f"one has {self.tokens.size}; lower --batch or give more text"
+        f"a batch of {batch} lanes needs a text of at least {batch + 1} tokens, and "
+        f"this one has {self.tokens.size}: take fewer, or give more text"
       )
     edges = np.arange(batch + 1) * targets // batch
     sizes = np.diff(edges)
@@ -244,7 +244,7 @@ class Windows(Source):
     if spare < 0:
       raise BadInput(
         f"a window of {length} steps needs a text of at least {length + 1} tokens, and "
-        f"this one has {self.tokens.size}; lower --truncation or give more text"
+        f"this one has {self.tokens.size}: take fewer, or give more text"
       )
     if shuffle:
       self._windows = max(0, spare - self.stride + 1) // self.stride + 1
@@ -295,9 +295,7 @@ def _checked(tokens: ArrayLike, batch: int, length: int) -> NDArray[np.int32]:
   if tokens.ndim != 1:
     raise ValueError(f"tokens must be a sequence [N], not an array {tokens.shape}")
   if batch < 1 or length < 1:
-    raise BadInput(
-      f"--batch={batch} and {length} steps by --truncation must both be at least 1"
-    )
+    raise BadInput(f"batch={batch} and length={length} must both be at least 1")
   return tokens
 
 

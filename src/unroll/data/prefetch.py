@@ -36,7 +36,10 @@ def dispatches(
   """
   records = _Dispatches(source, start, stop, per_dispatch, periods)
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
-  return iter(grain.MapDataset.source(records).to_iter_dataset(options))
+  for count, batch in grain.MapDataset.source(records).to_iter_dataset(options):
+    if batch is None:
+      return
+    yield count, batch
 
 
 class _Dispatches:
@@ -57,12 +60,15 @@ class _Dispatches:
     self._seen: list[tuple[int, int]] = []  # the spans walked so far
 
   def __len__(self) -> int:
-    return sys.maxsize if self._stop is None else sum(1 for _ in self._spans())
+    # At the most: to count those of two thousand million steps would take minutes.
+    return sys.maxsize if self._stop is None else max(self._stop - self._start, 0)
 
-  def __getitem__(self, number: int) -> tuple[int, Batch]:
+  def __getitem__(self, number: int) -> tuple[int, Batch | None]:
     while len(self._seen) <= number:
-      self._seen.append(next(self._walk))
+      self._seen.append(next(self._walk, (0, 0)))
     step, count = self._seen[number]
+    if not count:  # there is none, and none after it
+      return 0, None
     batches = [self._source[step + i] for i in range(count)]
     batches += batches[-1:] * (self._per_dispatch - count)
     return count, jax.tree.map(lambda *leaves: np.stack(leaves), *batches)

@@ -5,6 +5,7 @@ with a table; `word` and `whitespace` give a list. A byte is written as the char
 of the same number, so bytes are text over the alphabet `chr(0) ... chr(255)`.
 """
 
+import codecs
 import pathlib
 import re
 import stat
@@ -16,6 +17,7 @@ from unroll.types import BadInput
 
 EOS = "<eos>"  # what a line break becomes among words
 _LINE_BREAK = re.compile(r"\r\n?|\n")
+_CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's: controls, surrogates, separators
 
 Value = TypeVar("Value")
 
@@ -117,14 +119,59 @@ def read_text(path: pathlib.Path, tokenizer: str = "char") -> str:
 
 
 def decode_text(data: bytes, where: str, tokenizer: str = "char") -> str:
-  """Decodes the bytes of a text file; `where` names the file in `BadInput`."""
+  """Decodes the bytes of a text file; `where` names the file in `BadInput`.
+
+  A byte-order mark at the start is no character of the text; "byte" keeps its bytes.
+  """
+  if tokenizer == "byte":
+    return data.decode("utf-8", "surrogateescape")
   try:
-    return data.decode("utf-8", "surrogateescape" if tokenizer == "byte" else "strict")
+    return data.decode("utf-8-sig")
   except UnicodeDecodeError as error:
+    # Without a mark, which the codec leaves out of its offsets.
+    start = error.start + len(data) - len(error.object)
     raise BadInput(
-      f"{where} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}; "
+      f"{where} is not UTF-8: byte {data[start]:#04x} at offset {start}; "
       "convert the file to UTF-8, or take its bytes as they are with --tokenizer=byte"
     ) from error
+
+
+def read_lines(data: bytes, where: str, tokenizer: str = "char") -> list[str]:
+  """The lines of a text file, blank ones too, without their ends.
+
+  A line feed ends a line, alone or after a carriage return, and nothing else does: a
+  form feed or U+2028 is a character of its line. A byte-order mark is none.
+
+  Args:
+    data: the file.
+    where: what to name in `BadInput`.
+    tokenizer: what will read them: "byte" takes lines that are not UTF-8.
+
+  Raises:
+    BadInput: not UTF-8.
+  """
+  lines = data.removeprefix(codecs.BOM_UTF8).split(b"\n")
+  if not lines[-1]:
+    lines.pop()
+  errors = "surrogateescape" if tokenizer == "byte" else "strict"
+  found = []
+  for number, line in enumerate(lines, 1):
+    try:
+      found.append(line.removesuffix(b"\r").decode("utf-8", errors))
+    except UnicodeDecodeError as error:
+      raise BadInput(
+        f"{where}, line {number} is not UTF-8: byte {line[error.start]:#04x} at offset "
+        f"{error.start}; convert it to UTF-8"
+      ) from None
+  return found
+
+
+def one_line(text: str) -> str:
+  """A text as one line: line breaks and other control characters as escapes."""
+  return "".join(
+    c.encode("unicode_escape").decode() if unicodedata.category(c) in _CONTROLS else c
+    for c in text
+  )
 
 
 def _choose(table: Mapping[str, Value], name: str, flag: str) -> Value:

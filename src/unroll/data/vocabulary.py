@@ -70,8 +70,8 @@ class Vocabulary:
     if tokenizer == "byte":
       if min_count > 1 or max_size is not None or reserved:
         raise BadInput(
-          "--tokenizer=byte has exactly 256 tokens; it takes no minimum count, no "
-          "maximum size and no reserved tokens"
+          "byte has exactly 256 tokens: it takes no minimum count, no maximum size and "
+          "no reserved tokens"
         )
       return cls(tokenizer, normalize, BYTES)
     first = (UNKNOWN, *reserved)

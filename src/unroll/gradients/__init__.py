@@ -18,6 +18,8 @@ def named_scheme(spec: str) -> Scheme:
     numbers = [int(number) for number in argument.split(",")] if argument else []
   except ValueError:
     numbers = [0]
+  if max(numbers, default=0) >= 2**31:  # beyond what a device counts to
+    numbers = []
   if name == "full" and not argument:
     return full()
   if name == "tbptt" and len(numbers) in (1, 2) and min(numbers) >= 1:
@@ -26,7 +28,7 @@ def named_scheme(spec: str) -> Scheme:
     return random(*numbers)
   raise BadInput(
     f"--truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
-    f"least 1, or random:K with K at least {SHORTEST}"
+    f"least 1, or random:K with K at least {SHORTEST}, all below {2**31}"
   )
 
 

@@ -52,7 +52,10 @@ def curves(
   if not metrics.is_file():
     raise BadInput(f"{workdir} has no {METRICS}: give the --workdir of a run")
   records = read(metrics, warn=warn)
-  draw(records, title=workdir.resolve().name, clip_norm=clip_norm).savefig(path)
+  figure = draw(records, title=workdir.resolve().name, clip_norm=clip_norm)
+  with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
+    figure.savefig(path)
   return path
 
 
@@ -71,7 +74,10 @@ def draw(records: Records, *, title: str, clip_norm: float | None = None) -> "Fi
   from matplotlib.figure import Figure
 
   figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
-  figure.suptitle(title, color=INK, fontsize=14, fontweight="bold")
+  # A name is no formula, and may hold bytes that are no text.
+  name = title.encode("utf-8", "replace").decode()
+  style = {"fontsize": 14, "fontweight": "bold", "parse_math": False}
+  figure.suptitle(name, color=INK, **style)
   (losses, norms), (rates, speeds) = figure.subplots(
     2, 2, sharex=True, gridspec_kw=PLACES
   )

@@ -56,7 +56,8 @@ def page(workdir: str | Path, *, command: str, summary: Mapping[str, Any]) -> Pa
     experiment=html.escape(f"experiments.{config.get('experiment', '')}{state}"),
     sections="\n".join(filter(None, sections)),
   )
-  files.write(path, text)
+  # A command may hold bytes that are no text: they are shown as escapes.
+  files.write(path, text.encode("utf-8", "backslashreplace"))
   return path
 
 
