@@ -24,6 +24,7 @@ def placed(run: Callable, given: tuple, results: Callable[[], Any]):
   mesh = explicit_mesh(given)
   if mesh is None:
     return run(*varying(given, like=given))
+  # A PartitionSpec alone would do nothing outside `set_mesh` (JAX 0.10.2).
   spread = jax.tree.map(
     lambda spec: NamedSharding(mesh, spec),
     results(),
