@@ -124,6 +124,8 @@ def main() -> int:
     verdict = check(program, is_compiled(index))
     if isinstance(verdict, Finding):
       some = failures.setdefault(verdict.kind, [])
+      if not some:
+        print(f"--seed={args.seed} --program={index}: {verdict.kind}", flush=True)
       some.append(Failure(index, program, verdict.details))
       verdict = "finding"
     verdicts[verdict] += 1
