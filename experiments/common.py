@@ -202,8 +202,6 @@ MAY_CHANGE = {
   "patience",
   "eval_every",
   "checkpoint_every",
-  "remat",
-  "memory_budget",
 }
 
 

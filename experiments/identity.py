@@ -77,7 +77,7 @@ def differences(there: Config, here: Config) -> list[str]:
   differing = [
     f"--{name} (there {_of(before, name)}, here {_of(now, name)})"
     for name in sorted((before.keys() | now.keys()) - free)
-    if _of(before, name) != _of(now, name)
+    if not _same(_of(before, name), _of(now, name))
   ]
   if there["experiment"] != here["experiment"]:
     differing.insert(0, f"the experiment (there {there['experiment']})")
@@ -107,7 +107,7 @@ def adopt(path: Path, saved: Config, own: tuple[str, ...]) -> None:
       raise BadInput(f"{path / CONFIG} has a flag --{name} that does not exist here")
     value = _checked(path / CONFIG, name, value)
     flag = FLAGS[name]
-    if flag.present and _plain(flag.value) != value:
+    if flag.present and not _same(_plain(flag.value), value):
       if name in common.MAY_CHANGE or name in own:
         continue
       if name == "corpus":
@@ -161,6 +161,10 @@ def _parts(settings: dict[str, Any]) -> int:
   return len(entry.files) if entry else 1
 
 
+def _same(one: Any, other: Any) -> bool:
+  return one == other or (one != one and other != other)
+
+
 def _contradicts(path: Path, name: str, value: Any) -> BadInput:
   return BadInput(
     f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has {value}: "
@@ -178,10 +182,17 @@ def _checked(where: Path, name: str, value: Any) -> Any:
       good = isinstance(value, bool) == flag.boolean
       good &= not isinstance(value, list) or all(isinstance(v, str) for v in value)
       found = flag.parser.parse(value)
-      good &= isinstance(found, str) or found == value  # a path is written out
+      # A path is written out; NaN is no number that equals itself.
+      good &= isinstance(found, str) or _same(found, value)
       value = found if good else value
   except (TypeError, ValueError, OverflowError):
     good = False
+  allowed = getattr(flag.parser, "enum_values", None)
+  if not good and allowed and isinstance(value, str):
+    raise BadInput(
+      f"{where} has --{name}={value}, which is none of {', '.join(allowed)} here: use "
+      "the program that trained the run"
+    )
   if not good:
     raise BadInput(
       f"{where} has {json.dumps(value)} for --{name}, which is no value of it: restore "

@@ -127,6 +127,8 @@ def weight_gradient(x: Array, dz: Array, dtype) -> Array:
 
 def summed_outer(x: Array, dz: Array, dtype) -> Array:
   """`weight_gradient` before it is rounded to `dtype`: a part of a sum."""
+  if x.ndim == 1:  # of one step, and one sequence of it
+    x, dz = x[None], dz[None]
   # One of the two may not say that it is spread: their rows must be in one order.
   devices = max(spread_over(x), spread_over(dz)) if x.ndim > 2 else 1
   rows, d_rows = _rows(x, devices), _rows(dz, devices)

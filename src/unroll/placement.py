@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from unroll.types import is_draw
@@ -42,7 +43,12 @@ def explicit_mesh(tree) -> Any:
 
 def closes_over_arrays(f: Callable, *args) -> bool:
   """Whether a function reads arrays, perhaps differentiated, that are no arguments."""
-  return bool(jax.closure_convert(f, *args)[1])
+
+  def anywhere(leaf):
+    key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return leaf if key else jnp.zeros(leaf.shape, leaf.dtype)
+
+  return bool(jax.closure_convert(f, *jax.tree.map(anywhere, args))[1])
 
 
 def axis_of(leaf, axis: int) -> Any:

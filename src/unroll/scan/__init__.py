@@ -4,9 +4,11 @@ Three backward passes, all exact: `derived`, of a cell that brings its own;
 `recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
 """
 
+import functools
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from unroll.linear import product
@@ -111,12 +113,16 @@ def unroll(
 
 
 def _closes_over_arrays(cell: Cell, params, carry, xs) -> bool:
-  def once(params, carry, xs):
+  def once(wrap, params, carry, xs):
     xs = xs.dense() if isinstance(xs, Lookup) else xs
     zs = _project(cell, params, xs, product)
-    return cell.carry(params, xs.shape[1]), cell.step(wrapped(params), carry, zs[0])
+    z = jnp.zeros(zs.shape[1:], zs.dtype)  # there may be no step
+    return cell.carry(params, xs.shape[1]), cell.step(wrap(params), carry, z)
 
-  return xs.shape[0] != 0 and closes_over_arrays(once, params, carry, xs)
+  try:
+    return closes_over_arrays(functools.partial(once, wrapped), params, carry, xs)
+  except (TypeError, ValueError):  # it does what a Matrix cannot stand for
+    return closes_over_arrays(functools.partial(once, lambda p: p), params, carry, xs)
 
 
 def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):

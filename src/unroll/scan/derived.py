@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.placement import closes_over_arrays
+from unroll.scan.batching import batched_alike
 from unroll.scan.masks import masked, select
 from unroll.scan.matrix import looped, wrapped
 from unroll.scan.precision import narrowed, widened
@@ -48,6 +49,7 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
     return forward(params, carry, initial, zs, masks)[0]
 
   def forward(params, carry, initial, zs, masks):
+    given = (params, carry, zs)
     valid, reset = masks
     step = functools.partial(derivative.forward, looped(params, zs))
 
@@ -75,7 +77,8 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
     ys = _steps(carries.h, after, length)
     if valid is not None:
       ys = masked(ys, valid)
-    return (carry, ys), (params, initial, carries, saved, masks)
+    results = batched_alike((carry, ys), given)
+    return results, (params, initial, carries, saved, masks)
 
   def backward(residuals, cotangents):
     params, initial, carries, saved, (valid, reset) = residuals

@@ -25,14 +25,16 @@ def pays(xs: Lookup) -> bool:
   return vocabulary * steps + own < 3 * width * steps
 
 
-@jax.custom_vjp
-def look_up(table: Array, ids: Array) -> Array:
+def _taken(table: Array, ids: Array) -> Array:
   """`table [V, G]` at `ids [T, B]`; ids beyond V, as padding may hold, are clipped."""
   return jnp.take(table, ids, axis=0, mode="clip")
 
 
+look_up = jax.custom_vjp(_taken)
+
+
 def _look_up_fwd(table, ids):
-  return look_up(table, ids), (ids, table[:, 0])
+  return _taken(table, ids), (ids, table[:, 0])
 
 
 def _look_up_bwd(residuals, dz):

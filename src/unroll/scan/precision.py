@@ -28,7 +28,7 @@ def narrowed(tree, like):
 
 def widest_type(*trees):
   """The widest of the floating types of the trees' leaves."""
-  types = {leaf.dtype for leaf in jax.tree.leaves(trees) if _is_real(leaf)}
+  types = {leaf.dtype for leaf in jax.tree.leaves(trees) if is_real(leaf)}
   types = {jax.dtypes.canonicalize_dtype(dtype) for dtype in types}  # of NumPy's
   with jax.numpy_dtype_promotion("standard"):
     return jnp.result_type(*types)
@@ -36,7 +36,7 @@ def widest_type(*trees):
 
 def in_type(tree, dtype):
   """The tree with its floating leaves in a type."""
-  return jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_real(leaf) else leaf, tree)
+  return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_real(leaf) else leaf, tree)
 
 
 def vectors_in_type(params: Params, dtype) -> Params:
@@ -50,13 +50,14 @@ def vectors_in_type(params: Params, dtype) -> Params:
 def cast_like(carry: Carry, like: Carry) -> Carry:
   """The carry in the types of another."""
   return jax.tree.map(
-    lambda leaf, old: leaf.astype(old.dtype) if _is_real(old) else leaf, carry, like
+    lambda leaf, old: leaf.astype(old.dtype) if is_real(old) else leaf, carry, like
   )
 
 
-def _is_real(leaf) -> bool:
+def is_real(leaf) -> bool:
+  """Whether a leaf is of floating numbers."""
   return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _is_half(leaf) -> bool:
-  return _is_real(leaf) and leaf.dtype.itemsize < 4
+  return is_real(leaf) and leaf.dtype.itemsize < 4

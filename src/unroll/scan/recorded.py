@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from unroll.linear import product, summed_outer
-from unroll.placement import varying
+from unroll.scan.batching import batched_alike
 from unroll.scan.masks import masked_step
 from unroll.scan.matrix import Matrix, Mismatch, named_matrices, projection
 from unroll.scan.precision import narrowed, widened
@@ -105,7 +105,7 @@ def run(step, products, params, carry, initial, zs, masks, reverse):
   recording, closed = jax.closure_convert(
     recording, params, factors, [slot[0] for slot in slots], carry, zs[0]
   )
-  constants = (params, varying(closed, like=zs), initial)
+  constants = (params, closed, initial)
   types = jax.eval_shape(lambda tree: tree, constants)
 
   def scanned(masks, factors, wide, carry, zs, slots):
@@ -122,8 +122,9 @@ def run(step, products, params, carry, initial, zs, masks, reverse):
       carry, y = masked_step(step, params, carry, initial, z, masks)
       return carry, (y, lefts)
 
+    given = (wide, carry, zs)
     carry, (ys, lefts) = jax.lax.scan(body, carry, (zs, slots, masks), reverse=reverse)
-    return (carry, ys), lefts
+    return batched_alike((carry, ys), given), lefts
 
   @jax.custom_vjp
   def run(wide, carry, zs, masks):
