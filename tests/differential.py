@@ -433,9 +433,20 @@ def check(
       found = computed(program, unroll, arrays, compiled)
     except Exception as error:
       return _raised(program, arrays, compiled, error)
-  if program.mesh == "shard_map":
-    found.pop("integer", None)
-  return _compared(program, found, exact)
+    if program.mesh == "shard_map":
+      found.pop("integer", None)
+    verdict = _compared(program, found, exact)
+    if isinstance(verdict, Finding) and program.dtype == "bfloat16":
+      # Values are examined in the other types; of few steps, rounding is the same in
+      # both backward passes, and of many the sums are what is examined.
+      if verdict.kind.startswith("wrong value"):
+        return "void: rounded values lie far off"
+      if program.length != LONG and program.backward == "fast":
+        slow = program._replace(backward="autodiff")
+        slow_found = computed(slow, unroll, arrays, compiled)
+        if isinstance(_compared(slow, slow_found, exact), Finding):
+          return "void: autodiff rounds as far off"
+  return verdict
 
 
 def _raised(program: Program, arrays, compiled, error) -> Finding | str:
@@ -448,6 +459,10 @@ def _raised(program: Program, arrays, compiled, error) -> Finding | str:
     computed(program, plain, arrays, compiled)
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f"{f.filename}:{f.name}" for f in frames if "/unroll/" in f.filename]
+    if not ours and "explicit" in program.mesh and sentence.startswith("Context mesh"):
+      # Within a loop of the caller, JAX 0.10.2 makes the zero gradient of what lies on
+      # automatic axes where axes are explicit. It raises: no number is wrong.
+      return "void: JAX loses the mesh of a zero"
     where = f" at unroll/{ours[-1].split('/unroll/')[-1]}" if ours else ""
     first = re.sub(r"\d+", "#", sentence.split("\n")[0][:90])
     return Finding(f"raises {type(error).__name__}: {first}{where}", sentence)

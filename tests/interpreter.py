@@ -73,7 +73,7 @@ def _scan(params, inputs):
 
 def _stack(rows, aval):
   if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended):  # keys
-    return jnp.stack(rows)
+    return jnp.stack(rows) if rows else jnp.empty((0, *aval.shape), aval.dtype)
   return np.stack(rows) if rows else np.zeros((0, *aval.shape), aval.dtype)
 
 

@@ -25,7 +25,7 @@ H = 4  # the width of every layer
 # Where a rounding error in the state is another branch: of the sign of a number.
 JUMPS = re.compile(r"relu|irnn|product=(branch|integer)|operation=lookup|within=cond")
 # Where rows of the batch meet, which each device of a `shard_map` has for itself.
-MIXES = re.compile(r"product=(branch|rank 1)")
+MIXES = re.compile(r"product=(branch|rank 1)|start as closed")
 LONG = 2000  # steps over which a sum in bfloat16 stops growing
 
 Expression = tuple[Any, ...]  # (operation, …), of names, numbers and expressions
