@@ -238,7 +238,8 @@ def test_gradients_of_many_networks_at_once(name, derived):
   """One carry for all: what a network does not change is no network's own.
 
   JAX 0.10.2 adds up the gradient of a result of a `custom_vjp` that vmap does not batch
-  once for each network, where it batches another result.
+  once for each network, where it batches another result
+  (`findings/jax_custom_vjp_vmap_counts_again.sh`).
   """
   cell, params, carry, xs = drawn(name)
 

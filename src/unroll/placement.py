@@ -25,7 +25,8 @@ def placed(run: Callable, given: tuple, results: Callable[[], Any]):
   mesh = explicit_mesh(given)
   if mesh is None:
     return run(*varying(given, like=given))
-  # A PartitionSpec alone would do nothing outside `set_mesh` (JAX 0.10.2).
+  # A PartitionSpec alone would do nothing outside `set_mesh`, as JAX 0.10.2 shows in
+  # `findings/jax_auto_axes_outside_set_mesh.sh`.
   spread = jax.tree.map(
     lambda spec: NamedSharding(mesh, spec),
     results(),
