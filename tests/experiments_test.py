@@ -237,6 +237,7 @@ def test_scores(trained, end):
   assert alone["log_prob"] == pytest.approx(results[2]["log_prob"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_words_and_their_gaps(folder):
   """A blank line, and what has no word, under tokens that are no characters."""
   flags = [*TINY, "--layers=1", "--steps=2", "--tokenizer=word", "--normalize=letters"]
@@ -690,6 +691,7 @@ def test_the_same_run_goes_on_when_more_is_asked(copy):
   assert [h["until_step"] for h in config(copy / "run")["history"]] == [23, 35]
 
 
+@pytest.mark.slow
 def test_a_schedule_that_ends_with_the_run_says_how_it_goes_on(folder):
   flags = [*TINY, "--layers=1", "--workdir=run", "--schedule=linear", "--steps=8"]
   first = run(folder, "charlm", *flags)
@@ -815,6 +817,7 @@ def without_a_name():
   Checkpoints.__init__ = lambda self, directory, keep, run: start(self, directory, keep)
 
 
+@pytest.mark.slow
 def test_a_folder_whose_checkpoints_do_not_say_of_which_run(folder):
   flags = [*TINY, "--workdir=run"]
   whole = run(folder, "charlm", *flags, "--workdir=whole")
@@ -994,6 +997,7 @@ def guarded():
   jax.config.update("jax_transfer_guard", "disallow")
 
 
+@pytest.mark.slow
 def test_nothing_is_moved_that_is_not_told_to(folder, trained):
   """Training, sampling and scoring, where JAX moves nothing by itself."""
   disallow = partial(run, folder, first=guarded)
@@ -1123,6 +1127,7 @@ def limit_files(size):
   resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.slow
 def test_a_full_disk(folder, trained):
   whole = [*TINY, "--workdir=run"]
   cut = run(folder, "charlm", *whole, first=partial(interrupt, 9, signal.SIGINT))

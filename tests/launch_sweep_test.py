@@ -153,6 +153,7 @@ def test_two_objectives_one_of_them_to_be_high(tmp_path: Path) -> None:
   assert [trial["values"][1] for trial in result["trials"]] == [1, 2, 1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_ctrl_c_at_a_terminal_twice(tmp_path: Path, number: int) -> None:
   """All of the foreground are asked; once more, and all have ended at once."""
@@ -223,6 +224,7 @@ def test_a_sweep_of_which_nothing_ends_well_says_so(tmp_path: Path) -> None:
   assert [trial["state"] for trial in result["trials"]] == ["failed"] * 2
 
 
+@pytest.mark.slow
 def test_a_damaged_storage_can_be_done_without(tmp_path: Path) -> None:
   """One sentence; without the file, what was drawn is found in the run folders."""
   path, away = tmp_path / "s", tmp_path / "study.db"

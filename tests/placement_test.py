@@ -6,11 +6,12 @@ import sys
 
 import pytest
 
-ALWAYS = ["readout", "meshes_float32", "explicit_autodiff", "shard_map", "export"]
+ALWAYS = ["readout", "meshes_float32", "export"]
+TAKES_LONGER = ["meshes_bfloat16", "explicit_autodiff", "shard_map"]
 
 
 @pytest.mark.parametrize(
-  "law", [*ALWAYS, pytest.param("meshes_bfloat16", marks=pytest.mark.slow)]
+  "law", [*ALWAYS, *(pytest.param(law, marks=pytest.mark.slow) for law in TAKES_LONGER)]
 )
 def test_gradients_wherever_arrays_lie(law):
   command = [sys.executable, "-m", "tests.placements", law]
