@@ -326,6 +326,7 @@ def test_arms_go_on_to_an_end_that_one_is_beyond(trained, folder):
   ]
 
 
+@pytest.mark.slow
 def test_one_that_blows_up_leaves_the_others(folder):
   flags = [*TINY, "--steps=70"]
   assert together(folder, *flags).code == 0

@@ -186,6 +186,7 @@ def test_two_devices_train_as_one(alone):
   same_training(alone, both)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
 def test_two_devices_train_as_one_with_half_precision_products():
   [one], [both] = trained(1, dtype="bfloat16"), trained(2, dtype="bfloat16")

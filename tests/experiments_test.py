@@ -565,6 +565,7 @@ def test_no_checkpoint_is_ahead_of_the_log(folder):
   assert order == [line for s in steps for line in (f"synced {s}", f"saved {s}")]
 
 
+@pytest.mark.slow
 def test_a_log_that_has_lost_lines_is_said_and_the_run_goes_on(trained, folder):
   shutil.copytree(trained[0] / "run", folder / "run")
   log = folder / "run" / "metrics.jsonl"
@@ -785,6 +786,7 @@ def test_a_home_is_written_with_a_tilde(trained, folder):
 # What a run is stands in its folder twice.
 
 
+@pytest.mark.slow
 def test_a_folder_without_its_configuration_is_refused(copy):
   (copy / "run" / "config.json").unlink()
   before = tree(copy)

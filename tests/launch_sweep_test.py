@@ -101,7 +101,10 @@ def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
   "search",
   [
-    *("random", "tpe", "cmaes", "nsga2", "hyperband"),
+    *("tpe", "cmaes"),
+    *(
+      pytest.param(s, marks=pytest.mark.slow) for s in ("random", "nsga2", "hyperband")
+    ),
     pytest.param("gp", marks=pytest.mark.peers),  # needs torch
   ],
 )
