@@ -18,13 +18,13 @@ import numpy as np
 from absl import flags
 
 from experiments.session import (
-  alone,
   architecture,
   armfile,
   common,
   dataset,
   folder,
   kinds,
+  trainer,
 )
 from experiments.session.task import arm_of_flags, extra, initial_carry
 from unroll import generate, memory, remat, score
@@ -73,14 +73,14 @@ def main() -> None:
       "experiments.cloze reads both ways"
     )
   if FLAGS.mode == "train":
-    alone.train("charlm", (), _task, finish=_sample)
+    trainer.train("charlm", (), _task, finish=_sample)
   elif FLAGS.mode == "eval":
-    alone.evaluate("charlm", _task)
+    trainer.evaluate("charlm", _task)
   else:
     drawn = ("seed",) if FLAGS.mode == "sample" else ()
     path, vocabulary = folder.existing("charlm", drawn)
     task = _task(vocabulary)
-    params, _ = alone.restore(task, path)
+    params, _ = trainer.restore(task, path)
     use = _sample if FLAGS.mode == "sample" else _score
     use(task.model, params, vocabulary, path)
 
@@ -90,7 +90,7 @@ def _task(
   data: dataset.Dataset | None = None,
   split: str = "val",
   plan: remat.Plan = remat.NONE,
-) -> alone.Task:
+) -> trainer.Task:
   # To refuse before training what samples cannot have.
   _prompt(vocabulary), _stop(vocabulary)
   numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
@@ -112,7 +112,7 @@ def _task(
     evaluations["streamed"] = dataset.streamed(data.tokens[split])
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
   objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  return alone.Task(model, next_token_loss(model, plan), evaluations, objective)
+  return trainer.Task(model, next_token_loss(model, plan), evaluations, objective)
 
 
 @functools.cache  # so that the same model is the same program

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments.session import alone, architecture, armfile, common, dataset, folder
+from experiments.session import architecture, armfile, common, dataset, folder, trainer
 from unroll import remat
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import Layer, rematerialised, stacked
@@ -39,9 +39,9 @@ OWN = ("bidirectional", "direction", "merge")
 def main() -> None:
   """Trains, evaluates or fills, as --mode says."""
   if FLAGS.mode == "train":
-    alone.train("cloze", OWN, _task)
+    trainer.train("cloze", OWN, _task)
   elif FLAGS.mode == "eval":
-    alone.evaluate("cloze", _task)
+    trainer.evaluate("cloze", _task)
   else:
     _fill()
 
@@ -51,7 +51,7 @@ def _task(
   data: dataset.Dataset | None = None,
   split: str = "val",
   plan: remat.Plan = remat.NONE,
-) -> alone.Task:
+) -> trainer.Task:
   if FLAGS.partition != "random":
     raise BadInput(
       "--partition=sequential: what comes next is not known yet where a chunk ends; "
@@ -76,7 +76,7 @@ def _task(
   evaluations = {}
   if data is not None:
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  return alone.Task(model, cloze_loss(model), evaluations, "windowed")
+  return trainer.Task(model, cloze_loss(model), evaluations, "windowed")
 
 
 def _fill() -> None:
@@ -85,7 +85,7 @@ def _fill() -> None:
   if not after:
     raise BadInput('--mode=fill needs a --text with a gap, such as --text="n_t to be"')
   task = _task(vocabulary)
-  params, _ = alone.restore(task, path)
+  params, _ = trainer.restore(task, path)
   unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
   # Each part with the gap before it: normalised as a whole, gaps might be lost.
   parts = [np.append(np.int32(unknown), vocabulary.encode(part)) for part in after]

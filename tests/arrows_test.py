@@ -19,8 +19,8 @@ FILES = sorted(
 def mapped(text: str) -> Iterator[str]:
   """The rooms of WORKSPACE.md's map, from the first line to the last.
 
-  A file or folder of `src/unroll/` is a room, as are the folders `session/` and
-  `parts/`; what else stands in a folder is one room, after those within it.
+  A file or folder of `src/unroll/` is a room, as is a folder of code in `experiments/`;
+  what else stands in a folder is one room, after those within it.
   """
   folder = ""
   for line in [*text.split("```")[1].splitlines(), "end/"]:
@@ -31,7 +31,7 @@ def mapped(text: str) -> Iterator[str]:
       folder = name.strip("/")
     elif folder == "src/unroll" and len(indent) == 2:
       yield name.removesuffix("/").removesuffix(".py")
-    elif folder == "experiments" and name in ("session/", "parts/"):
+    elif folder == "experiments" and list((ROOT / folder / name).glob("*.py")):
       yield f"experiments.{name.strip('/')}"
 
 
@@ -102,7 +102,7 @@ def libraries_keep_to_their_rooms(path: PurePath, source: str) -> Iterator[str]:
   package, room = path.parts[0], room_of(module_of(path))
   for name in imports(path, source):
     if within(name, "absl.flags", "absl.app") and package == "src":
-      yield f"imports {name}: flags are for experiments/ and launch/"
+      yield f"imports {name}: flags are for experiments/, bench/ and launch/"
     if within(name, "orbax") and room != "checkpoint":
       yield f"imports {name}: orbax is known to checkpoint alone"
     if within(name, "unroll.cells") and room in ("train", "loop"):

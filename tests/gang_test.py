@@ -107,15 +107,15 @@ def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
 
 def interrupt_late():
   """Sends this process a SIGINT when it has been trained."""
-  from experiments.session import alone
+  from experiments.session import trainer
 
-  page = alone.page
+  page = trainer.page
 
   def paged(*arguments, **options):
     signal.raise_signal(signal.SIGINT)
     page(*arguments, **options)
 
-  alone.page = paged
+  trainer.page = paged
 
 
 @pytest.mark.integration

@@ -1,1 +1,1 @@
-"""What runs any task: the trainer, the run folder, the door of a command."""
+"""What runs a page: the trainer, its flags, the run folder, the door of a command."""

@@ -49,7 +49,7 @@ def train(
   build: task.Build,
   finish: task.Finish | None = None,
 ) -> None:
-  """--mode=train with --arms: see `alone.train`."""
+  """--mode=train with --arms: see `trainer.train`."""
   if FLAGS.processes > 1:
     raise BadInput("--arms is for one process: drop --processes")
   owns = armfile.read(FLAGS.arms)
