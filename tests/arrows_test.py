@@ -17,7 +17,7 @@ FILES = sorted(
 FLOORS = (
   ("errors", "files", "records", "stops"),
   ("types",),
-  ("linear", "names", "placement", "reverse_mode"),
+  ("linear", "names", "parameters", "placement", "reverse_mode"),
   ("cells",),
   ("compose",),
   ("scan",),

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from unroll import names, remat, scan
 from unroll.compose import DeepCarry, Wiring, carry_all, init_all, mask, no_draw
+from unroll.parameters import matrices
 from unroll.types import (
   Array,
   BadInput,
@@ -286,4 +287,8 @@ class Recurrent(nn.Module):
 
 
 def _cast(params: Params, dtype) -> Params:
-  return jax.tree.map(lambda p: p.astype(dtype) if p.ndim == 2 else p, params)
+  return jax.tree.map(
+    lambda leaf, matrix: leaf.astype(dtype) if matrix else leaf,
+    params,
+    matrices(params),
+  )

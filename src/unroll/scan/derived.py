@@ -12,33 +12,26 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from unroll.placement import closes_over_arrays
 from unroll.scan.batching import batched_alike
 from unroll.scan.masks import masked, select
-from unroll.scan.matrix import looped, wrapped
+from unroll.scan.matrix import looped
 from unroll.scan.precision import narrowed, widened
-from unroll.types import Array, Carry, Cell
+from unroll.types import Array, Carry, Derivative
 
 
-def applies(cell: Cell, params, carry, zs) -> bool:
-  """Whether a cell's derivative holds all there is to differentiate.
-
-  It knows nothing of what the step closes over.
-  """
-  derivative = cell.derivative
-  if derivative is None or zs.shape[0] == 0:
-    return False
-
-  def forward(params, carry, z):
-    return derivative.forward(wrapped(params), carry, z)
-
-  return not closes_over_arrays(forward, params, carry, zs[0])
-
-
-def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
-  """The scan, differentiated by the cell's `derivative`."""
-  derivative = cell.derivative
-  assert derivative is not None
+def run(
+  derivative: Derivative,
+  params,
+  carry,
+  initial,
+  context,
+  zs,
+  masks,
+  reverse: bool,
+  every: bool,
+):
+  """The scan, differentiated by a cell's `derivative`, which reads no `context`."""
+  assert not context
   length = zs.shape[0]
   start, stride = (length - 1, -1) if reverse else (0, 1)
   # carries[t] and carries[t + 1] stand left and right of step t.
@@ -53,51 +46,61 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
     valid, reset = masks
     step = functools.partial(derivative.forward, looped(params, zs))
 
+    place, y, (first, *extra) = _results(step, carry, zs[0])
+
     def body(t, state, saved):
-      carry, carries = state
+      carry, carries, ys = state
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
-      new, saved = step(carry, saved[0])
+      new, y, saved = step(carry, saved[0])
       if valid is not None:
         new = select(_at(valid, t), new, carry)
-      return (new, _put(carries, t + after, new)), saved
+      ys = _put(ys, t, y) if place is None else None
+      return (new, _put(carries, t + after, new), ys), saved
 
     # The carry before the first step stands in every row, its own included.
     carries = jax.tree.map(
       lambda leaf: jnp.broadcast_to(leaf, (length + 1, *leaf.shape)), carry
     )
-    first, *extra = jax.eval_shape(step, carry, zs[0])[1]
-    extra = (
-      jnp.zeros_like(zs, shape=(length, *leaf.shape), dtype=leaf.dtype)
-      for leaf in extra
-    )
-    saved = (zs.astype(first.dtype), *extra)
+
+    def stack(leaf):
+      return jnp.zeros_like(zs, shape=(length, *leaf.shape), dtype=leaf.dtype)
+
+    saved = (zs.astype(first.dtype), *map(stack, extra))
+    state = (carry, carries, stack(y) if place is None else None)
     steps = (start, stride, length)
-    (carry, carries), saved = _in_place(steps, body, (carry, carries), saved)
-    ys = _steps(carries.h, after, length)
+    (carry, carries, ys), saved = _in_place(steps, body, state, saved)
+    if place is not None:
+      ys = _steps(jax.tree.leaves(carries)[place], after, length)
     if valid is not None:
       ys = masked(ys, valid)
+    if every:
+      carry = jax.tree.map(lambda leaf: _steps(leaf, after, length), carries)
     results = batched_alike((carry, ys), given)
     return results, (params, initial, carries, saved, masks)
 
   def backward(residuals, cotangents):
     params, initial, carries, saved, (valid, reset) = residuals
-    d_carry, d_ys = cotangents
+    d_carries, d_ys = cotangents
+    d_carry = d_carries
+    if every:
+      d_carry = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), d_carries)
     matrices = looped(params, saved[0], transposed=True)
 
     def body(t, state, saved):
       d_carry, d_initial = state
+      if every:
+        d_carry = jax.tree.map(jnp.add, d_carry, _at(d_carries, t))
       d_y = _at(d_ys, t)
       if valid is not None:
         d_y = masked(d_y, _at(valid, t))
         held = _masked_carry(d_carry, ~_at(valid, t))
         d_carry = _masked_carry(d_carry, _at(valid, t))
-      d_after = d_carry._replace(h=d_carry.h + d_y)
       carry = _at(carries, t + before)
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
       d_carry, d_saved = derivative.backward(
-        matrices, saved, carry, _at(carries, t + after), d_after
+        matrices, saved, carry, _at(carries, t + after), d_carry, d_y
       )
       if valid is not None:
         d_carry = jax.tree.map(jnp.add, d_carry, held)
@@ -119,6 +122,24 @@ def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
 
   run.defvjp(forward, backward)
   return run(params, carry, initial, zs, masks)
+
+
+def _results(step, carry: Carry, z: Array):
+  """What comes of a step beside its carry, as shapes.
+
+  Returns:
+    Where the output stands among the leaves of the carry, or None; the output; and what
+    is saved.
+  """
+  places = []
+
+  def probe(carry, z):
+    new, y, saved = step(carry, z)
+    places.extend(i for i, leaf in enumerate(jax.tree.leaves(new)) if leaf is y)
+    return y, saved
+
+  y, saved = jax.eval_shape(probe, carry, z)
+  return places[0] if places else None, y, saved
 
 
 def _in_place(steps: tuple[int, int, int], body, state, stacks):
