@@ -320,7 +320,7 @@ def test_shapes_that_do_not_fit_are_named(name, backward):
       scan.unroll(cell, params, carry, xs, backward=backward)
 
   # One sequence without its batch axis, also where D is the batch of the carry.
-  refused(r"xs has shape \(6, 3\): give \[T, B, D\]", carry, xs[:, 0])
+  refused(r"xs has shape \(6, 3\): give \[T, B, …\]", carry, xs[:, 0])
   refused(r"xs has shape \(6,\), and no batch axis", carry, xs[:, 0, 0])
   # The carry of another batch, and with it a sequence that is batch-major.
   refused(r"carry.* has shape \(2, .*takes \(3, ", cell.carry(params, 2), xs)

@@ -124,7 +124,8 @@ class Wiring(NamedTuple):
       drop: `(array, rate, site) -> array`.
 
     Returns:
-      The carries of the layers, and the output `[..., H]`.
+      The carries of the layers, and the output; skip connections concatenate the last
+      axis.
     """
     carries, outputs = [], []
     below = source = drop(x, self.input_dropout, 0)
@@ -170,13 +171,13 @@ def mask(draw: Draw, shape: tuple[int, ...], rate: float, site: int, locked: boo
 
   Args:
     draw: the randomness; its key must be there.
-    shape: `[B, H]` of one step.
+    shape: `[B, …]` of one step.
     rate: the dropout rate, resolved to 1 / 65,536.
     site: which of a network's masks this is.
     locked: leaves the step out of the draw.
 
   Returns:
-    Factors `[B, H]`, a function of the key, the step, and the site.
+    Factors `[B, …]`, a function of the key, the step, and the site.
   """
   assert draw.key is not None
   key = jax.random.fold_in(draw.key, site)

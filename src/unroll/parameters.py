@@ -92,9 +92,7 @@ def frozen(params: Params) -> Params:
 
 def trained(params: Params) -> Params:
   """The same pytree, or one of its structure, with None for what is frozen."""
-  return jax.tree.map(
-    lambda leaf, held: None if held else leaf, params, frozen(params)
-  )
+  return jax.tree.map(lambda leaf, held: None if held else leaf, params, frozen(params))
 
 
 def completed(part: Params, params: Params) -> Params:

@@ -17,6 +17,7 @@ from unroll.placement import axis_of, placed, varying
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan import derived, lookup, recorded
 from unroll.scan.checks import check
+from unroll.scan.checks import check_context as check_context
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
@@ -66,12 +67,13 @@ def unroll(
     every: returns the carry after every step in place of the last.
 
   Returns:
-    The carry after the last valid step, `[B, …]`, or with `every` those after each step,
-    `[T, B, …]` in the order of `xs`; and `ys [T, B, …]`.
+    The carry after the last valid step, `[B, …]`, or with `every` those after each
+    step, `[T, B, …]` in the order of `xs`; and `ys [T, B, …]`.
 
   Everything but matrices is computed in the widest floating type of parameters, carry,
-  inputs and context; `x @ w` rounds x to the type of w and sums in that of x. A gradient
-  is summed over the steps in float32 at least, and has the type of what it is for.
+  inputs and context; `x @ w` rounds x to the type of w and sums in that of x. A
+  gradient is summed over the steps in float32 at least, and has the type of what it is
+  for.
 
   Arrays may lie on a mesh of devices, of automatic or explicit axes, or be parts within
   a `shard_map`; T and B may be symbolic, as in `jax.export`.

@@ -25,13 +25,7 @@ def check(
   """
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
-  if (context is not None) != cell.context:
-    raise ValueError(
-      "this cell reads a context, and there is none: give context=…"
-      if cell.context
-      else "context=… is given, and this cell reads none: its step takes (params, carry, "
-      "z); a cell that reads one has context=True and takes it as a fourth argument"
-    )
+  check_context(cell.context, context)
   given = {"params": params, "carry": carry, "xs": xs, "context": context}
   for name, tree in given.items():
     refuse_complex(name, tree)
@@ -74,6 +68,21 @@ def _check_rank(cell: Cell, params: Params, xs: Array) -> None:
       f"xs has shape {xs.shape}: give [T, B, …], with a batch axis of 1 if it is one "
       "sequence"
     ) from None
+
+
+def check_context(reads: bool, context: Context) -> None:
+  """Refuses a context that nothing reads, and the lack of one.
+
+  Raises:
+    ValueError: if so.
+  """
+  if reads and context is None:
+    raise ValueError("this cell reads a context, and there is none: give context=…")
+  if context is not None and not reads:
+    raise ValueError(
+      "context=… is given, and this cell reads none: drop it, or give a cell with "
+      "context=True, whose step takes it as a fourth argument"
+    )
 
 
 def check_projected(xs: Array, zs: Array) -> None:

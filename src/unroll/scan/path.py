@@ -114,7 +114,9 @@ def _not_derived(cell: Cell, params, at, length) -> str:
     return "a derivative takes no context"
   if length == 0:
     return "there is no step"
-  if closes_over_arrays(lambda p, *at: derivative.forward(wrapped(p), *at), params, *at):
+  if closes_over_arrays(
+    lambda p, *at: derivative.forward(wrapped(p), *at), params, *at
+  ):
     return "the cell's derivative reads arrays that are none of its arguments"
   return ""
 

@@ -92,9 +92,7 @@ def products_of(
   return tuple(found), ""
 
 
-def run(
-  step, products, params, carry, initial, context, zs, masks, reverse, every
-):
+def run(step, products, params, carry, initial, context, zs, masks, reverse, every):
   """The scan, differentiated by recording `products`, which `products_of` found."""
 
   def recording(params, factors, slots, carry, z, *context):
