@@ -135,7 +135,7 @@ def variables_of(layer, number=0):
 @pytest.mark.parametrize("name", LAYERS)
 def test_parameters_have_the_names_of_the_cell(name):
   module, key = layers.Recurrent(LAYERS[name]), jax.random.key(0)
-  variables = quick(module.init)(key, inputs())
+  variables = quick(module.init)(key, inputs(name))
   own = module.apply(variables, method="core_params")
   assert jax.tree.structure(own) == jax.tree.structure(
     layers.as_layer(LAYERS[name]).init(key)

@@ -25,6 +25,7 @@ from tables import (
   reals,
   rows,
   same,
+  trailing,
   unroll,
 )
 
@@ -40,7 +41,7 @@ def drawn(name: str):
   """A cell of the tables, and its parameters, carry and inputs."""
   cell = (CELLS | USERS)[name]
   params = parameters(cell)
-  return cell, params, initial(cell, params), inputs()
+  return cell, params, initial(cell, params), inputs(name)
 
 
 def run(cell, params, carry, xs, valid=ALWAYS, reset=NEVER, reverse=False):
@@ -179,7 +180,7 @@ def test_junk_at_invalid_steps_reaches_nothing(name, masks):
   assert all(jnp.all(g == 0) for g in grads[2][~valid])
   assert all(jnp.all(y == 0) for y in clean[1][~valid])
   for junk in (np.nan, np.inf, 1e30):
-    dirty = np.where(valid[..., None], xs, np.float32(junk))
+    dirty = np.where(trailing(valid, xs), xs, np.float32(junk))
     same(run(cell, params, carry, dirty, valid, reset), clean)
     same(gradients(cell, params, carry, dirty, valid=valid, reset=reset), grads)
 
