@@ -417,7 +417,7 @@ def test_half_precision_in_full(name, half):
   params_type, dtype, xs_type = HALVES[half]
   module = layers.Recurrent(LAYERS[name], dtype)
   valid, reset = MASKS["holes_resets"]
-  xs = jnp.asarray(inputs(), xs_type)
+  xs = jnp.asarray(inputs(name), xs_type)
   variables = jax.tree.map(lambda p: p.astype(params_type), variables_of(LAYERS[name]))
 
   def loss(variables, xs, module):

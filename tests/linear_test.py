@@ -158,3 +158,11 @@ def test_a_convolution_is_a_sum_of_shifted_products():
   np.testing.assert_allclose(
     whole[1], linear.convolution(noise(3, 4, 2, 6, 4, 3)[1], w), atol=1e-6
   )
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5), (4, 2)])
+def test_a_convolution_of_another_shape_is_refused(shape):
+  with pytest.raises(
+    ValueError, match=r"kernel of shape \(3, 3, 2, 5\): give it 3 axes"
+  ):
+    linear.convolution(noise(1, *shape), noise(2, 3, 3, 2, 5))

@@ -124,10 +124,10 @@ def test_nodes_are_plain_pytrees():
 def test_what_is_trained_and_what_is_not_make_the_whole():
   params = CELLS["echo"].init(jax.random.key(0))
   part = trained(params)
-  assert len(jax.tree.leaves(part)) == 1
+  assert len(jax.tree.leaves(part)) == 2
   same(completed(part, params), params)
   doubled = completed(jax.tree.map(lambda p: 2 * p, part), params)
-  same(doubled, params._replace(w_y=2 * params.w_y))
+  same(doubled, params._replace(w_y=2 * params.w_y, b=2 * params.b))
   plain = CELLS["lstm"].init(jax.random.key(0))
   same(trained(plain), plain)
 
@@ -194,11 +194,11 @@ def test_the_program_does_not_compute_the_gradient_of_what_is_frozen():
   cells = {
     "frozen": (
       cell._replace(carry=lambda params, batch: carry),
-      type(parameters(cell))(Frozen(w_x), Frozen(w_h), w_y),
+      type(parameters(cell))(Frozen(w_x), Frozen(w_h), w_y, jnp.zeros(2)),
     ),
     "trained": (
       unfrozen()._replace(carry=lambda params, batch: carry),
-      type(parameters(cell))(w_x, w_h, w_y),
+      type(parameters(cell))(w_x, w_h, w_y, jnp.zeros(2)),
     ),
   }
 
@@ -304,7 +304,7 @@ def test_the_flax_layer_declares_it_by_name():
   module = layers.Recurrent(CELLS["echo"])
   variables = module.init(jax.random.key(0), inputs())
   flat = traverse_util.flatten_dict(variables["params"], sep="/")
-  assert set(flat) == {"core/w_x/(frozen)", "core/w_h/(frozen)", "core/w_y"}
+  assert set(flat) == {"core/w_x/(frozen)", "core/w_h/(frozen)", "core/w_y", "core/b"}
   held = frozen(variables)
   assert sum(jax.tree.leaves(held)) == 2
 
@@ -347,7 +347,7 @@ def test_a_module_around_it_learns():
     params, state = ours.update(grads, state, params, jnp.float32(0.05))
   assert losses[2] < losses[1] < losses[0]
   reservoirs = [trained(p["params"]["reservoir"]) for p in (before, params)]
-  assert [len(jax.tree.leaves(r)) for r in reservoirs] == [1, 1]
+  assert [len(jax.tree.leaves(r)) for r in reservoirs] == [2, 2]
   for name in ("w_x", "w_h"):
     same(*(p["params"]["reservoir"]["core"][name] for p in (before, params)))
 

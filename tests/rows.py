@@ -149,7 +149,7 @@ def drawn(key, *shape: int) -> Array:
 
 
 def hidden(size: int):
-  return lambda params, batch: Hidden(jnp.zeros((batch, size), params.w_x.dtype))
+  return lambda params, batch: Hidden(jnp.zeros((batch, size), params.b.dtype))
 
 
 def multiplied(params, xs):
@@ -160,10 +160,11 @@ class EchoParams(NamedTuple):
   w_x: Frozen
   w_h: Frozen
   w_y: Array
+  b: Array
 
 
 def echo(input_size: int = D, hidden_size: int = H) -> Cell:
-  """An echo state network: a frozen reservoir, y = h W (Jaeger 2001)."""
+  """An echo state network: a frozen reservoir, y = h W + b (Jaeger 2001)."""
 
   def init(key):
     keys = jax.random.split(key, 3)
@@ -171,15 +172,16 @@ def echo(input_size: int = D, hidden_size: int = H) -> Cell:
       Frozen(drawn(keys[0], input_size, hidden_size)),
       Frozen(drawn(keys[1], hidden_size, hidden_size)),
       drawn(keys[2], hidden_size, hidden_size),
+      jnp.zeros(hidden_size),
     )
 
   def step(params, carry, z):
     h = 0.3 * carry.h + 0.7 * jnp.tanh(z + carry.h @ params.w_h.value)
-    return Hidden(h), h @ params.w_y
+    return Hidden(h), linear.add_bias(h @ params.w_y, params.b)
 
   return Cell(
     init,
-    lambda params, batch: Hidden(jnp.zeros((batch, hidden_size), params.w_y.dtype)),
+    lambda params, batch: Hidden(jnp.zeros((batch, hidden_size), params.b.dtype)),
     lambda params, xs: xs @ params.w_x.value,
     step,
   )
@@ -188,7 +190,7 @@ def echo(input_size: int = D, hidden_size: int = H) -> Cell:
 def echo_equation(params, carry, x):
   a = x @ params.w_x.value + carry.h @ params.w_h.value
   h = 0.3 * carry.h + 0.7 * np.tanh(a)
-  return (h,), h @ params.w_y
+  return (h,), h @ params.w_y + params.b
 
 
 IMAGE = (2, 3, 2)  # height, width, channels
@@ -267,6 +269,7 @@ class AssociationParams(NamedTuple):
   w_x: Array  # [D, 3 heads d]
   w_q: Array  # [heads, d, d]
   w_y: Array  # [heads d, heads d]
+  b: Array  # [3 heads d]
 
 
 class Association(NamedTuple):
@@ -286,13 +289,15 @@ def association(input_size: int = D) -> Cell:
       drawn(keys[0], input_size, 3 * size),
       drawn(keys[1], HEADS, WIDTH, WIDTH),
       drawn(keys[2], size, size),
+      jnp.zeros(3 * size),
     )
 
   def carry(params, batch):
-    zero = jnp.zeros((batch, HEADS, WIDTH, WIDTH), params.w_x.dtype)
+    zero = jnp.zeros((batch, HEADS, WIDTH, WIDTH), params.b.dtype)
     return Association(zero, zero[..., 0])
 
   def step(params, carry, z):
+    z = linear.add_bias(z, params.b)
     q, k, v = (part.reshape(-1, HEADS, WIDTH) for part in jnp.split(z, 3, axis=-1))
     q = linear.einsum("bhi,hij->bhj", jnp.tanh(q + carry.norm), params.w_q)
     memory = 0.7 * carry.memory + jnp.einsum("bhi,bhj->bhij", v, k)
@@ -304,7 +309,7 @@ def association(input_size: int = D) -> Cell:
 
 
 def association_equation(params, carry, x):
-  z = x @ params.w_x
+  z = x @ params.w_x + params.b
   memory, norm = np.empty_like(carry.memory), np.empty_like(carry.norm)
   read = np.empty_like(carry.norm)
   for b in range(len(x)):

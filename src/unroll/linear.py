@@ -132,7 +132,15 @@ def convolution(x: Array, w: Array) -> Array:
 
   Returns:
     `[..., M]`, of the size of x: its border is padded with zeros.
+
+  Raises:
+    ValueError: if C of the two differ, or x has fewer axes than the kernel less one.
   """
+  if x.ndim < w.ndim - 1 or x.shape[-1] != w.shape[-2]:
+    raise ValueError(
+      f"an input of shape {x.shape} is convolved with a kernel of shape {w.shape}: "
+      f"give it {w.ndim - 1} axes or more, the last of them {w.shape[-2]}"
+    )
   axes = "".join(map(str, range(w.ndim - 2)))
   lead = x.shape[: x.ndim - w.ndim + 1]
   y = jax.lax.conv_general_dilated(
