@@ -150,6 +150,7 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   constants = (context,) if cell.context else ()
   rest = (carry, initial, constants, zs, masks, reverse, every)
   if way.name == "derived":
+    assert cell.derivative is not None
     carry, ys = derived.run(cell.derivative, params, *rest)
   elif way.name == "recorded":
     carry, ys = recorded.run(cell.step, way.products, params, *rest)

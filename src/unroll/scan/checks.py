@@ -26,9 +26,9 @@ def check(
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
   check_context(cell.context, context)
-  given = {"params": params, "carry": carry, "xs": xs, "context": context}
-  for name, tree in given.items():
-    refuse_complex(name, tree)
+  named = {"params": params, "carry": carry, "xs": xs, "context": context}
+  for argument, tree in named.items():
+    refuse_complex(argument, tree)
   if len(xs.shape) < 2:
     raise ValueError(f"xs has shape {xs.shape}, and no batch axis: give [T, B, …]")
   for name, mask in zip(("valid", "reset"), masks):

@@ -131,7 +131,7 @@ def _results(step, carry: Carry, z: Array):
     Where the output stands among the leaves of the carry, or None; the output; and what
     is saved.
   """
-  places = []
+  places: list[int] = []
 
   def probe(carry, z):
     new, y, saved = step(carry, z)
