@@ -16,7 +16,7 @@ import pytest
 from commands import run
 from tables import close, quick, same
 
-from experiments import armfile
+from experiments.session import armfile
 from unroll import devices, train
 from unroll.arms import Arms
 from unroll.cells import CELLS
@@ -39,7 +39,7 @@ CONTROL = train.Control(np.float32(20), np.float32(1))
 
 
 class Training:
-  """A small language model's training, as `experiments.session` builds it."""
+  """A small language model's training, as `experiments.session.alone` builds it."""
 
   def __init__(self, cell="gru", partition="sequential", how="adam", by="global_norm"):
     core = stacked(CELLS[cell](4, H), wiring=Wiring(dropout=0.2))
