@@ -115,7 +115,7 @@ def product(x: Array, w: Array) -> Array:
 def einsum(subscripts: str, x: Array, w: Array) -> Array:
   """`jnp.einsum(subscripts, x, w)`, with the precisions of `product`.
 
-  `einsum("bhi,hij->bhj", x, w)` multiplies each head by a matrix of its own.
+  `einsum("bhi,hij->bhj", x, w)` multiplies each head by its own matrix.
   """
   if x.dtype == w.dtype:
     return jnp.einsum(subscripts, x, w)
