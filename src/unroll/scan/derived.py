@@ -8,6 +8,7 @@ therefore read by the step before, from the array which that step has just writt
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,20 +33,38 @@ def run(
 ):
   """The scan, differentiated by a cell's `derivative`, which reads no `context`."""
   assert not context
-  length = zs.shape[0]
-  start, stride = (length - 1, -1) if reverse else (0, 1)
-  # carries[t] and carries[t + 1] stand left and right of step t.
-  before, after = (1, 0) if reverse else (0, 1)
+  loops = _Loops(derivative, zs.shape[0], reverse, every)
 
   @jax.custom_vjp
-  def run(params, carry, initial, zs, masks):
-    return forward(params, carry, initial, zs, masks)[0]
+  def run(*given):
+    return loops.forward(*given)[0]
 
-  def forward(params, carry, initial, zs, masks):
+  run.defvjp(loops.forward, loops.backward)
+  return run(params, carry, initial, zs, masks)
+
+
+class _Loops(NamedTuple):
+  """The loop of the forward pass, and that of the backward pass."""
+
+  derivative: Derivative
+  length: int
+  reverse: bool
+  every: bool
+
+  @property
+  def sides(self) -> tuple[int, int]:
+    """Of a step t: carries[t] stands left of it, carries[t + 1] right of it.
+
+    Returns:
+      What is added to t for the carry before the step, and for that after it.
+    """
+    return (1, 0) if self.reverse else (0, 1)
+
+  def forward(self, params, carry, initial, zs, masks):
+    """The results, and what the backward pass needs."""
     given = (params, carry, zs)
-    valid, reset = masks
-    step = functools.partial(derivative.forward, looped(params, zs))
-
+    (valid, reset), (_, after) = masks, self.sides
+    step = functools.partial(self.derivative.forward, looped(params, zs))
     place, y, (first, *extra) = _results(step, carry, zs[0])
 
     def body(t, state, saved):
@@ -58,39 +77,38 @@ def run(
       ys = _put(ys, t, y) if place is None else None
       return (new, _put(carries, t + after, new), ys), saved
 
+    def stack(leaf):
+      shape = (self.length, *leaf.shape)
+      return jnp.zeros_like(zs, shape=shape, dtype=leaf.dtype)
+
     # The carry before the first step stands in every row, its own included.
     carries = jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf, (length + 1, *leaf.shape)), carry
+      lambda leaf: jnp.broadcast_to(leaf, (self.length + 1, *leaf.shape)), carry
     )
-
-    def stack(leaf):
-      return jnp.zeros_like(zs, shape=(length, *leaf.shape), dtype=leaf.dtype)
-
     saved = (zs.astype(first.dtype), *map(stack, extra))
     state = (carry, carries, stack(y) if place is None else None)
-    steps = (start, stride, length)
+    start, stride = (self.length - 1, -1) if self.reverse else (0, 1)
+    steps = (start, stride, self.length)
     (carry, carries, ys), saved = _in_place(steps, body, state, saved)
     if place is not None:
-      ys = _steps(jax.tree.leaves(carries)[place], after, length)
+      ys = self.rows(jax.tree.leaves(carries)[place], after)
     if valid is not None:
       ys = masked(ys, valid)
-    if every:
-      carry = jax.tree.map(lambda leaf: _steps(leaf, after, length), carries)
-    results = batched_alike((carry, ys), given)
-    return results, (params, initial, carries, saved, masks)
+    results = (self.rows(carries, after) if self.every else carry, ys)
+    residuals = (params, initial, carries, saved, masks, zs[:0])
+    return batched_alike(results, given), residuals
 
-  def backward(residuals, cotangents):
-    params, initial, carries, saved, (valid, reset) = residuals
+  def backward(self, residuals, cotangents):
+    """The gradients of what `forward` is given."""
+    params, initial, carries, saved, (valid, reset), like = residuals
     d_carries, d_ys = cotangents
-    d_carry = d_carries
-    if every:
-      d_carry = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), d_carries)
+    before, after = self.sides
     matrices = looped(params, saved[0], transposed=True)
 
     def body(t, state, saved):
       d_carry, d_initial = state
-      if every:
-        d_carry = jax.tree.map(jnp.add, d_carry, _at(d_carries, t))
+      if self.every:
+        d_carry = _sum(d_carry, _at(d_carries, t))
       d_y = _at(d_ys, t)
       if valid is not None:
         d_y = masked(d_y, _at(valid, t))
@@ -99,29 +117,35 @@ def run(
       carry = _at(carries, t + before)
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
-      d_carry, d_saved = derivative.backward(
+      d_carry, d_saved = self.derivative.backward(
         matrices, saved, carry, _at(carries, t + after), d_carry, d_y
       )
       if valid is not None:
-        d_carry = jax.tree.map(jnp.add, d_carry, held)
+        d_carry = _sum(d_carry, held)
       if reset is not None:
-        d_fresh = _masked_carry(d_carry, _at(reset, t))
-        d_initial = jax.tree.map(jnp.add, d_initial, widened(d_fresh))
+        d_initial = _sum(d_initial, widened(_masked_carry(d_carry, _at(reset, t))))
         d_carry = _masked_carry(d_carry, ~_at(reset, t))
       return (d_carry, d_initial), d_saved
 
+    d_carry = d_carries
+    if self.every:
+      d_carry = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), d_carries)
     state = (d_carry, widened(jax.tree.map(jnp.zeros_like, initial)))
-    steps = (length - 1 - start, -stride, length)
+    start, stride = (0, 1) if self.reverse else (self.length - 1, -1)
+    steps = (start, stride, self.length)
     (d_carry, d_initial), d_saved = _in_place(steps, body, state, saved)
     d_initial = narrowed(d_initial, initial)
-    left = jax.tree.map(lambda leaf: _steps(leaf, before, length), carries)
+    left = self.rows(carries, before)
     if reset is not None:
       left = select(~reset, left, jax.tree.map(lambda i: i[None], initial))
-    d_params = derivative.weights(params, left, d_saved)
-    return d_params, d_carry, d_initial, d_saved[0].astype(zs.dtype), None
+    d_params = self.derivative.weights(params, left, d_saved)
+    return d_params, d_carry, d_initial, d_saved[0].astype(like.dtype), None
 
-  run.defvjp(forward, backward)
-  return run(params, carry, initial, zs, masks)
+  def rows(self, stacks, first: int):
+    """Rows `[first, first + T)` of each `[T + 1, ...]`."""
+    return jax.tree.map(
+      lambda stack: jax.lax.slice_in_dim(stack, first, first + self.length), stacks
+    )
 
 
 def _results(step, carry: Carry, z: Array):
@@ -170,9 +194,8 @@ def _masked_carry(carry: Carry, mask: Array) -> Carry:
   return jax.tree.map(lambda leaf: masked(leaf, mask), carry)
 
 
-def _steps(stack: Array, first: int, length: int) -> Array:
-  """Rows `[first, first + length)` of a `[T, ...]`."""
-  return jax.lax.slice_in_dim(stack, first, first + length)
+def _sum(a: Carry, b: Carry) -> Carry:
+  return jax.tree.map(jnp.add, a, b)
 
 
 def _at(stacks, t):
