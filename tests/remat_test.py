@@ -65,7 +65,7 @@ def equal(layer, cut, dtype=np.float32, rtol=1e-5, masks="holes_resets", **optio
   """Asserts that a layer and the same in segments have one gradient and one output."""
   params = parameters(layer, dtype)
   masked = dict(zip(("valid", "reset"), MASKS[masks]))
-  drawn = (params, initial(layer, params), inputs(dtype), masked)
+  drawn = (params, initial(layer, params), inputs(dtype=dtype), masked)
   expected = gradients(*drawn, layer=layer, **options)
   close(gradients(*drawn, layer=cut, **options), expected, rtol)
 
