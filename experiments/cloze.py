@@ -76,7 +76,8 @@ def _task(
   evaluations = {}
   if data is not None:
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  return session.Task(model, cloze_loss(model), evaluations, "windowed")
+  loss = cloze_loss(model, common.scheme().backward)
+  return session.Task(model, loss, evaluations, "windowed")
 
 
 def _fill() -> None:
