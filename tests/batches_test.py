@@ -384,7 +384,7 @@ def test_rows_are_the_columns_of_a_batch(columns):
 
 
 class Buckets(Source[dict]):
-  """Batches whose length is that of their bucket: a dict of `[T, 2]` and `[T, 2, 3]`."""
+  """Batches of their bucket's length T: a dict of `[T, 2]` and `[T, 2, 3]`."""
 
   rows, bucket = 2, (4, 4, 7, 4, 5, 5, 5, 5, 4, 7, 7)
 

@@ -274,9 +274,9 @@ def test_a_cloze_loss_predicts_its_inputs():
   same(after, carry)
 
 
-@pytest.mark.parametrize("sides", [{}, {"forward": None}, {"backward": None}])
-def test_a_cloze_loss_goes_forward_where_it_is_asked_to(sides):
-  model = cloze(**sides)
+@pytest.mark.parametrize("side", SIDES)
+def test_a_cloze_loss_goes_forward_where_it_is_asked_to(side):
+  model = cloze(side)
   params = parameters(model)
   carry = model.apply(params, B, method="initial_carry")
   batch, way = batch_of(TOKENS, TOKENS), shaken(params, 5, 1.0)

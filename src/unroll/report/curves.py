@@ -100,8 +100,8 @@ def draw(
   for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):
     _line(axes, _series(records, name))
     axes.set_ylim(bottom=0)
-  for axes in grid[-1]:
     axes.set_xlabel("step", color=MUTED)
+    axes.tick_params(labelbottom=True)  # also above a place that stays empty
   last = max((record["step"] for record in records), default=0) or 1
   norms.set_xlim(-0.02 * last, 1.02 * last)
   _dress(norms, "Gradient norm before clipping", "l2 norm")
