@@ -112,7 +112,8 @@ def _task(
     evaluations["streamed"] = dataset.streamed(data.tokens[split])
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
   objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  return trainer.Task(model, next_token_loss(model, plan), evaluations, objective)
+  loss = next_token_loss(model, plan, common.scheme().backward)
+  return trainer.Task(model, loss, evaluations, objective)
 
 
 @functools.cache  # so that the same model is the same program

@@ -76,7 +76,8 @@ def _task(
   evaluations = {}
   if data is not None:
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  return trainer.Task(model, cloze_loss(model), evaluations, "windowed")
+  loss = cloze_loss(model, common.scheme().backward)
+  return trainer.Task(model, loss, evaluations, "windowed")
 
 
 def _fill() -> None:

@@ -299,7 +299,7 @@ SOURCES = {
   "drawn": partial(
     Lanes,
     length=28,
-    lengths=lambda epoch: gradients.named_scheme("random:8").lengths(
+    lengths=lambda epoch: gradients.named_scheme("random:8").chunks.lengths(
       np.random.default_rng(epoch), 60
     ),
   ),

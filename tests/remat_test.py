@@ -139,7 +139,7 @@ def estimates(model, plan, scheme):
   carry = model.apply(params, B, method="initial_carry")
   carry = seed(shaken(carry, 2, 0.5), jax.random.key(4))
   estimate = named_scheme(scheme).estimator(next_token_loss(model, plan))
-  return quick(estimate)(params, carry, batch_of(LONG))
+  return quick(estimate.estimate)(params, carry, (), batch_of(LONG), None)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def load(known: Vocabulary | None = None) -> Dataset:
 
 def source(tokens: np.ndarray, columns: slice = ALL) -> Source:
   """The training batches, or some columns, as scheme and partition ask for them."""
-  how = common.scheme()
+  how = common.scheme().chunks
   steps = (
     f"--window={FLAGS.window}" if FLAGS.window else f"--truncation={FLAGS.truncation}"
   )

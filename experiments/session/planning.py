@@ -36,7 +36,7 @@ def chosen(
 
 def keep_memory() -> None:
   """Tells malloc how large the arrays of a training step are, of one run or arm."""
-  length = FLAGS.window or common.scheme().length
+  length = FLAGS.window or common.scheme().chunks.length
   if not length or FLAGS.tokenizer != "char":  # or many words, not yet counted
     length = math.inf
   devices.keep_memory(FLAGS.batch, length, sum(architecture.hidden_sizes()))

@@ -17,10 +17,16 @@ from unroll import checkpoint, devices, loop, memory, schedules
 from unroll.data.batches import Source
 from unroll.data.vocabulary import Vocabulary
 from unroll.gradients import ChunkLoss
-from unroll.metrics import bits_per_char, perplexity
+from unroll.metrics import (
+  BITS_PER_CHAR,
+  NATS,
+  PERPLEXITY,
+  bits_per_char,
+  perplexity,
+)
 from unroll.records import METRICS, measured, read
 from unroll.report.curves import curves
-from unroll.run import Hooks, Progress
+from unroll.run import Hooks, Objective, Progress
 from unroll.schedules import plateau
 from unroll.train import (
   Arm,
@@ -34,6 +40,7 @@ from unroll.train import (
 from unroll.types import Array, BadInput, Carry, Params, Sums
 
 FLAGS = flags.FLAGS
+MEASURES = (BITS_PER_CHAR, PERPLEXITY, NATS)  # of the page of a run
 
 
 class Task(NamedTuple):
@@ -84,7 +91,8 @@ def fresh_state(task: Task, seed: Array) -> TrainState:
   """The state of a run before its first step."""
   params = task.model.init(jax.random.key(seed), jnp.zeros((1, 1), jnp.int32))
   carry = task.carry(params, FLAGS.batch)
-  return initial_state(params, common.optimizer(), carry)
+  memory = common.scheme().estimator(task.loss).init(params, carry)
+  return initial_state(params, common.optimizer(), carry, memory)
 
 
 def check_size(state: TrainState) -> None:
@@ -229,7 +237,7 @@ def hooks(
     log.sync()
     checkpoints.save(progress.step, gathered(state), progress.to_json(), best=best)
 
-  return Hooks("val/loss", save, log.write, show, checkpoints.check)
+  return Hooks(Objective("val/loss"), save, log.write, show, checkpoints.check)
 
 
 def averaged(state: TrainState) -> Params:
@@ -238,14 +246,11 @@ def averaged(state: TrainState) -> Params:
 
 
 def numbers(
-  task: Task, split: str, sums: Mapping[str, Sums], tokens_per_char: float
+  task: Task, split: str, sums: Mapping[str, dict[str, Sums]], tokens_per_char: float
 ) -> dict[str, float]:
   """An evaluation: from the sums of each measure to nats, bits and perplexity."""
   # On the host, where a mean asks for no program.
-  losses = {
-    name: float(part.total / np.maximum(part.count, 1))
-    for name, part in jax.device_get(dict(sums)).items()
-  }
+  losses = {name: NATS.of(part) for name, part in jax.device_get(dict(sums)).items()}
   loss = losses[task.objective]
   return {
     **{f"{split}/loss_{name}": value for name, value in losses.items()},
@@ -263,7 +268,7 @@ def summary(
   if progress.step:
     with extra(path / "curves.png"):
       clip_norm = FLAGS.clip_norm if FLAGS.clip_by == "global_norm" else None
-      curves(path, clip_norm=clip_norm, warn=lambda said: None)
+      curves(path, measures=(NATS,), clip_norm=clip_norm, warn=lambda said: None)
 
   def finite(name: str) -> list[float]:
     return [value for _, value in measured(records, name) if value is not None]

@@ -93,7 +93,12 @@ def train(
           params = jax.device_put(task.averaged(state))
           finish(made.model, params, data.vocabulary, path)
       with task.extra(path / "report.html"):
-        page(path, command=folder.command(experiment), summary=summaries[-1])
+        page(
+          path,
+          command=folder.command(experiment),
+          summary=summaries[-1],
+          measures=task.MEASURES,
+        )
   if not done:
     common.say(f"interrupted; the same command with --arms={FLAGS.arms} goes on")
   common.result(summaries)
@@ -201,14 +206,15 @@ def _evaluator(
 
   def compiled(source: Source) -> Callable[[Params], list[Any]]:
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
-    rows = batches.inputs.shape[-1]
     batches = jax.device_put(batches, group.sharding(None))
+    count = jax.device_put(np.int32(len(source)), group.sharding(None))
 
-    def sums(params: Params, batches: Any):
-      return evaluation(made.loss)(params, made.carry(params, rows), batches)
+    def sums(params: Params, batches: Any, count: Any):
+      carry = made.carry(params, source.rows)
+      return evaluation(made.loss)(params, carry, batches, count)[1]
 
-    run = group.program(sums, (0, None))
-    return lambda params: group.split(run(params, batches))
+    run = group.program(sums, (0, None, None))
+    return lambda params: group.split(run(params, batches, count))
 
   measures = {name: compiled(source) for name, source in made.evaluations.items()}
 

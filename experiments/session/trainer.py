@@ -21,6 +21,7 @@ from experiments.session import (
 )
 from experiments.session.start import STARTED
 from experiments.session.task import (
+  MEASURES,
   Build,
   Finish,
   Task,
@@ -92,7 +93,7 @@ def train(
   else:
     common.say(f"interrupted; the same command with --workdir={path} goes on")
   with extra(path / "report.html"):
-    page(path, command=folder.command(experiment), summary=told)
+    page(path, command=folder.command(experiment), summary=told, measures=MEASURES)
   common.result(told)
 
 
@@ -223,12 +224,17 @@ def _evaluator(
 ) -> Callable[[Params], dict[str, float]]:
   """Compiles `params -> {"val/loss_streamed": …}`: nats, bits and perplexity."""
 
-  def compiled(source: Source) -> Callable[[Params], Sums]:
+  def compiled(source: Source) -> Callable[[Params], dict[str, Sums]]:
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
     batches = jax.device_put(batches, spread.batches(batches))
-    run = make_evaluate(task.loss, batches)
-    rows = batches.inputs.shape[-1]
-    return lambda params: run(params, task.carry(params, rows))
+    count = jax.device_put(np.int32(len(source)), spread.whole)
+    run = make_evaluate(task.loss)
+
+    def measure(params: Params) -> dict[str, Sums]:
+      carry = task.carry(params, source.rows)
+      return run(params, carry, batches, count)[1]
+
+    return measure
 
   measures = {name: compiled(source) for name, source in task.evaluations.items()}
 

@@ -9,8 +9,8 @@ LSTM, `[B, height, width, channels]` of a ConvLSTM. Numbers are real: complex on
 held as two arrays, their real and their imaginary parts. Losses are in nats.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
 Params = Any  # a plain pytree of named arrays
 Carry = Any  # the recurrent state: a NamedTuple of [B, …] arrays
 Context = Any  # what is constant over time: any pytree of arrays
+Better = Literal["lower", "higher"]  # which of two values of a measure is the better
 
 
 @struct.dataclass
@@ -110,9 +111,10 @@ class Cell(NamedTuple):
 
 
 class Sums(NamedTuple):
-  """A quantity summed over what counts, and how much counted: both float32 scalars.
+  """A quantity summed over what counts, and how much counted: both float32.
 
-  Sums of parts add up to the sum of the whole, however it was cut.
+  They are scalars, or arrays of one shape, such as `[K]` for the error at each of K
+  forecast steps. Sums of parts add up to the sum of the whole, however it was cut.
   """
 
   total: Array
@@ -129,6 +131,14 @@ class Sums(NamedTuple):
   def zero(cls) -> "Sums":
     """Nothing counted yet."""
     return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def added(a: Mapping[str, Sums], b: Mapping[str, Sums]) -> dict[str, Sums]:
+  """Adds sums name by name; a name that only one of them has is taken as it is."""
+  return {
+    **a,
+    **{name: a[name] + part if name in a else part for name, part in b.items()},
+  }
 
 
 class Draw(NamedTuple):
