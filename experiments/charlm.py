@@ -11,109 +11,90 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 import functools
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from experiments.session import (
-  architecture,
-  armfile,
-  common,
-  dataset,
-  folder,
-  kinds,
-  trainer,
-)
-from experiments.session.task import arm_of_flags, extra, initial_carry
+from experiments.parts import layers, text
+from experiments.parts.text import Batches, Text
+from experiments.session import door, folder, trainer
+from experiments.session.armfile import Arms
+from experiments.session.folder import Folder
+from experiments.session.gang import Processes
+from experiments.session.pieces import Pieces
+from experiments.session.settings import Page, Settings
+from experiments.session.task import Evaluation, Task
+from experiments.session.terminal import extra, result
+from experiments.session.training import Training
 from unroll import generate, memory, remat, score
-from unroll.data import text
+from unroll.architecture import Architecture
+from unroll.data import text as lines
 from unroll.data.vocabulary import Vocabulary
-from unroll.layers import stacked
-from unroll.metrics import perplexity
-from unroll.models.language import LanguageModel, next_token_loss
+from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY, perplexity
+from unroll.models.language import LanguageModel, language_model, next_token_loss
+from unroll.settings import setting
 from unroll.types import BadInput, Params
 
-FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(common)  # so that --help shows them
-flags.adopt_module_key_flags(armfile)
 
-flags.DEFINE_enum("mode", "train", ["train", "eval", "sample", "score"], "what to do")
-flags.DEFINE_bool("bidirectional", False, "refused: see experiments.cloze")
-flags.DEFINE_string(
-  "prompt", "", "what samples continue and scores are given; a line break"
-)
-flags.DEFINE_integer("length", 400, "most tokens of a sample", lower_bound=1)
-flags.DEFINE_float("temperature", 1.0, "of samples; 0: greedy", lower_bound=0)
-flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bound=0)
-flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass; 1: all")
-flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
-flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
-kinds.DEFINE_path(
-  "input", "-", "what --mode=score reads, a line a sentence; - is stdin"
-)
+@dataclass(frozen=True)
+class CharLM:
+  """Language model"""
 
-flags.register_validator(
-  "temperature",
-  lambda t: t == 0 or generate.COLDEST <= t <= generate.HOTTEST,
-  f"give 0 for the likeliest token, or a number from {generate.COLDEST:g} to "
-  f"{generate.HOTTEST:g}",
-)
-flags.register_validator(
-  "top_p", lambda p: 0 < p <= 1, "give a mass above 0, at most 1"
-)
-
-
-def main() -> None:
-  """Trains, evaluates, samples or scores, as --mode says."""
-  if FLAGS.bidirectional:
-    raise BadInput(
-      "--bidirectional: a language model must not see the future that it predicts; "
-      "experiments.cloze reads both ways"
-    )
-  if FLAGS.mode == "train":
-    trainer.train("charlm", (), _task, finish=_sample)
-  elif FLAGS.mode == "eval":
-    trainer.evaluate("charlm", _task)
-  else:
-    drawn = ("seed",) if FLAGS.mode == "sample" else ()
-    path, vocabulary = folder.existing("charlm", drawn)
-    task = _task(vocabulary)
-    params, _ = trainer.restore(task, path)
-    use = _sample if FLAGS.mode == "sample" else _score
-    use(task.model, params, vocabulary, path)
-
-
-def _task(
-  vocabulary: Vocabulary,
-  data: dataset.Dataset | None = None,
-  split: str = "val",
-  plan: remat.Plan = remat.NONE,
-) -> trainer.Task:
-  # To refuse before training what samples cannot have.
-  _prompt(vocabulary), _stop(vocabulary)
-  numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
-  told = f"--length={FLAGS.length} for --samples={FLAGS.samples}"
-  memory.check(4 * FLAGS.samples * numbers, told)
-  wiring = architecture.wiring()
-  model = LanguageModel(
-    vocabulary=len(vocabulary),
-    embedding=FLAGS.embedding,
-    core=stacked(
-      *architecture.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring
-    ),
-    width=wiring.output_size(architecture.hidden_sizes()),
-    tie=FLAGS.tie_embeddings,
-    **architecture.model_options(),
+  mode: str = setting(
+    "train", "what to do", choices=("train", "eval", "sample", "score"), role="call"
   )
-  evaluations = {}
-  if data is not None:
-    evaluations["streamed"] = dataset.streamed(data.tokens[split])
-    evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  loss = next_token_loss(model, plan, common.scheme().backward)
-  return trainer.Task(model, loss, evaluations, objective)
+  partition: str = setting(
+    "sequential",
+    "sequential: the carry passes from chunk to chunk; random: windows, each with a "
+    "fresh carry",
+    choices=("sequential", "random"),
+  )
+  tie_embeddings: bool = setting(False, "uses the embedding as the output matrix")
+  prompt: str = setting(
+    "",
+    "text that samples continue and scores are given; a line break if empty",
+    role="call",
+  )
+  length: int = setting(400, "most tokens of a sample", least=1, role="call")
+  temperature: float = setting(
+    1.0, "temperature of samples; 0: the likeliest token", least=0, role="call"
+  )
+  top_k: int = setting(0, "draws from the likeliest k; 0: all", least=0, role="call")
+  top_p: float = setting(1.0, "draws from the nucleus of this mass; 1: all", role="call")
+  stop: str = setting("", "ends a sample once it has drawn this string", role="call")
+  samples: int = setting(1, "samples at once", least=1, role="call")
+  input: str = setting(
+    "-",
+    "file that --mode=score reads, a line a sentence; -: standard input",
+    kind="path",
+    role="call",
+  )
+
+
+def main(settings: Settings) -> None:
+  """Trains, evaluates, samples or scores, as `mode` says."""
+  mode = settings[CharLM].mode
+  _check(settings[CharLM])
+  if mode == "train":
+    trainer.train(settings, _task, _sample)
+  elif mode == "eval":
+    trainer.evaluate(settings, _task)
+  else:
+    path, settings, files = folder.existing(
+      settings, ("seed",) if mode == "sample" else ()
+    )
+    vocabulary = Vocabulary.from_json(files[text.VOCABULARY])
+    _check_samples(settings, vocabulary)
+    model = _model(settings, vocabulary)
+    loss = next_token_loss(model)
+    pieces = Pieces(_task_of(model, loss), settings[Training], loss)
+    params, _ = trainer.restore(settings, pieces, path)
+    use = _samples if mode == "sample" else _score
+    use(settings, model, params, vocabulary)
 
 
 @functools.cache  # so that the same model is the same program

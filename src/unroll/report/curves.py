@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from unroll.metrics import Measure, mean_of
-from unroll.records import METRICS, Record, measured, read
+from unroll.records import METRICS, PER_SECOND, Record, measured, rate_of, read
 from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
@@ -97,7 +97,8 @@ def draw(
     _dress(axes, measure.title.capitalize(), measure.unit, corner)
   norms, rates, speeds, *spare = panels
   _gradient_norms(norms, records, clip_norm)
-  for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):
+  speed = rate_of(records)
+  for axes, name in ((rates, "learning_rate"), (speeds, speed)):
     _line(axes, _series(records, name))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("step", color=MUTED)
@@ -106,7 +107,7 @@ def draw(
   norms.set_xlim(-0.02 * last, 1.02 * last)
   _dress(norms, "Gradient norm before clipping", "l2 norm")
   _dress(rates, "Learning rate", "")
-  _dress(speeds, "Speed", "tokens / s")
+  _dress(speeds, "Speed", f"{speed.removesuffix(PER_SECOND)} / s")
   for axes in spare:
     axes.remove()
   return figure

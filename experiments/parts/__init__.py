@@ -1,0 +1,1 @@
+"""What pages choose from: text, layers, series; each with its settings."""
