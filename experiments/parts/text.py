@@ -51,9 +51,7 @@ class Text:
 class Batches:
   """Batches of text"""
 
-  window: int = setting(
-    0, "steps a batch spans; 0: what the truncation takes", least=0
-  )
+  window: int = setting(0, "steps a batch spans; 0: what the truncation takes", least=0)
   stride: int = setting(
     0, "steps from one random window to the next; 0: the window", least=0
   )
@@ -179,9 +177,9 @@ def windows(
       "truncation=full with random windows needs their length: give `window`"
     )
   _refuse_beyond(min(length, tokens.size), settings)
-  options = {"stride": batches.stride, "seed": seed}
+  stride = batches.stride
   with _blaming(_steps(settings)):
-    return Windows(tokens, batch, length, columns=columns, **options)
+    return Windows(tokens, batch, length, stride=stride, seed=seed, columns=columns)
 
 
 def evaluation_windows(settings: Batches, tokens: np.ndarray) -> Source:

@@ -119,7 +119,7 @@ class Alone:
       number = jax.device_put(np.int32(count), self.spread.whole)
       return number, jax.device_put(batches, self.spread.batches(batches))
 
-    batches, programs = Pass(source, place), []
+    batches, programs = Pass(source, place), list[Any]()
 
     def sums(params: Params) -> Any:
       if not programs:

@@ -92,3 +92,9 @@ def _refuse_shared(settings: Settings) -> None:
       f"patience={training.patience}: arms end together, and would run out of it at "
       "different steps; drop it"
     )
+
+
+def refuse_arms(settings: Settings) -> None:
+  """Refuses a file of arms where nothing is trained."""
+  if settings[Arms].arms:
+    raise BadInput("`arms` is for mode=train: read one of its runs with `workdir`")

@@ -13,7 +13,6 @@ from experiments.session.pieces import Pieces, parameters
 from experiments.session.settings import Settings
 from experiments.session.task import Finish, Task
 from experiments.session.terminal import extra, say
-from experiments.session.training import Training
 from unroll import loop
 from unroll.records import METRICS, measured, read
 from unroll.report.curves import curves
@@ -57,7 +56,7 @@ def conclude(
         print(f"{path}:")
       print(_line(pieces.task, found))
       if finish:
-        finish(settings, pieces.task, place.whole(pieces, state), path)
+        finish(settings, place.whole(pieces, state), path)
     elif not settings[Arms].arms:
       say(f"interrupted; the same command with --workdir={path} goes on")
     with extra(path / "report.html"):

@@ -158,12 +158,13 @@ class _Serializer(flags.ArgumentSerializer[Any]):
 def _define(group: type) -> None:
   """Makes a flag of each setting of a group, under its heading."""
   for setting in described(group).values():
-    common = {"name": setting.name, "default": setting.default, "help": setting.help}
+    common = {"name": setting.name, "default": setting.default}
     flag: flags.Flag
     if setting.type is bool:
-      flag = flags.BooleanFlag(**common)
+      flag = flags.BooleanFlag(help=setting.help, **common)
     else:
-      flag = flags.Flag(parser=_Parser(setting), serializer=_Serializer(), **common)
+      reader, writer = _Parser(setting), _Serializer()
+      flag = flags.Flag(reader, writer, help_string=setting.help, **common)
     flags.DEFINE_flag(flag, module_name=group.__module__)
 
 

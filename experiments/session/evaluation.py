@@ -47,8 +47,8 @@ def numbers(
     params: for the judge; None where there is none.
 
   Returns:
-    "split/measure" for every measure, by the first source; before them, for each source,
-    "split/measure_source" of the first measure.
+    "split/measure" for every measure, by the first source; before them, for each
+    source, "split/measure_source" of the first measure.
   """
   evaluation, (first, *_) = task.evaluations[split], task.measures
   judged = dict(task.judge(params, split)) if task.judge else {}

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import secrets
 import shlex
 import shutil
 import time
@@ -11,14 +10,15 @@ from pathlib import Path
 
 from experiments.session import identity
 from experiments.session.gang import Busy
-from experiments.session.identity import CONFIG, Config
+from experiments.session.identity import Config
 from experiments.session.settings import Settings
 from experiments.session.task import Task
+from experiments.session.training import Training
 from unroll import checkpoint, files
+from unroll.loading import CHECKPOINTS, CONFIG, current
 from unroll.settings import setting
 from unroll.types import BadInput
 
-CHECKPOINTS = "checkpoints"
 # All that a run writes beside the files of its task: what --overwrite may delete, and
 # nothing else.
 OURS = (
@@ -72,7 +72,7 @@ def prepare(settings: Settings, task: Task) -> Path:
     Busy: if another process trains there.
     OSError: if it cannot be written.
   """
-  stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+  stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
   path = Path(settings[Folder].workdir or Path("runs", settings.page.name, stamp))
   try:
     path.mkdir(parents=True, exist_ok=True)
@@ -95,9 +95,7 @@ def prepare(settings: Settings, task: Task) -> Path:
   return path
 
 
-def existing(
-  settings: Settings, own: tuple[str, ...] = ()
-) -> tuple[Path, Settings, dict[str, str]]:
+def existing(settings: Settings, own: tuple[str, ...] = ()) -> tuple[Path, Settings]:
   """Opens the run of `workdir`.
 
   Args:
@@ -105,7 +103,7 @@ def existing(
     own: settings that this call may have beside those that may change.
 
   Returns:
-    The folder, the run's settings and the texts that accompany the run, by name.
+    The folder and the run's settings.
 
   Raises:
     BadInput: if there is no such run, or a setting given contradicts it.
@@ -132,13 +130,13 @@ def existing(
         f"{path / CONFIG} is of another run than checkpoint {step}: it differs in "
         f"{', '.join(differing)}; restore it"
       )
-  return path, found, identity.check_files(path, saved)
+  return path, found
 
 
-def checkpoints(path: Path, settings: Settings, keep: int) -> checkpoint.Checkpoints:
+def checkpoints(path: Path, settings: Settings) -> checkpoint.Checkpoints:
   """What writes the checkpoints of a run, each with the configuration of the run."""
   config = identity.read(path, settings.page)
-  return checkpoint.Checkpoints(path / CHECKPOINTS, keep, config)
+  return checkpoint.Checkpoints(path / CHECKPOINTS, settings[Training].keep, config)
 
 
 def command(settings: Settings) -> str:
@@ -150,10 +148,11 @@ def command(settings: Settings) -> str:
 
 def _sealed(path: Path, settings: Settings) -> tuple[int, Config] | None:
   """The newest step that says which run it is of, and what it says."""
-  if (sealed := checkpoint.run_of(path / CHECKPOINTS)) is None:
+  sealed = checkpoint.run_of(path / CHECKPOINTS)
+  if sealed is None or (config := current(sealed[1])) is None:
     return None
-  config = identity.current(sealed[1], settings.page, path / CHECKPOINTS)
-  return None if config is None else (sealed[0], config)
+  where = path / CHECKPOINTS
+  return sealed[0], identity.without_former(config, settings.page, where)
 
 
 def _refuse_another(path: Path, settings: Settings, task: Task) -> None:

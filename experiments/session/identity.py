@@ -16,10 +16,9 @@ from typing import Any
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from unroll import files
+from unroll.loading import CONFIG, current
 from unroll.settings import checked
 from unroll.types import BadInput
-
-CONFIG = "config.json"
 
 Config = dict[str, Any]
 
@@ -30,6 +29,7 @@ def identity(settings: Settings, task: Task) -> Config:
     "experiment": settings.page.name,
     # As JSON reads it back: tuples are lists there.
     "flags": _plain(settings.values("run", "changing", "data")),
+    "model": task.model,
     "data": task.data,
     "splits": dict(task.splits),
     "files": {name: _digest(text) for name, text in task.files.items()},
@@ -51,39 +51,26 @@ def read(path: Path, page: Page) -> Config:
     BadInput: it is damaged, or of another page.
   """
   try:
-    saved = json.loads((path / CONFIG).read_text("utf-8"))
+    config = current(json.loads((path / CONFIG).read_text("utf-8")))
   except (ValueError, RecursionError) as error:
     raise BadInput(f"{path / CONFIG} is not JSON ({error}): restore it") from None
-  config = current(saved, page, path / CONFIG)
   if config is None:
     raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
   if config["experiment"] != page.name:
     return config
+  config = without_former(config, page, path / CONFIG)
   for name in config["flags"].keys() & page.settings.keys():
     config["flags"][name] = _checked(path / CONFIG, page, name, config["flags"][name])
   return config
 
 
-def current(saved: Any, page: Page, where: Path) -> Config | None:
-  """A configuration as this version writes it; None if it is none at all.
+def without_former(config: Config, page: Page, where: Path) -> Config:
+  """A configuration without the settings that the page has no more.
 
-  Older versions had a vocabulary with every run, and settings that the page has no
-  more, as they could have one value only.
+  Raises:
+    BadInput: one of them has another value than the page can read.
   """
-  match saved:
-    case {"experiment": str(), "flags": dict(flags), "data": str()}:
-      config = dict(saved)
-    case _:
-      return None
-  if "vocabulary" in config:
-    config["files"] = {"vocab.json": config.pop("vocabulary")}
-  kinds = {"files": dict, "versions": dict, "splits": dict, "history": list}
-  if "files" not in config or any(
-    not isinstance(config.get(key, kind()), kind) for key, kind in kinds.items()
-  ):
-    return None
-  if not all(isinstance(digest, str) for digest in config["files"].values()):
-    return None
+  flags = config["flags"]
   former = page.former if config["experiment"] == page.name else {}
   for name in former.keys() & flags.keys():
     if flags[name] != former[name]:
@@ -91,8 +78,8 @@ def current(saved: Any, page: Page, where: Path) -> Config | None:
         f"{where} has --{name}={flags[name]}, and only {former[name]} is left: use the "
         "program that trained the run"
       )
-  config["flags"] = {name: flags[name] for name in flags if name not in former}
-  return config
+  kept = {name: flags[name] for name in flags if name not in former}
+  return {**config, "flags": kept}
 
 
 def differences(page: Page, there: Config, here: Config) -> list[str]:
@@ -187,27 +174,6 @@ def update(path: Path, settings: Settings, step: int) -> dict[str, tuple[Any, An
     saved["flags"] |= {name: current[name] for name in before}
     _write(path, saved)
   return {name: (value, current[name]) for name, value in before.items()}
-
-
-def check_files(path: Path, saved: Config) -> dict[str, str]:
-  """The texts that accompany a run, by name, each with the digest it had.
-
-  Raises:
-    BadInput: one is missing, is no text or has changed.
-  """
-  restore = "restore it, or train on there, which writes it anew"
-  found = {}
-  for name, digest in saved["files"].items():
-    file = path / Path(name).name
-    try:
-      found[name] = file.read_text("utf-8")
-    except FileNotFoundError:
-      raise BadInput(f"{file} is missing: {restore}") from None
-    except UnicodeDecodeError:
-      raise BadInput(f"{file} is not UTF-8 text: {restore}") from None
-    if _digest(found[name]) != digest:
-      raise BadInput(f"{file} is not the one that the run was trained with: {restore}")
-  return found
 
 
 def _digest(text: str) -> str:

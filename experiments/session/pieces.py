@@ -91,5 +91,3 @@ class Pieces(NamedTuple):
 def parameters(state: TrainState) -> int:
   """How many numbers a run trains."""
   return sum(leaf.size for leaf in jax.tree.leaves(state.params))
-
-

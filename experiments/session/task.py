@@ -51,6 +51,7 @@ class Task(NamedTuple):
     measures: what people read of the sums; the first chooses the best checkpoint.
     size: how large a training step is.
     data: sha256 of the data.
+    model: its kind, by which `unroll.load` builds it again.
     files: name -> text of what accompanies the run in its folder.
     splits: name -> number of targets, so that other splits are other runs.
     counted: the plural of what a target is.
@@ -69,6 +70,7 @@ class Task(NamedTuple):
   measures: tuple[Measure, ...]
   size: Size
   data: str
+  model: str
   files: Mapping[str, str] = {}
   splits: Mapping[str, int] = {}
   counted: str = "targets"
@@ -79,5 +81,5 @@ class Task(NamedTuple):
 
 # (settings, files of a run that is there already, or None) -> task.
 Build = Callable[[Settings, Mapping[str, str] | None], Task]
-# (settings, task, parameters, run folder): what is still to be shown of a finished run.
-Finish = Callable[[Settings, Task, Params, Path], None]
+# (settings, parameters, run folder): what is still to be shown of a finished run.
+Finish = Callable[[Settings, Params, Path], None]

@@ -83,9 +83,7 @@ class Together:
   ) -> loop.Program:
     """What the loop drives."""
     group, axis = self._group, self._shared(sources)[1]
-    advance = group.program(
-      several(pieces.step_of), (0, 0, axis, 0, 0), donate=(1,)
-    )
+    advance = group.program(several(pieces.step_of), (0, 0, axis, 0, 0), donate=(1,))
     own = group.stack(arms)
 
     def dispatch(state, batches, counts, controls):
@@ -154,7 +152,9 @@ class Together:
       lambda params: pieces.task.carry(params, source.rows), (0,)
     )
     run = self._group.program(evaluation(pieces.loss), (0, 0, None, None))
-    batches = Pass(source, lambda *both: jax.device_put((np.int32(both[0]), both[1]), shared))
+    batches = Pass(
+      source, lambda *both: jax.device_put((np.int32(both[0]), both[1]), shared)
+    )
     return lambda params: evaluated(run, params, start(params), batches)
 
   def _shared(self, sources: Sequence[Source]) -> tuple[Source, int | None]:

@@ -25,13 +25,14 @@ from experiments.session.task import Build, Finish, Task
 from experiments.session.terminal import Display, interrupts, result, say
 from experiments.session.together import Together
 from experiments.session.training import Training
-from unroll import checkpoint, loop, remat
+from unroll import loop, remat
 from unroll.data.batches import ALL, Source
 from unroll.data.prefetch import dispatches
+from unroll.loading import load, texts
 from unroll.run import Hooks, Objective, Progress, Run
 from unroll.runlog import RunLog
 from unroll.train import Arm, TrainState
-from unroll.types import BadInput, Params
+from unroll.types import BadInput
 
 Place = Alone | Together
 
@@ -81,46 +82,19 @@ def train(settings: Settings, build: Build, finish: Finish | None = None) -> Non
 
 def evaluate(settings: Settings, build: Build) -> None:
   """The validation split of a run, and its test split where there is one."""
-  path, settings, files = folder.existing(settings)
-  _refuse_arms(settings)
-  task = build(settings, files)
+  path, settings = folder.existing(settings)
+  saved = identity.read(path, settings.page)
+  task = build(settings, texts(path, saved["files"]))
   place = Alone(settings, task.size)
-  identity.check_data(path, identity.read(path, settings.page), task, settings)
+  identity.check_data(path, saved, task, settings)
   pieces = Pieces.of(task, settings[Training], remat.NONE)
-  params, step = restore(settings, pieces, path)
+  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
   results: dict[str, Any] = {}
   for split in task.evaluations:
-    results |= place.evaluator(pieces, split)(params)
+    results |= place.evaluator(pieces, split)(model.params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
-  result({**results, "step": step, "workdir": str(path)}, settings[Folder].json)
-
-
-def restore(settings: Settings, pieces: Pieces, path: Path) -> tuple[Params, int]:
-  """The parameters of a checkpoint, moving average and all, and its step.
-
-  Raises:
-    BadInput: if the run has no such checkpoint.
-  """
-  like = jax.eval_shape(pieces.fresh, pieces.training.arm().seed)
-  saved = path / folder.CHECKPOINTS
-  which: Any = settings[Folder].checkpoint
-  steps = checkpoint.steps(saved)
-  if isinstance(which, int) and steps and which not in steps:
-    raise BadInput(
-      f"checkpoint={which}: {saved} has those of step {', '.join(map(str, steps))}"
-    )
-  unjudged = which == "best" and not checkpoint.best_steps(saved)
-  which = "newest" if unjudged else which
-  restored = checkpoint.restore(saved, like, which=which, warn=say)
-  if restored is None:
-    raise BadInput(f"{saved} holds no checkpoint: train the run first")
-  if unjudged:
-    say(
-      f"{path} has no best checkpoint, as no evaluation has chosen one yet: this is "
-      f"the newest, of step {restored.step}"
-    )
-  return pieces.averaged(restored.state), restored.step
+  result({**results, "step": model.at, "workdir": str(path)}, settings[Folder].json)
 
 
 def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
@@ -175,23 +149,20 @@ def _fit(
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     writers = [
-      (
-        enter(gang.alone(functools.partial(RunLog, path, now.step, warn=say))),
-        enter(
-          gang.alone(functools.partial(folder.checkpoints, path, one, training.keep))
-        ),
-      )
-      for path, now, one in zip(paths, progresses, each)
+      enter(_writers(path, progress, one))
+      for path, progress, one in zip(paths, progresses, each)
     ]
     interrupted = enter(interrupts())
     least = min(progresses, key=lambda progress: progress.step)
-    display = enter(
+    display: Any = enter(
       gang.alone(lambda: Display(budget, least, objective.name, task.counted))
     )
     shows = place.displays(display, len(each))
     program, stop, late = place.agreed(program, interrupted)
     runs = [
-      Run(progress, _hooks(task, objective, *both, show, place.spread.gathered), STARTED)
+      Run(
+        progress, _hooks(task, objective, *both, show, place.spread.gathered), STARTED
+      )
       for progress, both, show in zip(progresses, writers, shows)
     ]
     state, done = loop.fit(
@@ -209,6 +180,18 @@ def _fit(
       late=late,
     )
   return program.split(state), runs, done
+
+
+@contextlib.contextmanager
+def _writers(
+  path: Path, progress: Progress, settings: Settings
+) -> Iterator[tuple[Any, Any]]:
+  """The log and the checkpoints of a run; in one of several processes alone."""
+  with (
+    gang.alone(lambda: RunLog(path, progress.step, warn=say)) as log,
+    gang.alone(lambda: folder.checkpoints(path, settings)) as checkpoints,
+  ):
+    yield log, checkpoints
 
 
 def _objective(task: Task) -> Objective:
@@ -252,8 +235,3 @@ def _joined(
   for start, stop in itertools.pairwise([*starts, budget.steps]):
     assert start is not None
     yield from dispatches(source, start, stop, size, periods)
-
-
-def _refuse_arms(settings: Settings) -> None:
-  if settings[armfile.Arms].arms:
-    raise BadInput("`arms` is for training: read one of its runs with `workdir`")

@@ -155,7 +155,7 @@ def _one(setting: Setting, value: Any, whole: Any) -> Any:
     raise BadInput(f"{wrong}: give {_allowed(setting)}")
   if setting.choices and value not in setting.choices:
     raise BadInput(f"{wrong}: choose one of {', '.join(setting.choices)}")
-  if kind in (int, float) and not math.isnan(value):
+  if isinstance(value, int | float) and not math.isnan(value):
     least = -setting.most if setting.least is None else setting.least
     if not least <= value <= setting.most:
       raise BadInput(f"{wrong}: give {_allowed(setting)}")

@@ -216,6 +216,7 @@ def restore(
   like: Any,
   *,
   which: Literal["newest", "best"] | int = "newest",
+  part: bool = False,
   warn: Callable[[str], Any] = warnings.warn,
 ) -> Restored | None:
   """Reads the newest intact checkpoint, every leaf checked against its digest.
@@ -228,6 +229,7 @@ def restore(
       structure, shapes and dtypes must be those saved, and are those returned, as is
       where committed arrays live.
     which: `"newest"`, `"best"` (the newest one saved with `best=True`), or a step.
+    part: whether `like` may lack leaves that were saved: None stands for them.
     warn: called with one sentence for each damaged step that is passed over.
 
   Returns:
@@ -251,7 +253,10 @@ def restore(
     before = _identity(path)
     try:
       content = sealed.content(path)
-      leaves.check_same_model(path, content["specs"], wanted)
+      saved = content["specs"]
+      if part:
+        saved = {name: saved[name] for name in saved if name in wanted}
+      leaves.check_same_model(path, saved, wanted)
       arrays = sealed.arrays(path, content["digests"])
     except sealed.Damaged as error:
       if before is None or before != _identity(path):
@@ -276,7 +281,7 @@ def _none_left(
   return (
     f"{directory} has no intact checkpoint to restore, steps {sorted(damaged)} are "
     + (
-      f"damaged; --checkpoint=newest restores the newest intact one of {others}"
+      f"damaged; checkpoint=newest restores the newest intact one of {others}"
       if others
       else "damaged; take them from a copy, or start afresh in another directory"
     )

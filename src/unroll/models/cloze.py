@@ -7,9 +7,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll import readout, scan
+from unroll import readout, remat, scan
+from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
-from unroll.layers import MERGES, Layer, Recurrent, bidirectional
+from unroll.layers import (
+  MERGES,
+  Layer,
+  Recurrent,
+  bidirectional,
+  rematerialised,
+  stacked,
+)
 from unroll.linear import Initializer
 from unroll.readout import Output
 from unroll.types import Array, BadInput, Carry, Sums, afresh
@@ -102,6 +110,42 @@ def _later(ys: Array) -> Array:
 def _earlier(ys: Array) -> Array:
   """Every output one step earlier, so that step t has read from t + 1 on."""
   return jnp.concatenate([ys[1:], jnp.zeros_like(ys[:1])])
+
+
+def cloze_model(
+  architecture: Architecture,
+  vocabulary: int,
+  *,
+  embedding: int = 64,
+  side: str | None = None,
+  merge: str = "concat",
+  plan: remat.Plan = remat.NONE,
+) -> ClozeModel:
+  """The model with the layers of an architecture.
+
+  Args:
+    architecture: cells, widths and what stands between them.
+    vocabulary: V.
+    embedding: E; 0 for one-hot vectors.
+    side: "forward" or "backward" reads from one side; None from both.
+    merge: how both sides become one.
+    plan: which segments are computed again for the gradient.
+  """
+
+  def core(direction: str) -> Layer | None:
+    if side not in (None, direction):
+      return None
+    cells = architecture.cells(embedding or vocabulary)
+    return rematerialised(stacked(*cells, wiring=architecture.wiring), plan)
+
+  return ClozeModel(
+    vocabulary=vocabulary,
+    embedding=embedding,
+    forward=core("forward"),
+    backward=core("backward"),
+    merge=merge,
+    **architecture.model_options(),
+  )
 
 
 def cloze_loss(model: ClozeModel, backward: scan.Backward = "fast") -> ChunkLoss:

@@ -7,8 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from unroll import readout, remat, scan
+from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
-from unroll.layers import Layer, Recurrent
+from unroll.layers import Layer, Recurrent, stacked
 from unroll.linear import Initializer
 from unroll.readout import Output
 from unroll.types import Array, BadInput, Carry, Lookup, Sums
@@ -99,6 +100,28 @@ class LanguageModel(nn.Module):
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a text starts with."""
     return self.recurrent.initial_carry(batch)
+
+
+def language_model(
+  architecture: Architecture, vocabulary: int, *, embedding: int = 64, tie: bool = False
+) -> LanguageModel:
+  """The model with the layers of an architecture.
+
+  Args:
+    architecture: cells, widths and what stands between them.
+    vocabulary: V.
+    embedding: E; 0 for one-hot vectors.
+    tie: uses the embedding as the output matrix.
+  """
+  cells = architecture.cells(embedding or vocabulary)
+  return LanguageModel(
+    vocabulary=vocabulary,
+    embedding=embedding,
+    core=stacked(*cells, wiring=architecture.wiring),
+    width=architecture.output_size,
+    tie=tie,
+    **architecture.model_options(),
+  )
 
 
 def next_token_loss(
