@@ -147,9 +147,10 @@ OF_TEXT = re.compile(r"vocabular|tokens?(?![a-z])|char(acter)?s?(?![a-z])|corpus
 
 
 def flags_are_read_at_the_door(path: PurePath, source: str) -> Iterator[str]:
-  if path.parts[0] == "experiments" and path != DOOR:
-    if "FLAGS" in source or any(within(n, "absl") for n in imports(path, source)):
-      yield "reads a flag: the door makes settings of them, which are passed on"
+  if path.parts[0] != "experiments" or path == DOOR:
+    return
+  if "FLAGS" in source or any(within(n, "absl") for n in imports(path, source)):
+    yield "reads a flag: the door makes settings of them, which are passed on"
 
 
 def the_trainer_knows_no_text(path: PurePath, source: str) -> Iterator[str]:
@@ -164,9 +165,11 @@ def functions_of_pages_are_short(path: PurePath, source: str) -> Iterator[str]:
   if path.parts[0] != "experiments":
     return
   for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.FunctionDef) and node.end_lineno:
-      if (lines := node.end_lineno - node.lineno + 1) > 60:
-        yield f"line {node.lineno}: {node.name} has {lines} lines, more than 60"
+    if not isinstance(node, ast.FunctionDef):
+      continue
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    if lines > 60:
+      yield f"line {node.lineno}: {node.name} has {lines} lines, more than 60"
 
 
 def what_is_public_is_documented(path: PurePath, source: str) -> Iterator[str]:

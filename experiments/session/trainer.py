@@ -135,12 +135,7 @@ def _fit(
     The state of all, the runs, and whether the budget is spent.
   """
   states, progresses = zip(*found)
-  runs_in = str(paths[0]) if len(each) == 1 else f"{paths[0]} to {paths[-1]}"
-  many = "" if len(each) == 1 else f"{len(each)} arms of "
-  say(
-    f"{many}{parameters(states[0]):,} parameters, {len(sources[0]):,} steps an epoch, "
-    f"run in {runs_in}"
-  )
+  _say_what_begins(states[0], sources[0], paths)
   training, task = pieces.training, pieces.task
   periods = (training.eval_every, training.checkpoint_every)
   objective = _objective(task)
@@ -180,6 +175,16 @@ def _fit(
       late=late,
     )
   return program.split(state), runs, done
+
+
+def _say_what_begins(state: TrainState, source: Source, paths: Sequence[Path]) -> None:
+  many = "" if len(paths) == 1 else f"{len(paths)} arms of "
+  where = f"run in {paths[0]}"
+  if many:
+    where = f"runs in {paths[0]} to {paths[-1]}"
+  say(
+    f"{many}{parameters(state):,} parameters, {len(source):,} steps an epoch, {where}"
+  )
 
 
 @contextlib.contextmanager
