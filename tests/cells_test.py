@@ -96,7 +96,7 @@ def test_chrono_sets_the_gates_that_remember():
 
 @pytest.mark.parametrize("name", ["rnn", "relu_rnn", "irnn"])
 def test_chrono_needs_a_gate(name):
-  with pytest.raises(BadInput, match="--init=chrono needs a gated cell"):
+  with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     REGISTRY[name](D, H, init=Init(chrono=50.0))
 
 

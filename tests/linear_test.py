@@ -123,7 +123,7 @@ def test_named_chrono():
   ["chrono", "chrono:", "chrono:a", "chrono:2", "chrono:nan", "he", "", "glorot:1"],
 )
 def test_another_init_is_refused(spec):
-  with pytest.raises(BadInput, match=f"--init={spec}: "):
+  with pytest.raises(BadInput, match=f"init={spec}: "):
     linear.named_init(spec)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments.session import compilation, gang, kinds, output
+from experiments.session import compilation, gang, kinds, messages, output
 from unroll import devices, gradients, optim, schedules
 from unroll.cells import CELLS
 from unroll.data import text
@@ -238,7 +238,8 @@ def run_main(main: Callable[[], None]) -> NoReturn:
         reason = sys.stdout.error.strerror
         fail(f"standard output could not be written ({reason}); all else is done")
     except BadInput as error:
-      fail(str(error), os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
+      message = messages.with_flags(str(error), set(FLAGS))
+      fail(message, os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2)
     except MemoryError:
       fail(f"memory ran out: {LESS}")
     except (RuntimeError, AssertionError) as error:

@@ -103,7 +103,7 @@ class Wiring(NamedTuple):
     """Returns itself. Raises BadInput for a rate outside [0, 1)."""
     for name in ("dropout", "input_dropout", "output_dropout"):
       if not 0 <= getattr(self, name) < 1:
-        raise BadInput(f"--{name}={getattr(self, name)}: give a rate from 0 to below 1")
+        raise BadInput(f"{name}={getattr(self, name)}: give a rate from 0 to below 1")
     return self
 
   def reads_input(self) -> bool:

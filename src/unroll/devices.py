@@ -65,7 +65,7 @@ def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
   """
   if batch % processes:
     raise BadInput(
-      f"--batch={batch} cannot be shared evenly by --processes={processes}: make it a "
+      f"batch={batch} cannot be shared evenly by processes={processes}: make it a "
       "multiple"
     )
   rows = batch // processes
@@ -83,7 +83,7 @@ def named_count(spec: str, rows: int, width: int, most: int) -> int:
   if spec.isdecimal() and int(spec) in dividing:
     return int(spec)
   raise BadInput(
-    f"--devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
+    f"devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
     f"as divide the {rows} rows of a batch that a process has, and are there"
   )
 
@@ -118,7 +118,7 @@ def _up_to(spec: str, most: int) -> int:
   if spec.isdecimal() and 1 <= int(spec) <= most:
     return int(spec)
   raise BadInput(
-    f"--devices={spec}: choose auto or a number from 1 to {most}, as many as there are "
+    f"devices={spec}: choose auto or a number from 1 to {most}, as many as there are "
     "and have an arm each"
   )
 

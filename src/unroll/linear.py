@@ -78,7 +78,7 @@ def named_init(spec: str) -> Init:
     normal = jax.nn.initializers.normal(number)
     return Init(normal, normal)
   raise BadInput(
-    f"--init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
+    f"init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
     "standard deviation, or chrono:T_max with the longest memory, at least 3 steps; "
     f"both up to {MOST:g}"
   )

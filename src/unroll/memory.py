@@ -92,9 +92,9 @@ def cheapest(lower: Callable[[Plan], Lowered], budget: int, length: int) -> Fit:
       return Fit(plan, needs)
   leanest = min(needs, key=lambda name: needs[name])
   raise BadInput(
-    f"--memory_budget={size(budget)}: a training step needs {size(needs[leanest])} "
-    f"under --remat={leanest}, the leanest plan: give as much, or a smaller model or "
-    "--batch"
+    f"memory_budget={size(budget)}: a training step needs {size(needs[leanest])} "
+    f"under remat={leanest}, the leanest plan: give as much, or a smaller model or "
+    "`batch`"
   )
 
 
@@ -124,7 +124,7 @@ def named_size(spec: str) -> int:
   count = float(found[1]) * UNITS[found[2] or "B"] if found else 0.0
   if not 1 <= count < math.inf:
     raise BadInput(
-      f"--memory_budget={spec}: give a size such as 2GiB, 800MiB or 64KiB, or a number "
+      f"memory_budget={spec}: give a size such as 2GiB, 800MiB or 64KiB, or a number "
       "of bytes"
     )
   return int(count)

@@ -94,20 +94,20 @@ def optimizer(
   Raises:
     BadInput: a flag has no such value.
   """
-  name, numbers = parse("--optimizer", spec, OPTIMIZERS)
+  name, numbers = parse("optimizer", spec, OPTIMIZERS)
   if not all(0 <= number < 1 for number in numbers):
-    raise BadInput(f"--optimizer={spec}: a decay rate must be in [0, 1)")
+    raise BadInput(f"optimizer={spec}: a decay rate must be in [0, 1)")
   if clip_by not in CLIPS:
-    raise BadInput(f"--clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
+    raise BadInput(f"clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
   traced = isinstance(clip_norm, jax.Array)  # a number that is not known yet
   if not traced and not 0 <= clip_norm < math.inf:
-    raise BadInput(f"--clip_norm={clip_norm} must be 0 (off) or a positive number")
+    raise BadInput(f"clip_norm={clip_norm} must be 0 (off) or a positive number")
   if weight_decay is None:
     weight_decay = 0.01 if name == "adamw" else 0.0
   if not 0 <= weight_decay < math.inf:
-    raise BadInput(f"--weight_decay={weight_decay} must be 0 (off) or positive")
+    raise BadInput(f"weight_decay={weight_decay} must be 0 (off) or positive")
   if not 0 <= ema < 1:
-    raise BadInput(f"--ema={ema} must be 0 (off) or a decay rate below 1")
+    raise BadInput(f"ema={ema} must be 0 (off) or a decay rate below 1")
   preconditioner = _preconditioner(name, *numbers)
 
   def init(params: Params) -> OptState:

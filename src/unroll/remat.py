@@ -124,7 +124,7 @@ def named_plan(spec: str) -> Plan:
   if name in numbered and argument.isdecimal() and 1 <= int(argument) <= most:
     return numbered[name](int(argument))
   raise BadInput(
-    f"--remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
+    f"remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
     f"recursive or recursive:DEPTH with a depth from 1 to {DEEPEST}, or auto"
   )
 

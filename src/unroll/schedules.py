@@ -55,9 +55,9 @@ def schedule(
   name, numbers = _parse(spec)
   traced = isinstance(learning_rate, jax.Array)
   if not traced and not 0 <= learning_rate < math.inf:
-    raise BadInput(f"--learning_rate={learning_rate} must be 0 or a positive number")
+    raise BadInput(f"learning_rate={learning_rate} must be 0 or a positive number")
   if warmup_steps < 0:
-    raise BadInput(f"--warmup_steps={warmup_steps} must be 0 (none) or positive")
+    raise BadInput(f"warmup_steps={warmup_steps} must be 0 (none) or positive")
   decay = _decay(name, *numbers)
 
   def rate(step: Array, horizon: Array, scale: Array) -> Array:
@@ -122,15 +122,15 @@ def follows_end(spec: str) -> bool:
 
 
 def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
-  name, numbers = parse("--schedule", spec, SCHEDULES)
+  name, numbers = parse("schedule", spec, SCHEDULES)
   match name, numbers:
     case "step" | "plateau", (count, _) if count % 1 or not 1 <= count < 2**31:
       what = SCHEDULES[name][0]
       raise BadInput(
-        f"--schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
+        f"schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
       )
   if not all(0 <= number <= 1 for number in numbers[-1:]):
-    raise BadInput(f"--schedule={spec}: the last number must be a fraction in [0, 1]")
+    raise BadInput(f"schedule={spec}: the last number must be a fraction in [0, 1]")
   return name, numbers
 
 

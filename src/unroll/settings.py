@@ -4,7 +4,7 @@
   class Training:
     steps: int = setting(100, "updates to train for", least=1)
 
-`Training(steps=5)` is the value; a program that reads flags can make one of every field.
+`Training(steps=5)` is a value. A program that reads flags can make one of every field.
 """
 
 import dataclasses

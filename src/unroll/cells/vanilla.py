@@ -55,7 +55,7 @@ def vanilla(
   """
   init = init or Init()
   if init.chrono is not None:
-    raise BadInput("--init=chrono needs a gated cell: choose --cell=gru or --cell=lstm")
+    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
 
   def new(key: Key) -> VanillaParams:
     key_x, key_h, key_b = jax.random.split(key, 3)

@@ -276,7 +276,7 @@ def _none_left(
   return (
     f"{directory} has no intact checkpoint to restore, steps {sorted(damaged)} are "
     + (
-      f"damaged; --checkpoint=newest restores the newest intact one of {others}"
+      f"damaged; checkpoint=newest restores the newest intact one of {others}"
       if others
       else "damaged; take them from a copy, or start afresh in another directory"
     )

@@ -28,7 +28,7 @@ def named_scheme(spec: str) -> Scheme:
   if name == "random" and len(numbers) == 1 and numbers[0] >= SHORTEST:
     return random(*numbers)
   raise BadInput(
-    f"--truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
+    f"truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
     f"least 1, or random:K with K at least {SHORTEST}, all below {2**31}"
   )
 

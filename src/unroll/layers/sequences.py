@@ -155,7 +155,7 @@ def bidirectional(
     BadInput: for another merge.
   """
   if merge is not None and merge not in MERGES:
-    raise BadInput(f"--merge={merge}: choose one of {', '.join(MERGES)}")
+    raise BadInput(f"merge={merge}: choose one of {', '.join(MERGES)}")
   layers = (as_layer(forward), as_layer(backward))
   reads = any(layer.context for layer in layers)
 

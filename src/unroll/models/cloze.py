@@ -43,7 +43,7 @@ class ClozeModel(nn.Module):
 
   def setup(self):
     if self.merge not in MERGES:
-      raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
+      raise BadInput(f"merge={self.merge}: choose one of {', '.join(MERGES)}")
     if self.embedding:
       self.embed = nn.Embed(self.vocabulary, self.embedding)
     core = self.forward or self.backward

@@ -41,7 +41,7 @@ class LanguageModel(nn.Module):
   def setup(self):
     if self.tie and self.embedding != self.width:
       raise BadInput(
-        f"--tie_embeddings needs --embedding={self.embedding} to be the width of the "
+        f"`tie_embeddings` needs embedding={self.embedding} to be the width of the "
         f"last layer, {self.width}: make them equal"
       )
     if self.embedding:

@@ -52,7 +52,7 @@ def curves(
   workdir = Path(workdir)
   metrics, path = workdir / METRICS, workdir / "curves.png"
   if not metrics.is_file():
-    raise BadInput(f"{workdir} has no {METRICS}: give the --workdir of a run")
+    raise BadInput(f"{workdir} has no {METRICS}: give the `workdir` of a run")
   records, title = read(metrics, warn=warn), workdir.resolve().name
   figure = draw(records, title=title, measures=measures, clip_norm=clip_norm)
   with warnings.catch_warnings():
