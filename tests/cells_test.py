@@ -10,7 +10,7 @@ from rows import ROWS
 from tables import CELLS, REGISTRY, USERS, B, D, H, inputs, parameters, same, unroll
 
 from unroll import cells
-from unroll.linear import Init, named_init
+from unroll.start import Init, named_init
 from unroll.types import BadInput
 
 KEY = jax.random.key(0)

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from absl import flags
 
-from unroll import linear
+from unroll import start
 from unroll.cells import CELLS
 from unroll.compose import Wiring, learned_carry
 from unroll.types import BadInput, Cell
@@ -64,7 +64,7 @@ def cells(input_size: int) -> list[Cell]:
       raise BadInput(
         f"--init={FLAGS.init}: --cell={FLAGS.cell} starts in a way of its own: drop it"
       )
-    options["init"] = linear.named_init(FLAGS.init)
+    options["init"] = start.named_init(FLAGS.init)
   if FLAGS.forget_bias is not None:
     if not _takes("forget_bias"):
       raise BadInput(
@@ -97,5 +97,5 @@ def model_options() -> dict[str, Any]:
   if FLAGS.dtype != "float32":
     options["dtype"] = jnp.dtype(FLAGS.dtype)
   if FLAGS.init:
-    options["kernel_init"] = linear.named_init(FLAGS.init).kernel
+    options["kernel_init"] = start.named_init(FLAGS.init).kernel
   return options

@@ -18,15 +18,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from unroll import metrics, scan
-from unroll.linear import (
-  Initializer,
-  bias_gradient,
-  product,
-  spread_over,
-  summed_outer,
-)
+from unroll.linear import bias_gradient, product, spread_over, summed_outer
 from unroll.placement import placed
 from unroll.reverse_mode import reverse_mode_only
+from unroll.start import Initializer
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many

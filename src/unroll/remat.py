@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll import specs
 from unroll.types import BadInput, Carry
 
 # Segments within each of `recursive()`: a third of the passes that halving takes, for
@@ -115,14 +116,17 @@ def named_plan(spec: str) -> Plan:
   Raises:
     BadInput: for anything else, or a number below 1.
   """
-  for plan in (NONE, sqrt(), recursive()):
-    if spec == plan.name:
-      return plan
-  name, _, argument = spec.partition(":")
-  numbered: dict[str, Callable[[int], Plan]] = {"every": every, "recursive": recursive}
-  most = DEEPEST if name == "recursive" else math.inf
-  if name in numbered and argument.isdecimal() and 1 <= int(argument) <= most:
-    return numbered[name](int(argument))
+  match specs.split(spec, int):
+    case "none", ():
+      return NONE
+    case "sqrt", ():
+      return sqrt()
+    case "every", (length,) if length >= 1:
+      return every(length)
+    case "recursive", ():
+      return recursive()
+    case "recursive", (depth,) if 1 <= depth <= DEEPEST:
+      return recursive(depth)
   raise BadInput(
     f"remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
     f"recursive or recursive:DEPTH with a depth from 1 to {DEEPEST}, or auto"

@@ -6,15 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import (
-  Init,
-  add_bias,
-  bias_gates,
-  bias_gradient,
-  gates,
-  identity,
-  weight_gradient,
-)
+from unroll.linear import add_bias, bias_gradient, weight_gradient
+from unroll.start import Init, bias_gates, gates, identity
 from unroll.types import Array, BadInput, Cell, Derivative, Key
 
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from unroll import readout, scan
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import MERGES, Layer, Recurrent, bidirectional
-from unroll.linear import Initializer
 from unroll.readout import Output
+from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Sums, afresh
 
 

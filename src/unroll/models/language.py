@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from unroll import readout, remat, scan
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import Layer, Recurrent
-from unroll.linear import Initializer
 from unroll.readout import Output
+from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Lookup, Sums
 
 
