@@ -12,7 +12,6 @@ the backward pass only scales them, and nothing is computed twice.
 
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
@@ -21,30 +20,11 @@ from unroll import metrics, scan
 from unroll.linear import bias_gradient, product, spread_over, summed_outer
 from unroll.placement import placed
 from unroll.reverse_mode import reverse_mode_only
-from unroll.start import Initializer
 from unroll.types import Array, Sums
 
 # A slice has so many rows on each device that adding up dW does not count, and so many
 # bytes of logits that the loop does not: `docs/benchmarks.md` has the measurement.
 ROWS, BYTES = 256, 4 * 2**20
-
-
-class Output(nn.Module):
-  """The parameters of an output layer; called with the width H of what it reads.
-
-  Attributes:
-    vocabulary: V.
-    kernel_init: of the matrix.
-  """
-
-  vocabulary: int
-  kernel_init: Initializer = nn.initializers.lecun_normal()
-
-  @nn.compact
-  def __call__(self, width: int) -> tuple[Array, Array]:
-    """The matrix `[H, V]` and the bias `[V]`."""
-    kernel = self.param("kernel", self.kernel_init, (width, self.vocabulary))
-    return kernel, self.param("bias", nn.initializers.zeros, (self.vocabulary,))
 
 
 def logits(ys: Array, kernel: Array, bias: Array) -> Array:
