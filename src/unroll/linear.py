@@ -94,7 +94,8 @@ def summed_outer(x: Array, dz: Array, dtype) -> Array:
 def bias_gradient(dz: Array, dtype) -> Array:
   """Σ_t dz_t, over the batch too, `[T, B, …, M] -> [M]`.
 
-  A product as well: beside others of dz, a sum would have XLA copy all of it.
+  It is computed as a matrix product: next to the other products of dz, XLA would copy
+  dz for a sum.
   """
   rows = _rows(dz, spread_over(dz) if dz.ndim > 2 else 1)
   ones = jnp.ones(rows.shape[0], dz.dtype)
@@ -106,7 +107,8 @@ def _rows(x: Array, devices: int) -> Array:
   """`[T, B, …, N]` as rows `[…, N]`, those of each device together.
 
   Reshaping `[T, B]` to `[T·B]` would gather a B that is spread over devices, so the
-  devices go first. Contracted as two axes XLA would transpose `x`, which is slow.
+  axis of devices goes first. XLA would transpose `x` to contract two axes, which is
+  slow.
   """
   if x.ndim < 3:
     return x
@@ -159,18 +161,18 @@ def _transposed_jvp(devices: int, primals, tangents):
 def _by_rows(w: Array, devices: int) -> Array:
   """The copy of `transposed`, of `ROWS` rows at a time."""
   count, columns = w.shape
-  own = count // devices
-  rows = min(ROWS, own)
-  parts = w.reshape(devices, own, columns)
+  share = count // devices
+  rows = min(ROWS, share)
+  parts = w.reshape(devices, share, columns)
 
   def copy(i, turned):
-    # Of the last rows, a slice begins early enough to have as many as the others.
-    some = jax.lax.dynamic_slice_in_dim(parts, i * rows, rows, axis=1)
-    some = jnp.swapaxes(some, 1, 2)
-    return jax.lax.dynamic_update_slice_in_dim(turned, some, i * rows, axis=2)
+    # The last slice begins early enough to have as many rows as the others.
+    block = jax.lax.dynamic_slice_in_dim(parts, i * rows, rows, axis=1)
+    block = jnp.swapaxes(block, 1, 2)
+    return jax.lax.dynamic_update_slice_in_dim(turned, block, i * rows, axis=2)
 
-  turned = jnp.zeros_like(parts, shape=(devices, columns, own))
-  turned = jax.lax.fori_loop(0, -(-own // rows), copy, turned)
+  turned = jnp.zeros_like(parts, shape=(devices, columns, share))
+  turned = jax.lax.fori_loop(0, -(-share // rows), copy, turned)
   return jnp.moveaxis(turned, 0, 1).reshape(columns, count)
 
 

@@ -30,10 +30,10 @@ OPTIMIZERS: specs.Forms = {
 
 
 class OptState(NamedTuple):
-  """What an optimiser remembers.
+  """The memory of an optimiser.
 
   Attributes:
-    updates: how many were made, int32 scalar.
+    updates: the number of updates so far, int32 scalar.
     precondition: the state of the optax preconditioner.
     average: the debiased moving average of the parameters; None if not asked for.
   """

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 
 class Described(NamedTuple):
-  """What a person is told of a setting, and what it allows.
+  """The help of a setting, and the values that it allows.
 
   Attributes:
     help: one plain sentence.
@@ -61,7 +61,7 @@ def setting(
 
 
 def described(group: type) -> dict[str, Described]:
-  """What was told of each setting of a dataclass, by name, in its order."""
+  """The description of each setting of a dataclass, by name, in its order."""
   return {
     field.name: field.metadata["setting"]
     for field in dataclasses.fields(group)

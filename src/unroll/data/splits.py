@@ -65,8 +65,8 @@ def _fractions(parts: list[str], size: int, spec: str) -> list[tuple[int, int]]:
 def _ranges(parts: list[str], size: int, spec: str) -> list[tuple[int, int]]:
   edges = []
   for part in parts:
-    found = re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", part)
-    start, stop = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", part)
+    start, stop = map(int, match.groups()) if match else (0, 0)
     if not start < stop <= size:
       raise BadInput(
         f"split={spec}: {part!r} is not a range start:stop of characters with "

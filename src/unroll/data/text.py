@@ -154,16 +154,16 @@ def read_lines(data: bytes, where: str, tokenizer: str = "char") -> list[str]:
   if not lines[-1]:
     lines.pop()
   errors = "surrogateescape" if tokenizer == "byte" else "strict"
-  found = []
+  texts = []
   for number, line in enumerate(lines, 1):
     try:
-      found.append(line.removesuffix(b"\r").decode("utf-8", errors))
+      texts.append(line.removesuffix(b"\r").decode("utf-8", errors))
     except UnicodeDecodeError as error:
       raise BadInput(
         f"{where}, line {number} is not UTF-8: byte {line[error.start]:#04x} at offset "
         f"{error.start}; convert it to UTF-8"
       ) from None
-  return found
+  return texts
 
 
 def one_line(text: str) -> str:
