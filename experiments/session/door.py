@@ -5,7 +5,6 @@ No other file reads a flag, and `src/unroll` knows none: it names its arguments.
 
 import contextlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from experiments.session import compilation, gang, output
+from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
 from unroll import devices, files
 from unroll.errors import sentence
@@ -96,19 +96,6 @@ def _failing(page: Page) -> Iterator[None]:
     fail(f"JAX_PLATFORMS={wanted}: JAX finds no such device: unset it, or say cpu")
   except OSError as error:
     fail(sentence(error))
-
-
-def with_flags(message: str, names: set[str]) -> str:
-  """A message of the library, whose arguments are flags here: `--name`, `--name=…`."""
-
-  def flag(match: re.Match) -> str:
-    name = match["quoted"] or match["plain"]
-    if name not in names:
-      return match[0]
-    return f"--{name}" if match["quoted"] else f"--{name}="
-
-  pattern = r"`(?P<quoted>[a-z_]+)`|(?<![\w.`'\"/-])(?P<plain>[a-z_]+)="
-  return re.sub(pattern, flag, message)
 
 
 def _less(page: Page) -> str:

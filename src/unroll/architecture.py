@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from unroll import linear
+from unroll import start
 from unroll.cells import CELLS
 from unroll.compose import Wiring, learned_carry
 from unroll.settings import setting
@@ -103,7 +103,7 @@ class Architecture:
     if self.dtype != "float32":
       options["dtype"] = jnp.dtype(self.dtype)
     if self.init:
-      options["kernel_init"] = linear.named_init(self.init).kernel
+      options["kernel_init"] = start.named_init(self.init).kernel
     return options
 
   def _options(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Architecture:
         raise BadInput(
           f"init={self.init}: cell={self.cell} starts in a way of its own: drop it"
         )
-      options["init"] = linear.named_init(self.init)
+      options["init"] = start.named_init(self.init)
     if self.forget_bias is not None:
       if not self._takes("forget_bias"):
         raise BadInput(

@@ -77,7 +77,7 @@ def load(
   try:
     built = saved.built(kind, config["flags"], files)
   except KeyError as error:
-    raise BadInput(f"{path / CONFIG} has no --{error.args[0]}: restore it") from None
+    raise BadInput(f"{path / CONFIG} has no `{error.args[0]}`: restore it") from None
   params, at = _restored(path, config["flags"], built, checkpoint, warn)
 
   def step(params: Params, carry: Carry, inputs: Array):

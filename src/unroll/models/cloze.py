@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from unroll import readout, remat, scan
+from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import (
@@ -18,8 +17,8 @@ from unroll.layers import (
   rematerialised,
   stacked,
 )
-from unroll.linear import Initializer
-from unroll.readout import Output
+from unroll.models.parts import Embedding, Readout
+from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Sums, afresh
 
 
@@ -51,16 +50,15 @@ class ClozeModel(nn.Module):
 
   def setup(self):
     if self.merge not in MERGES:
-      raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
-    if self.embedding:
-      self.embed = nn.Embed(self.vocabulary, self.embedding)
+      raise BadInput(f"merge={self.merge}: choose one of {', '.join(MERGES)}")
+    self.embed = Embedding(self.vocabulary, self.embedding)
     core = self.forward or self.backward
     if self.forward and self.backward:
       core = bidirectional(self.forward, self.backward, merge=None)
     if core is None:
       raise ValueError("forward and backward are None: give at least one layer")
     self.recurrent = Recurrent(core, dtype=self.dtype, named=self.named)
-    self.output = Output(self.vocabulary, self.kernel_init)
+    self.output = Readout(self.vocabulary, self.kernel_init, self.dtype)
 
   def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:
     """Reads tokens `[T, B]`; returns logits `[T, B, V]` for each of them.
@@ -68,22 +66,18 @@ class ClozeModel(nn.Module):
     Every sequence starts afresh: of the carry only the randomness is used.
     """
     ys = self._read(tokens, carry)
-    return readout.logits(ys, *self._output(ys))
+    return self.output(ys.shape[-1]).logits(ys)
 
   def cross_entropy(
     self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
   ) -> Sums:
     """Reads a `data.Batch`; returns the nats of its inputs."""
     ys = self._read(batch.inputs, carry, backward=backward)
-    return readout.cross_entropy(
-      ys, *self._output(ys), batch.inputs, batch.weight, backward=backward
-    )
+    head = self.output(ys.shape[-1])
+    return head.cross_entropy(ys, batch.inputs, batch.weight, backward)
 
   def _read(self, tokens: Array, carry: Carry | None, **options) -> Array:
-    if self.embedding:
-      xs = self.embed(tokens)
-    else:
-      xs = jax.nn.one_hot(tokens, self.vocabulary)
+    xs = self.embed(tokens).dense()
     initial = self.initial_carry(tokens.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
     if self.forward and self.backward:
@@ -92,10 +86,6 @@ class ClozeModel(nn.Module):
     if self.forward:
       return _later(self.recurrent(xs, carry, **options)[1])
     return _earlier(self.recurrent(xs, carry, reverse=True, **options)[1])
-
-  def _output(self, ys: Array) -> tuple[Array, Array]:
-    kernel, bias = self.output(ys.shape[-1])
-    return kernel.astype(self.dtype or kernel.dtype), bias
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a sequence starts with."""
