@@ -33,7 +33,7 @@ class Architecture:
   )
   dropout: float = setting(0.0, "rate between layers, on the input and the output")
   input_dropout: float | None = setting(
-    None, "rate on the input; as --dropout if not given"
+    None, "rate on the input; as between layers if not given"
   )
   dropout_mask: str = setting(
     "step", "a mask each step, or one for all steps", choices=("step", "sequence")
