@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import time
@@ -55,6 +56,10 @@ def check(settings: Settings, task: Task) -> None:
     BadInput: if the folder holds another run, or something that is no run.
   """
   path = Path(settings[Folder].workdir)
+  if re.search("[\ud800-\udfff]", os.path.abspath(path)):
+    raise BadInput(
+      f"workdir={path}: checkpoints need a path of UTF-8 text: give another folder"
+    )
   if path.is_dir():
     _refuse_another(path, settings, task)
 

@@ -144,8 +144,10 @@ def parsed(setting: Setting, text: str) -> Any:
 def _one(setting: Setting, value: Any, whole: Any) -> Any:
   shown = ",".join(map(str, whole)) if isinstance(whole, list | tuple) else whole
   kind, wrong = setting.type, f"{setting.name}={shown}"
-  if setting.kind == "checkpoint" and isinstance(value, int):
-    return value
+  if setting.kind == "checkpoint":
+    if value in ("best", "newest") or isinstance(value, int):
+      return value
+    raise BadInput(f"{wrong}: give best, newest or the number of a step")
   if setting.listed and kind is int and isinstance(value, str):
     value = int(value) if value.strip().isdecimal() else value
   whole_number = isinstance(value, int) and not isinstance(value, bool)
@@ -169,7 +171,6 @@ def _allowed(setting: Setting) -> str:
   if setting.type not in (int, float):
     return what
   what = f"{what}s" if setting.listed else f"a {what}"
-  if setting.least is None:
-    return f"{what} up to {setting.most:g}"
-  most = f"{setting.most:d}" if setting.type is int else f"{setting.most:g}"
-  return f"{what} from {setting.least:g} to {most}"
+  form = "d" if setting.type is int else "g"
+  least = -setting.most if setting.least is None else setting.least
+  return f"{what} from {least:{form}} to {setting.most:{form}}"
