@@ -1,0 +1,161 @@
+"""Windows of a series as batches: a past, and the horizon to forecast from it."""
+
+import functools
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.batches import ALL, Source
+from unroll.data.series.value import Series, filled
+from unroll.types import BadInput
+
+
+class Horizon(NamedTuple):
+  """Windows side by side: T steps of the past, K steps to come.
+
+  Attributes:
+    past: float32 `[T, B, C + P]`, the C targets, then P inputs, as known at the end of
+      the past.
+    known: float32 `[T + K, B, F]`, what is known in advance, of past and future.
+    future: float32 `[K, B, C]`, the targets to come; 0 where there is none.
+    weight: float32 `[K, B, C]`, 0 where a target is missing or the window is padding.
+  """
+
+  past: NDArray[np.float32]
+  known: NDArray[np.float32]
+  future: NDArray[np.float32]
+  weight: NDArray[np.float32]
+
+
+class Horizons(Source):
+  """All windows whose targets lie in some rows; their pasts may reach back before.
+
+  Shuffled, every epoch has all windows in an order of its own; in order, each starts
+  one row after the last. Either way each window is there once an epoch, and the last
+  batch is padded with windows of weight 0.
+
+  Args:
+    series: its values as a model reads them: scaled.
+    rows: where targets may lie: a part of the split.
+    batch: windows in a batch, B.
+    past: T.
+    horizon: K.
+    known: `[N + K, F]` or longer, what is known in advance of each row, such as
+      `calendar.features`; None: nothing.
+    seed: of the order.
+    shuffle: random order, or in order.
+    columns: the windows that batches have; the others are those of other processes.
+
+  Raises:
+    BadInput: there is no window.
+  """
+
+  def __init__(
+    self,
+    series: Series,
+    rows: range,
+    batch: int,
+    past: int,
+    horizon: int,
+    *,
+    known: NDArray[np.float32] | None = None,
+    seed: int = 0,
+    shuffle: bool = True,
+    columns: slice = ALL,
+  ):
+    size = len(series.values)
+    if batch < 1 or past < 1 or horizon < 1:
+      raise BadInput(
+        f"batch={batch}, past={past} and horizon={horizon} must all be at least 1"
+      )
+    if not 0 <= rows.start <= rows.stop <= size or rows.step != 1:
+      raise ValueError(f"rows={rows} are not rows of a series of {size}")
+    self.series, self.rows, self.batch = series, rows, batch
+    self.past, self.horizon = past, horizon
+    self.seed, self.shuffle, self.columns = seed, shuffle, columns
+    if known is None:
+      known = np.zeros((size + horizon, 0), np.float32)
+    if len(known) < size + horizon:
+      raise ValueError(
+        f"known has {len(known)} rows: a series of {size} with horizon={horizon} needs "
+        f"{size + horizon}"
+      )
+    self.known = np.asarray(known, np.float32)
+    self._first = max(rows.start, past)
+    self._windows = rows.stop - horizon + 1 - self._first
+    if self._windows < 1:
+      raise BadInput(
+        f"rows {rows.start} to {rows.stop} of {series.name} hold no window: past="
+        f"{past} before its targets and horizon={horizon} in these rows; take less of "
+        "either, or give more data"
+      )
+    self._filled = filled(series.values, series.gaps)
+    self._order = functools.lru_cache(maxsize=2)(self._draw)
+
+  @property
+  def windows(self) -> int:
+    """The windows of an epoch."""
+    return self._windows
+
+  def __len__(self) -> int:
+    return -(-self._windows // self.batch)
+
+  def epoch(self, step: int) -> int:
+    if step < 0:
+      raise IndexError(f"step must be 0 or more, not {step}")
+    return step // len(self)
+
+  def origins(self, step: int) -> NDArray[np.int64]:
+    """The row of the first target of each window of a batch, `[B]`; -1 for padding."""
+    epoch = self.epoch(step)
+    start = (step - epoch * len(self)) * self.batch
+    number = start + np.arange(self.batch)[self.columns]
+    order = self._order(epoch)
+    there = number < self._windows
+    return np.where(there, order[np.minimum(number, self._windows - 1)], -1)
+
+  def __getitem__(self, step: int) -> Horizon:
+    return self.at(self.origins(step))
+
+  def at(self, origins: NDArray[np.integer]) -> Horizon:
+    """The windows of some origins `[B]`, from T to N; -1 is padding.
+
+    An origin of N is a forecast of times to come, none of them with a target.
+    """
+    origins = np.asarray(origins)
+    padding = origins < 0
+    start = np.where(padding, self._first, origins)
+    size = len(self.series.values)
+    if start.min() < self.past or start.max() > size:
+      raise ValueError(
+        f"origins from {start.min()} to {start.max()}: a past of {self.past} rows and "
+        f"a series of {size} allow {self.past} to {size}"
+      )
+    future = start + np.arange(self.horizon)[:, None]  # [K, B]
+    values = self.series.values[:, : self.series.targets]
+    truth = values[np.minimum(future, size - 1)]
+    there = np.isfinite(truth) & ((future < size) & ~padding)[..., None]
+    around = start - self.past + np.arange(self.past + self.horizon)[:, None]
+    return Horizon(
+      self._filled.before(start, self.past).astype(np.float32),
+      self.known[around],
+      np.where(there, truth, 0).astype(np.float32),
+      there.astype(np.float32),
+    )
+
+  def __repr__(self) -> str:
+    known = hashlib.sha256(self.known.tobytes()).hexdigest()[:16]
+    return (
+      f"Horizons(series=sha256:{self.series.digest()[:16]}, rows={self.rows}, "
+      f"batch={self.batch}, past={self.past}, horizon={self.horizon}, "
+      f"known=sha256:{known}, seed={self.seed}, shuffle={self.shuffle}, "
+      f"columns={self.columns})"
+    )
+
+  def _draw(self, epoch: int) -> NDArray[np.int64]:
+    order = np.arange(self._windows) + self._first
+    if self.shuffle:
+      np.random.default_rng((self.seed, epoch)).shuffle(order)
+    return order
