@@ -18,7 +18,7 @@ from unroll.data.series.horizons import Horizon
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent
 from unroll.readout import Output
-from unroll.types import Array, BadInput, Carry, Cell, Params, Sums, afresh
+from unroll.types import Array, BadInput, Carry, Cell, Key, Params, Sums, afresh
 
 Normalise = Literal["none", "last", "instance"]
 NORMALISE = ("none", "last", "instance")
@@ -60,10 +60,11 @@ def fed_back(core: Cell, targets: int, middle: int) -> Cell:
     last = out.reshape(len(out), targets, -1)[..., middle]
     return FedBackCarry(after, last), out
 
-  def no_start(*_: Any) -> Any:
-    raise ValueError("a cell fed back goes on from a past: it has no start of its own")
+  def carry(params: FedBackParams, batch: int) -> FedBackCarry:
+    last = jnp.zeros((batch, targets), params.kernel.dtype)
+    return FedBackCarry(core.carry(params.core, batch), last)
 
-  return Cell(no_start, no_start, lambda params, known: known, step)
+  return Cell(_no_init, carry, lambda params, known: known, step)
 
 
 class Forecaster(nn.Module):
@@ -236,7 +237,8 @@ class WindowForecaster(Forecaster):
     # A row goes in at the right at each step, the first of them that of the last value.
     window = jnp.concatenate([xs[:1], xs[:-1]])
     window = jnp.moveaxis(window, 0, 1).reshape(xs.shape[1], -1)
-    return self._unrolled(_window_cell(), params, (window,), xs[-1], ahead)
+    cell = _window_cell(window.shape[-1])
+    return self._unrolled(cell, params, (window,), xs[-1], ahead)
 
   def _last(self, xs: Array) -> Array:
     if len(xs) < self.past:
@@ -252,15 +254,21 @@ class WindowForecaster(Forecaster):
     return (tuple(layers), *self.head(width))
 
 
-def _window_cell() -> Cell:
-  """The last T rows as a carry `[B, T D]`, and a perceptron of them."""
+def _window_cell(width: int) -> Cell:
+  """The last T rows as a carry `[B, T D]`, of that width, and a perceptron of them."""
 
   def step(params, carry, x):
     window = jnp.concatenate([carry[0][:, x.shape[-1] :], x], axis=-1)
     return (window,), _perceptron(params, window)
 
-  unused: Any = None
-  return Cell(unused, unused, lambda params, xs: xs, step)
+  def carry(params, batch):
+    return (jnp.zeros((batch, width), jnp.float32),)
+
+  return Cell(_no_init, carry, lambda params, xs: xs, step)
+
+
+def _no_init(key: Key) -> Params:
+  raise ValueError("the parameters of this cell are those of a Forecaster")
 
 
 class RecurrentForecaster(Forecaster):
