@@ -17,16 +17,16 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import (
+from experiments.session import (
   architecture,
   armfile,
   common,
   dataset,
+  folder,
   kinds,
-  session,
-  workdir,
+  trainer,
 )
-from experiments.task import arm_of_flags, extra, initial_carry
+from experiments.session.task import arm_of_flags, extra, initial_carry
 from unroll import generate, memory, remat, score
 from unroll.data import text
 from unroll.data.vocabulary import Vocabulary
@@ -73,14 +73,14 @@ def main() -> None:
       "experiments.cloze reads both ways"
     )
   if FLAGS.mode == "train":
-    session.train("charlm", (), _task, finish=_sample)
+    trainer.train("charlm", (), _task, finish=_sample)
   elif FLAGS.mode == "eval":
-    session.evaluate("charlm", _task)
+    trainer.evaluate("charlm", _task)
   else:
     drawn = ("seed",) if FLAGS.mode == "sample" else ()
-    path, vocabulary = workdir.existing("charlm", drawn)
+    path, vocabulary = folder.existing("charlm", drawn)
     task = _task(vocabulary)
-    params, _ = session.restore(task, path)
+    params, _ = trainer.restore(task, path)
     use = _sample if FLAGS.mode == "sample" else _score
     use(task.model, params, vocabulary, path)
 
@@ -90,7 +90,7 @@ def _task(
   data: dataset.Dataset | None = None,
   split: str = "val",
   plan: remat.Plan = remat.NONE,
-) -> session.Task:
+) -> trainer.Task:
   # To refuse before training what samples cannot have.
   _prompt(vocabulary), _stop(vocabulary)
   numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
@@ -112,7 +112,8 @@ def _task(
     evaluations["streamed"] = dataset.streamed(data.tokens[split])
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
   objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  return session.Task(model, next_token_loss(model, plan), evaluations, objective)
+  loss = next_token_loss(model, plan, common.scheme().backward)
+  return trainer.Task(model, loss, evaluations, objective)
 
 
 @functools.cache  # so that the same model is the same program

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import architecture, armfile, common, dataset, session, workdir
+from experiments.session import architecture, armfile, common, dataset, folder, trainer
 from unroll import remat
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import Layer, rematerialised, stacked
@@ -39,9 +39,9 @@ OWN = ("bidirectional", "direction", "merge")
 def main() -> None:
   """Trains, evaluates or fills, as --mode says."""
   if FLAGS.mode == "train":
-    session.train("cloze", OWN, _task)
+    trainer.train("cloze", OWN, _task)
   elif FLAGS.mode == "eval":
-    session.evaluate("cloze", _task)
+    trainer.evaluate("cloze", _task)
   else:
     _fill()
 
@@ -51,7 +51,7 @@ def _task(
   data: dataset.Dataset | None = None,
   split: str = "val",
   plan: remat.Plan = remat.NONE,
-) -> session.Task:
+) -> trainer.Task:
   if FLAGS.partition != "random":
     raise BadInput(
       "--partition=sequential: what comes next is not known yet where a chunk ends; "
@@ -76,16 +76,17 @@ def _task(
   evaluations = {}
   if data is not None:
     evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  return session.Task(model, cloze_loss(model), evaluations, "windowed")
+  loss = cloze_loss(model, common.scheme().backward)
+  return trainer.Task(model, loss, evaluations, "windowed")
 
 
 def _fill() -> None:
-  path, vocabulary = workdir.existing("cloze")
+  path, vocabulary = folder.existing("cloze")
   before, *after = FLAGS.text.split("_")
   if not after:
     raise BadInput('--mode=fill needs a --text with a gap, such as --text="n_t to be"')
   task = _task(vocabulary)
-  params, _ = session.restore(task, path)
+  params, _ = trainer.restore(task, path)
   unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
   # Each part with the gap before it: normalised as a whole, gaps might be lost.
   parts = [np.append(np.int32(unknown), vocabulary.encode(part)) for part in after]

@@ -16,7 +16,7 @@ import pytest
 from commands import run
 from tables import close, quick, same
 
-from experiments import armfile
+from experiments.session import armfile
 from unroll import devices, train
 from unroll.arms import Arms
 from unroll.cells import CELLS
@@ -39,7 +39,7 @@ CONTROL = train.Control(np.float32(20), np.float32(1))
 
 
 class Training:
-  """A small language model's training, as `experiments.session` builds it."""
+  """A small language model's training, as `experiments.session.trainer` builds it."""
 
   def __init__(self, cell="gru", partition="sequential", how="adam", by="global_norm"):
     core = stacked(CELLS[cell](4, H), wiring=Wiring(dropout=0.2))
@@ -48,7 +48,7 @@ class Training:
     self.partition, self.traces = partition, 0
     self.start = quick(self.fresh)
     self.dispatch = train.make_dispatch(self.step_of)
-    self.evaluate = train.make_evaluate(self.loss, batched(Lanes(TOKENS, B, T), 0))
+    self.evaluate = train.make_evaluate(self.loss)
 
   def optimizer(self, limit):
     return optimizer(self.how, clip_norm=limit, clip_by=self.by, ema=0.9)
@@ -82,7 +82,10 @@ class Training:
       batches = batched(source, first)
       state, metrics = self.dispatch(arm, state, batches, np.int32(STEPS), CONTROL)
       found.append(metrics)
-    return state, tuple(found), self.evaluate(state.params, self.carry(state.params))
+    batches, count = batched(Lanes(TOKENS, B, T), 0), np.int32(STEPS)
+    carry = self.carry(state.params)
+    _, sums = self.evaluate(state.params, carry, batches, count)
+    return state, tuple(found), sums
 
   def together(self, looped, dispatches=2, counts=(STEPS,) * 3):
     """The same of all arms."""
@@ -100,11 +103,13 @@ class Training:
       state, metrics = advance(arms, state, batched(source, first), steps, controls)
       found.append(group.split(metrics))
 
-    def evaluation(params, batches):
-      return train.evaluation(self.loss)(params, self.carry(params), batches)
+    def evaluation(params, batches, count):
+      carry = self.carry(params)
+      return train.evaluation(self.loss)(params, carry, batches, count)[1]
 
-    evaluate = group.program(evaluation, (0, None))
-    sums = group.split(evaluate(state.params, batched(Lanes(TOKENS, B, T), 0)))
+    evaluate = group.program(evaluation, (0, None, None))
+    batches = batched(Lanes(TOKENS, B, T), 0)
+    sums = group.split(evaluate(state.params, batches, np.int32(STEPS)))
     return list(zip(group.split(state), zip(*found), sums))
 
 

@@ -1,42 +1,43 @@
 """The map is true: which room may import which, and what may stand in which file."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+TOP = ("experiments", "bench", "launch")
 FILES = sorted(
   path.relative_to(ROOT)
-  for folder in ("src", "experiments", "launch")
+  for folder in ("src", *TOP)
   for path in (ROOT / folder).rglob("*.py")
 )
 
-# From the bottom up: a room imports from the rooms of earlier lines and of its own.
-FLOORS = (
-  ("errors", "files", "records", "stops"),
-  ("types",),
-  ("linear", "names", "placement", "reverse_mode"),
-  ("cells",),
-  ("compose",),
-  ("scan",),
-  ("parallel",),
-  ("remat",),
-  ("memory",),
-  ("layers",),
-  ("gradients",),
-  ("diagnose",),
-  ("data", "metrics", "optim", "readout", "runlog", "schedules"),
-  ("checkpoint", "generate", "models", "score"),
-  ("convert", "report"),
-  ("train",),
-  ("arms", "devices", "run"),
-  ("loop",),
-  ("experiments",),
-  ("launch",),
-)
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+def mapped(text: str) -> Iterator[str]:
+  """The rooms of WORKSPACE.md's map, from the first line to the last.
+
+  A file or folder of `src/unroll/` is a room, as is a folder of code in `experiments/`;
+  what else stands in a folder is one room, after those within it.
+  """
+  folder = ""
+  for line in [*text.split("```")[1].splitlines(), "end/"]:
+    indent, name = re.match(r"( *)(\S*)", line).groups()
+    if not indent and name:
+      if folder in TOP:
+        yield folder
+      folder = name.strip("/")
+    elif folder == "src/unroll" and len(indent) == 2:
+      yield name.removesuffix("/").removesuffix(".py")
+    elif folder == "experiments" and list((ROOT / folder / name).glob("*.py")):
+      yield f"experiments.{name.strip('/')}"
+
+
+# A room imports from the rooms of earlier lines of the map, and of its own.
+ROOMS = tuple(mapped((ROOT / "WORKSPACE.md").read_text("utf-8")))
+FLOOR = {room: floor for floor, room in enumerate(ROOMS)}
 
 # What launch may import of unroll: no JAX.
 LIGHT = ("unroll.errors", "unroll.files", "unroll.records", "unroll.stops")
@@ -45,7 +46,10 @@ LIGHT = ("unroll.errors", "unroll.files", "unroll.records", "unroll.stops")
 def room_of(module: str) -> str:
   """The room of a dotted name: `unroll.cells.lstm` -> `cells`."""
   parts = module.split(".")
-  return parts[1] if parts[0] == "unroll" and len(parts) > 1 else parts[0]
+  if parts[0] == "unroll" and len(parts) > 1:
+    return parts[1]
+  inner = ".".join(parts[:2])
+  return inner if inner in FLOOR else parts[0]
 
 
 def module_of(path: PurePath) -> str:
@@ -75,14 +79,14 @@ def arrows_point_down(path: PurePath, source: str) -> Iterator[str]:
   if own == "unroll":  # the package's own face may show every room
     return
   if own not in FLOOR:
-    yield f"is in the room {own}, which has no floor yet"
+    yield f"is in the room {own}, which WORKSPACE.md's map has not yet"
     return
   for name in imports(path, source):
     room = room_of(name)
-    if within(name, "unroll", "experiments", "launch"):
-      if FLOOR.get(room, len(FLOORS)) > FLOOR[own]:
+    if within(name, "unroll", *TOP):
+      if FLOOR.get(room, len(ROOMS)) > FLOOR[own]:
         yield f"imports {name}, which is above {own}"
-      if own == "launch" and room == "experiments":
+      if own == "launch" and within(name, "bench", "experiments"):
         yield f"imports {name}: launch reaches experiments by command line only"
 
 
@@ -98,7 +102,7 @@ def libraries_keep_to_their_rooms(path: PurePath, source: str) -> Iterator[str]:
   package, room = path.parts[0], room_of(module_of(path))
   for name in imports(path, source):
     if within(name, "absl.flags", "absl.app") and package == "src":
-      yield f"imports {name}: flags are for experiments/ and launch/"
+      yield f"imports {name}: flags are for experiments/, bench/ and launch/"
     if within(name, "orbax") and room != "checkpoint":
       yield f"imports {name}: orbax is known to checkpoint alone"
     if within(name, "unroll.cells") and room in ("train", "loop"):
@@ -163,6 +167,8 @@ LAWS: dict[Law, tuple[tuple[str, str], ...]] = {
     ("src/unroll/train.py", "from unroll import BadInput"),
     ("src/unroll/attic.py", "from unroll.types import Cell"),
     ("launch/sweep.py", "import experiments.charlm"),
+    ("experiments/session/task.py", "from experiments.parts import text"),
+    ("experiments/session/task.py", "from experiments import charlm"),
   ),
   a_file_is_one_idea: (
     ("src/unroll/scan.py", "\n" * 321),
@@ -223,3 +229,8 @@ def test_an_offence_is_seen(law: Law, path: str, source: str) -> None:
 
 def test_the_files_are_found() -> None:
   assert PurePath("src/unroll/types.py") in FILES
+
+
+def test_every_room_of_the_map_is_there() -> None:
+  rooms = {room_of(module_of(path)) for path in FILES} - {"unroll"}
+  assert set(ROOMS) == rooms

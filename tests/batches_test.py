@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from unroll.data.batches import Lanes, Windows
+from unroll.data import prefetch
+from unroll.data.batches import Lanes, Source, Stacked, Windows
 from unroll.data.prefetch import dispatches
 from unroll.types import BadInput
 
@@ -69,6 +70,7 @@ def test_types_and_shapes_never_change(source):
     dtypes = [x.dtype for x in batch[:4]]
     assert dtypes == [np.int32, np.int32, np.float32, np.bool_]
     assert {x.shape for x in batch if x is not None} == {(rows, 3)}
+    assert source.rows == 3
     assert (batch.valid is None) == (source[0].valid is None)
     assert batch.valid is None or batch.valid.dtype == np.bool_
 
@@ -372,3 +374,72 @@ def test_an_error_of_the_source_is_seen():
   assert len(list(itertools.islice(it, 5))) == 5
   with pytest.raises(ValueError, match="add up to 25"):
     next(it)
+
+
+@pytest.mark.parametrize("columns", [slice(None), slice(0, 2), slice(2, 3)])
+def test_rows_are_the_columns_of_a_batch(columns):
+  for kind in (Lanes, Windows):
+    source = kind(tokens(101), 5, 8, columns=columns)
+    assert source.rows == source[0].inputs.shape[1] == Stacked([source] * 2).rows
+
+
+class Buckets(Source[dict]):
+  """Batches of their bucket's length T: a dict of `[T, 2]` and `[T, 2, 3]`."""
+
+  rows, bucket = 2, (4, 4, 7, 4, 5, 5, 5, 5, 4, 7, 7)
+
+  def __init__(self):
+    self.asked = []
+
+  def __len__(self):
+    return len(self.bucket)
+
+  def epoch(self, step):
+    return step // len(self)
+
+  def __getitem__(self, step):
+    self.asked.append(step)
+    ids = step + np.zeros((self.bucket[step % len(self)], 2), np.int32)
+    return {"ids": ids, "frames": np.repeat(ids[..., None], 3, -1)}
+
+  def __repr__(self):
+    return "Buckets()"
+
+
+@pytest.mark.parametrize("periods", [(), (3,)])
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_dispatch_has_one_shape(first, periods):
+  source, step, counts = Buckets(), 0, []
+  for count, stacked in dispatches(source, 0, 22, 3, periods, first=first):
+    lengths = [source.bucket[(step + i) % 11] for i in range(count)]
+    assert stacked["ids"].shape == (3, lengths[0], 2) and len(set(lengths)) == 1
+    assert stacked["frames"].shape == (3, lengths[0], 2, 3)
+    assert [int(ids[0, 0]) for ids in stacked["ids"][:count]] == [
+      *range(step, step + count)
+    ]
+    step += count
+    counts.append(count)
+  assert step == 22
+  if not periods:
+    expected = [1, 1] if first == 1 else [2]
+    assert counts == [*expected, 1, 1, 3, 1, 1, 2, 2, 1, 1, 3, 1, 1, 2]
+
+
+def test_no_batch_is_made_twice():
+  source = Buckets()
+  list(dispatches(source, 0, 22, 3))
+  assert source.asked == [*range(22)]
+
+
+@pytest.mark.parametrize("most", [1, 2 * 101, 10**9])
+def test_an_epoch_in_dispatches_of_some_size(monkeypatch, most):
+  monkeypatch.setattr(prefetch, "MOST", most)
+  source = SOURCES["windows in order"]()
+  size = sum(leaf.nbytes for leaf in source[0][:4])
+  found = list(prefetch.epoch(source))
+  rows = [[row[i] for row in stacked[:4]] for n, stacked in found for i in range(n)]
+  assert len(rows) == len(source)
+  for row, batch in zip(rows, source):
+    assert_same(row, batch[:4])
+  assert all(len(stacked.inputs) * size <= max(most, size) for _, stacked in found)
+  assert len(found) == 1 or most < len(source) * size

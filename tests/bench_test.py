@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from experiments.bench import loss, memory, table, timing
-from experiments.bench.libraries import unroll as ours
-from experiments.bench.race import Contestant, Row, race
-from experiments.bench.shapes import Shape
-from experiments.bench.suites import MODULES, SUITES
+from bench import loss, memory, table, timing
+from bench.libraries import unroll as ours
+from bench.race import Contestant, Row, race
+from bench.shapes import Shape
+from bench.suites import MODULES, SUITES
 
 TINY = Shape(2, 3, 4, 5, "lstm")
 BUILDS = [
@@ -101,8 +101,8 @@ def test_half_precision_products_of_the_output_layer_are_what_is_measured():
 def test_a_batch_spread_over_devices_gives_the_same_gradients():
   script = """
 import jax, json, sys
-from experiments.bench.libraries import unroll
-from experiments.bench.shapes import Shape
+from bench.libraries import unroll
+from bench.shapes import Shape
 from unroll.devices import divide
 assert divide(sys.argv[1], 4, 8) == jax.device_count() == int(sys.argv[1])
 gradients = unroll.layer(Shape(4, 3, 4, 5, "lstm")).call()
@@ -211,7 +211,7 @@ def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
   )
   assert done.code == 0, done.err
   assert "| 2, 3, 4, 5 | rnn, 2 layers |" in done.out
-  assert "python -m experiments.bench --grid=2x3x4x5x2" in done.out
+  assert "python -m bench --grid=2x3x4x5x2" in done.out
   report = json.loads((tmp_path / "bench.json").read_text())
   assert report["suite"] == "layer" and "jax" in report["versions"]
   assert [row["layers"] for row in report["rows"]] == [2]
@@ -311,7 +311,7 @@ def lenient(monkeypatch):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_peer_does_the_same_work(name, lenient):
   pytest.importorskip(MODULES[name])
-  peer = importlib.import_module(f"experiments.bench.libraries.{name}")
+  peer = importlib.import_module(f"bench.libraries.{name}")
   for shape in BUILDS:
     check_gradients(peer.layer(shape).call(), shape)
 
@@ -321,7 +321,7 @@ def test_a_peer_does_the_same_work(name, lenient):
 @pytest.mark.parametrize("name", ["torch", "linen"])
 def test_a_peer_multiplies_in_half_precision(name, lenient):
   pytest.importorskip(MODULES[name])
-  peer = importlib.import_module(f"experiments.bench.libraries.{name}")
+  peer = importlib.import_module(f"bench.libraries.{name}")
   shape = TINY._replace(dtype="bfloat16")
   gradients = peer.layer(shape).call()
   check_gradients(gradients, shape)

@@ -47,7 +47,7 @@ class Command:
 
   Args:
     cwd: the folder it runs in.
-    module: an experiment.
+    module: a page of experiments/, or one of bench/.
     *argv: its flags.
     stdin: what it can read.
     first: called in the process before anything else.
@@ -101,7 +101,8 @@ def _run(cwd, module, argv, streams, compiled, first) -> None:
     first()
   sys.argv = [module, *argv]
   try:
-    runpy.run_module(f"experiments.{module}", run_name="__main__")
+    page = module if module.startswith("bench") else f"experiments.{module}"
+    runpy.run_module(page, run_name="__main__")
   finally:
     sys.stdout.flush()
     sys.stderr.flush()

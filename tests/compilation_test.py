@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from orbax.checkpoint import v1 as ocp
 
-from experiments.compilation import FOLDER, LIMIT
+from experiments.session.compilation import FOLDER, LIMIT
 
 ROOT = Path(__file__).parents[1]
 # One program compiled; prints how many were found, how many were not, and its result.
 PROGRAM = """
 import collections, json
 import jax, numpy as np
-from experiments import compilation
+from experiments.session import compilation
 compilation.keep()
 events = collections.Counter()
 jax.monitoring.register_event_listener(lambda event, **_: events.update([event]))

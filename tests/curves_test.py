@@ -1,10 +1,13 @@
 """The picture of a run: every kind of run gets one, and what it says is true."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
+from unroll.metrics import ACCURACY, NATS, Measure
 from unroll.report import curves
 from unroll.types import BadInput
 
@@ -68,12 +71,81 @@ def test_the_labels_tell_the_truth():
   np.testing.assert_allclose(speeds.lines[0].get_ydata()[:2], [1020, 1040])
 
 
-def test_the_right_axis_is_in_bits():
-  axes = curves.draw(run(400), title="a run").axes[0]
+def test_a_measure_says_its_unit_and_another_on_the_right():
+  axes = curves.draw(run(400), title="a run", measures=(NATS,)).axes[0]
+  assert (axes.get_title("left"), axes.get_ylabel()) == ("Loss", "nats")
   (bits,) = axes.child_axes
+  assert bits.get_ylabel() == "bits"
   bits.apply_aspect()
   axes.figure.draw_without_rendering()
   np.testing.assert_allclose(bits.get_ylim(), np.array(axes.get_ylim()) / np.log(2))
+
+
+def test_without_a_measure_nothing_is_said_of_units():
+  figure = curves.draw(run(400, every=20), title="a run", clip_norm=3.0)
+  assert not figure.axes[0].child_axes and figure.axes[0].get_ylabel() == ""
+  said = [text.get_text() for text in figure.findobj(Text)]
+  assert "Loss" in said and not re.search("nat|bit|char", " ".join(said).lower())
+
+
+FALLING = {2: 0.5, 4: 0.125, 6: 0.25}
+
+
+@pytest.mark.parametrize(
+  ("names", "said"),
+  [
+    (("val/mean_error",), ["validation"]),
+    (("val/mean_error_long", "val/mean_error"), ["validation, long"]),
+    (
+      ("val/mean_error_b", "val/mean_error_a"),
+      ["validation, b", "validation, a"],
+    ),
+  ],
+)
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_evaluations_are_found_by_name(names, said, better):
+  measure = Measure("mean_error", "MW", better, len)
+  records = [
+    {"step": step, **{name: 10 * n + value for n, name in enumerate(names)}}
+    for step, value in FALLING.items()
+  ]
+  records += [{"step": 9, "val/other": 0.0}]
+  axes = curves.draw(records, title="a run", measures=(measure,)).axes[0]
+  assert (axes.get_title("left"), axes.get_ylabel()) == ("Mean error", "MW")
+  step, best = (4, 0.125) if better == "lower" else (2, 0.5)
+  found = labels(axes).splitlines()[1:]  # after that of training, which has nothing
+  assert found == [
+    f"{kind}: best {10 * n + best:.4g} at step {step}" for n, kind in enumerate(said)
+  ]
+  stars = [line for line in axes.lines if line.get_marker() == "*"]
+  assert [star.get_xdata()[0] for star in stars] == [step] * len(said)
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_every_measure_has_a_panel(tmp_path, count):
+  measures = [Measure(f"m{i}", "", "higher", len) for i in range(count)]
+  records = run(300, every=20)
+  for record in records:
+    record |= {f"train/m{i}": record["step"] * 2.0**i for i in range(count)}
+  figure = curves.draw(records, title="a run", measures=measures)
+  titles = [axes.get_title("left") for axes in figure.axes]
+  assert titles[:count] == [f"M{i}" for i in range(count)]
+  assert titles[count:] == [
+    *("Gradient norm before clipping", "Learning rate", "Speed")
+  ]
+  figure.savefig(tmp_path / "curves.png")
+  png = (tmp_path / "curves.png").read_bytes()
+  rows = -(-(count + 3) // 2)
+  assert int.from_bytes(png[20:24], "big") == 400 * rows
+
+
+def test_a_fall_does_not_flatten_what_is_to_rise():
+  records = [{"step": s, "train/accuracy": 1 - 1 / (s + 1)} for s in range(1, 401)]
+  records[250]["train/accuracy"] = -1e6
+  axes = curves.draw(records, title="a run", measures=(ACCURACY,)).axes[0]
+  low, high = axes.get_ylim()
+  assert 0 < low < 0.5 and 0.99 < high < 1.1
+  assert "spikes down to -1e+06 are cut off" in [text.get_text() for text in axes.texts]
 
 
 def test_a_spike_does_not_flatten_the_losses():

@@ -21,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from tests import interpreter
 from tests.programs import CLOSED_SHAPES, LONG, Program, build
 from unroll import scan
-from unroll.compose import LearnedParams
+from unroll.parameters import matrices, without_gradient
 from unroll.types import Lookup, afresh, is_draw, seed
 
 HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
@@ -46,6 +46,7 @@ class Point(NamedTuple):
   carry: list
   xs: list
   closed: list
+  context: list
 
 
 class Rest(NamedTuple):
@@ -106,17 +107,19 @@ def drawn(program: Program) -> Arrays:
   def noise(*shape, scale=1.0):
     return (scale * rng.normal(size=shape)).astype(active)
 
-  closed = [
-    noise(*(batch if n is None else n for n in CLOSED_SHAPES[kind]))
-    for kind in program.closed
-  ]
+  def arrays(kinds):
+    shapes = [CLOSED_SHAPES[kind] for kind in kinds]
+    return [noise(*(batch if n is None else n for n in shape)) for shape in shapes]
+
+  closed = arrays(program.closed)
   pairs = tuple(zip(program.closed, map(jnp.asarray, closed), strict=True))
-  cell, width = build(program.cell, program.width, active, pairs)
+  cell, width = build(program.cell, program.width, active, pairs, program.context)
+  context = arrays(program.context) if cell.context else []
   one = jax.tree.map(
     lambda leaf: noise(*leaf.shape, scale=scale) if is_real(leaf) else leaf,
     cell.init(jax.random.key(0)),
   )
-  one = _halved(one) if program.dtype == "bfloat16" else one
+  one = halved(one) if program.dtype == "bfloat16" else one
   params = one
   if networks:
     params = jax.tree.map(
@@ -146,7 +149,8 @@ def drawn(program: Program) -> Arrays:
   reset = rng.random((length, batch)) < 0.3 if program.reset else None
   results = [leaf.shape for leaf in reals(carry)] + [(length, batch, width)]
   weights = [noise(*networks, *shape) for shape in results]
-  point = Point(reals(params), [] if program.inside else reals(carry), [xs], closed)
+  start = [] if program.inside else reals(carry)
+  point = Point(reals(params), start, [xs], closed, context)
   rest = Rest(others(params), others(carry), valid, reset, ids, weights)
   lead = len(networks)
   axes = (
@@ -155,6 +159,10 @@ def drawn(program: Program) -> Arrays:
       [0] * len(point.carry),
       [None if words else 1],
       [0 if CLOSED_SHAPES[kind][0] is None else None for kind in program.closed],
+      [
+        0 if CLOSED_SHAPES[kind][0] is None else None
+        for kind in program.context[: len(context)]
+      ],
     ),
     Rest(
       [None] * len(rest.params),
@@ -169,20 +177,20 @@ def drawn(program: Program) -> Arrays:
   return Arrays(point, rest, axes, *structures)
 
 
-def _halved(params):
-  """Parameters with their matrices in bfloat16; a learned carry stays as it is."""
-
-  def half(node):
-    if isinstance(node, LearnedParams):
-      return LearnedParams(_halved(node.cell), node.carry)
-    return node.astype(jnp.bfloat16) if is_real(node) and node.ndim == 2 else node
-
-  return jax.tree.map(half, params, is_leaf=lambda n: isinstance(n, LearnedParams))
+def halved(params):
+  """Parameters with their matrices in bfloat16."""
+  return jax.tree.map(
+    lambda leaf, matrix: leaf.astype(jnp.bfloat16) if matrix else leaf,
+    params,
+    matrices(params),
+  )
 
 
-def plain(cell, params, carry, xs, *, valid, reset, reverse, backward):
+def plain(cell, params, carry, xs, *, context, valid, reset, reverse, backward, every):
   """What `scan.unroll` is said to compute, as anybody would write it."""
   del backward
+  params = without_gradient(params)
+  read = () if context is None else (context,)
   if isinstance(xs, Lookup):
     xs = xs.table[jnp.clip(xs.ids, 0, len(xs.table) - 1)]
   length, batch = xs.shape[:2]
@@ -202,11 +210,14 @@ def plain(cell, params, carry, xs, *, valid, reset, reverse, backward):
   def step(carry, inputs):
     z, valid, reset = inputs
     carry = choose(reset, afresh(initial, carry), carry)
-    new, y = cell.step(params, carry, z)
-    return choose(valid, new, carry), jnp.where(valid[:, None], y, 0)
+    new, y = cell.step(params, carry, z, *read)
+    carry = choose(valid, new, carry)
+    return carry, (carry if every else None, jnp.where(valid[:, None], y, 0))
 
   zs = cell.project(params, jnp.where(valid[..., None], xs, 0))
-  return jax.lax.scan(step, carry, (zs, valid, reset), reverse=reverse)
+  rows = (zs, valid, reset)
+  carry, (carries, ys) = jax.lax.scan(step, carry, rows, reverse=reverse)
+  return carries if every else carry, ys
 
 
 def outputs(program: Program, unroll: Callable, arrays: Arrays) -> Callable:
@@ -214,16 +225,24 @@ def outputs(program: Program, unroll: Callable, arrays: Arrays) -> Callable:
 
   def one(params, other, point: Point, rest: Rest):
     closed = tuple(zip(program.closed, point.closed, strict=True))
-    cell, _ = build(program.cell, program.width, point.xs[0].dtype, closed)
+    active = point.xs[0].dtype
+    cell, _ = build(program.cell, program.width, active, closed, program.context)
+    context = tuple(point.context) if cell.context else None
     params = joined(arrays.params, params, other)
     xs = point.xs[0] if rest.ids is None else Lookup(point.xs[0], rest.ids)
     batch = xs.shape[1]
     real = reals(cell.carry(params, batch)) if program.inside else point.carry
     carry = joined(arrays.carry, real, rest.carry)
-    options = {"reverse": program.reverse, "backward": program.backward}
+    options = {
+      "context": context,
+      "reverse": program.reverse,
+      "backward": program.backward,
+      "every": program.every,
+    }
 
     def run(params, carry, xs, valid, reset):
-      return unroll(cell, params, carry, xs, valid=valid, reset=reset, **options)
+      after, ys = unroll(cell, params, carry, xs, valid=valid, reset=reset, **options)
+      return _counted(program, carry, after, ys) if program.every else (after, ys)
 
     carry, ys = _within(program, run)(params, carry, xs, rest.valid, rest.reset)
     integers = [
@@ -237,6 +256,15 @@ def outputs(program: Program, unroll: Callable, arrays: Arrays) -> Callable:
     return jax.vmap(lambda *of: one(*of, point, rest))(point.params, rest.params)
 
   return out
+
+
+def _counted(program: Program, carry, carries, ys):
+  """The last of all carries, and outputs to which each carry adds something."""
+  sums = [jnp.sum(leaf, range(2, leaf.ndim)) for leaf in reals(carries)]
+  ys = ys + jnp.sin(sum(sums))[..., None].astype(ys.dtype)
+  if not len(ys):
+    return carry, ys
+  return jax.tree.map(lambda leaf: leaf[0 if program.reverse else -1], carries), ys
 
 
 def _within(program: Program, run: Callable) -> Callable:

@@ -135,7 +135,7 @@ def variables_of(layer, number=0):
 @pytest.mark.parametrize("name", LAYERS)
 def test_parameters_have_the_names_of_the_cell(name):
   module, key = layers.Recurrent(LAYERS[name]), jax.random.key(0)
-  variables = quick(module.init)(key, inputs())
+  variables = quick(module.init)(key, inputs(name))
   own = module.apply(variables, method="core_params")
   assert jax.tree.structure(own) == jax.tree.structure(
     layers.as_layer(LAYERS[name]).init(key)
@@ -417,7 +417,7 @@ def test_half_precision_in_full(name, half):
   params_type, dtype, xs_type = HALVES[half]
   module = layers.Recurrent(LAYERS[name], dtype)
   valid, reset = MASKS["holes_resets"]
-  xs = jnp.asarray(inputs(), xs_type)
+  xs = jnp.asarray(inputs(name), xs_type)
   variables = jax.tree.map(lambda p: p.astype(params_type), variables_of(LAYERS[name]))
 
   def loss(variables, xs, module):

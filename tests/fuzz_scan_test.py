@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests import differential
 from tests.differential import Finding, check, plain
 from tests.fuzz_scan import drawn
-from tests.programs import LONG, Own, Plain, Program
+from tests.programs import LONG, Around, Deep, Own, Plain, Program
 from unroll import compose
 
 LSTM = Plain("lstm", derivative=False)
@@ -80,6 +81,35 @@ def test_a_program_evaluated_in_numpy_is_the_program_compiled(cell, asked):
   for a, b in zip(jax.tree.leaves(evaluated), jax.tree.leaves(compiled), strict=True):
     assert a.shape == b.shape and a.dtype == b.dtype
     np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_keys_pass_through_loops_that_numpy_evaluates():
+  """A draw in a branch within a scan: the interpreter has rows of keys."""
+  cell = Around(Deep((OWN,), DEEP), "remat")
+  program = Program(cell, length=3, batch=2, within="cond", closed=("row",))
+  assert check(program, unroll=plain) == "right"
+
+
+def test_a_context_and_all_carries_are_examined():
+  reading = OWN._replace(carry=("rows",), step=OWN.step[:1])
+  for within in ("nothing", "chunks", "vmap"):
+    program = Program(
+      reading, length=4, batch=2, within=within, context=("memory", "row"), every=True
+    )
+    assert check(program) == "right"
+    for fault in (last_only, no_context):
+      assert isinstance(check(program, unroll=fault), Finding)
+
+
+def last_only(cell, *args, **options):
+  """Every carry is the last."""
+  carries, ys = plain(cell, *args, **options)
+  return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[-1:], leaf.shape), carries), ys
+
+
+def no_context(*args, **options):
+  stopped = jax.lax.stop_gradient(options["context"])
+  return plain(*args, **options | {"context": stopped})
 
 
 def no_reset(*args, **options):

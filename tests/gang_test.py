@@ -78,7 +78,7 @@ def close_runs(a, b):
 
 def interrupt(vote):
   """Sends this process alone a SIGTERM at a vote."""
-  from experiments import gang
+  from experiments.session import gang
 
   cast, count = gang._Votes.cast, itertools.count(1)
 
@@ -92,7 +92,7 @@ def interrupt(vote):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
-  from experiments import terminal
+  from experiments.session import terminal
 
   monkeypatch.setattr(terminal, "FLAGS", SimpleNamespace(processes=processes))
   before = signal.getsignal(signal.SIGINT)
@@ -107,15 +107,15 @@ def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
 
 def interrupt_late():
   """Sends this process a SIGINT when it has been trained."""
-  from experiments import session
+  from experiments.session import trainer
 
-  page = session.page
+  page = trainer.page
 
   def paged(*arguments, **options):
     signal.raise_signal(signal.SIGINT)
     page(*arguments, **options)
 
-  session.page = paged
+  trainer.page = paged
 
 
 @pytest.mark.integration
@@ -169,7 +169,7 @@ def test_minutes_end_for_both(folder):
 
 def die(vote):
   """Ends this process alone, without a word, at a vote."""
-  from experiments import gang
+  from experiments.session import gang
 
   cast, count = gang._Votes.cast, itertools.count(1)
 
@@ -232,7 +232,7 @@ def test_who_is_on_another_machine_reaches_no_coordinator(folder):
 
 def terminated_early():
   """Sends this process a SIGTERM before it trains, and gives it time to heed that."""
-  from experiments import dataset
+  from experiments.session import dataset
 
   def load(*_):
     signal.raise_signal(signal.SIGTERM)
@@ -299,7 +299,7 @@ SOURCES = {
   "drawn": partial(
     Lanes,
     length=28,
-    lengths=lambda epoch: gradients.named_scheme("random:8").lengths(
+    lengths=lambda epoch: gradients.named_scheme("random:8").chunks.lengths(
       np.random.default_rng(epoch), 60
     ),
   ),

@@ -1,5 +1,6 @@
 """The laws of truncation schemes: what each gradient is, by hand."""
 
+from collections import namedtuple
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -8,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from tables import CELLS, B, H, close, initial, noise, parameters, quick
 
 from unroll import gradients, scan
-from unroll.types import BadInput, Cell, Sums
+from unroll.gradients.scheme import Scheme
+from unroll.types import BadInput, Cell, Sums, added
 
 LENGTH = 7
 CELL = CELLS["rnn"]
@@ -30,12 +33,35 @@ def batch(length: int = LENGTH) -> Batch:
   return Batch(noise(0, length, B, 3), noise(1, length, B, H), weight)
 
 
-def loss(params, carry, batch: Batch):
-  """Weighted squares of a regression on the outputs of a cell."""
-  carry, ys = scan.unroll(CELL, params, carry, batch.x)
-  squares = jnp.sum((ys - batch.y) ** 2, axis=-1)
-  sums = Sums(jnp.sum(squares * batch.weight), jnp.sum(batch.weight))
-  return sums.mean(), (carry, sums)
+def squares(backward="fast"):
+  """A chunk loss: weighted squares of a regression on the outputs of a cell.
+
+  A second sum beside that of the loss is of another shape: the signed errors, `[H]`.
+  """
+
+  def loss(params, carry, batch: Batch):
+    carry, ys = scan.unroll(CELL, params, carry, batch.x, backward=backward)
+    weight = batch.weight[..., None]
+    total = jnp.sum((ys - batch.y) ** 2 * weight)
+    count = jnp.sum(weight)
+    sums = {
+      "loss": Sums(total, count),
+      "bias": Sums(jnp.sum((ys - batch.y) * weight, (0, 1)), jnp.full(H, count)),
+    }
+    return total / jnp.maximum(count, 1), (carry, sums)
+
+  return loss
+
+
+loss = squares()
+KEY = jax.random.key(0)
+
+
+def estimate_of(scheme: Scheme, loss=loss):
+  """`(params, carry, batch) -> Estimate`, of a scheme that keeps and draws nothing."""
+  estimator = scheme.estimator(loss)
+  assert estimator.init(None, None) == ()
+  return lambda params, carry, batch: estimator.estimate(params, carry, (), batch, KEY)
 
 
 def cut(batch, *times):
@@ -52,7 +78,7 @@ def start():
 def summed(params, carry, batch):
   """The sum in place of the mean, and the carry."""
   _, (carry, sums) = loss(params, carry, batch)
-  return sums.total, carry
+  return sums["loss"].total, carry
 
 
 def by_hand(params, carry, new, k1, k2, overlap):
@@ -85,12 +111,10 @@ def by_hand(params, carry, new, k1, k2, overlap):
 @pytest.mark.parametrize("k", [LENGTH, LENGTH + 1, 100])
 def test_a_long_window_is_the_full_gradient(k):
   params, carry = start()
-  full = gradients.full().estimator(loss)(params, carry, batch())
-  close(
-    quick(gradients.truncated(k).estimator(loss))(params, carry, batch()), full, 1e-5
-  )
+  full = estimate_of(gradients.full())(params, carry, batch())
+  close(quick(estimate_of(gradients.truncated(k)))(params, carry, batch()), full, 1e-5)
   plain = jax.value_and_grad(loss, has_aux=True)(params, carry, batch())
-  close(full, plain, 1e-6)
+  close(((full.value, (full.carry, full.sums)), full.grads), plain, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -101,13 +125,13 @@ def test_truncated_is_the_sum_over_windows(k1, k2):
   params, carry = start()
   scheme = gradients.truncated(k1, k2)
   overlap = max(k2 - k1, 0)
-  assert (scheme.length, scheme.overlap) == (k1, overlap)
-  (value, (out, sums)), grads = quick(scheme.estimator(loss))(params, carry, batch())
+  assert scheme.chunks == gradients.Chunks(k1, overlap)
+  found = quick(estimate_of(scheme))(params, carry, batch())
   expected, states = by_hand(params, carry, batch(), k1, k2, overlap)
-  close((sums, grads), expected, 1e-5)
-  assert value == sums.mean()
+  close((found.sums, found.grads), expected, 1e-5)
+  assert found.value == found.sums["loss"].mean()
   # A chunk of its own comes next: it begins with the overlap.
-  close(out, states[LENGTH - overlap], 1e-5)
+  close(found.carry, states[LENGTH - overlap], 1e-5)
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(2, 2), (2, 4)])
@@ -115,17 +139,19 @@ def test_chunk_by_chunk_is_all_chunks_at_once(k1, k2):
   """Feeding windows one at a time gives the same sums, and the same total gradient."""
   params, carry = start()
   scheme = gradients.truncated(k1, k2)
-  whole = batch(scheme.overlap + 3 * k1)
-  estimate = quick(scheme.estimator(loss))
-  (_, (last, sums)), grads = estimate(params, carry, whole)
-  total, parts = jax.tree.map(jnp.zeros_like, params), Sums.zero()
+  overlap = scheme.chunks.overlap
+  whole = batch(overlap + 3 * k1)
+  estimate = quick(estimate_of(scheme))
+  all_at_once = estimate(params, carry, whole)
+  total, parts = jax.tree.map(jnp.zeros_like, params), {}
   for first in range(0, 3 * k1, k1):
-    (piece,) = cut(whole, first, first + k1 + scheme.overlap)
-    (_, (carry, part)), grad = estimate(params, carry, piece)
-    total = jax.tree.map(lambda a, g, n=part.count: a + g * n, total, grad)
-    parts += part
-  close((carry, parts), (last, sums), 1e-5)
-  close(jax.tree.map(lambda g: g / parts.count, total), grads, 1e-5)
+    (piece,) = cut(whole, first, first + k1 + overlap)
+    _, carry, _, part, grad = estimate(params, carry, piece)
+    total = jax.tree.map(lambda a, g, n=part["loss"].count: a + g * n, total, grad)
+    parts = added(parts, part)
+  close((carry, parts), (all_at_once.carry, all_at_once.sums), 1e-5)
+  mean = jax.tree.map(lambda g: g / parts["loss"].count, total)
+  close(mean, all_at_once.grads, 1e-5)
 
 
 def test_no_gradient_flows_into_the_carry():
@@ -133,7 +159,7 @@ def test_no_gradient_flows_into_the_carry():
   for scheme in (gradients.full(), gradients.truncated(3), gradients.random(5)):
 
     def value(carry, scheme=scheme):
-      return scheme.estimator(loss)(params, carry, batch())[0][0]
+      return estimate_of(scheme)(params, carry, batch()).value
 
     for leaf in jax.grad(value)(carry):
       assert not np.any(leaf)
@@ -142,9 +168,9 @@ def test_no_gradient_flows_into_the_carry():
 def test_what_does_not_count_moves_nothing():
   params, carry = start()
   silent = batch()._replace(weight=np.zeros((LENGTH, B), np.float32))
-  (value, _), grads = gradients.truncated(3).estimator(loss)(params, carry, silent)
-  assert value == 0
-  assert not any(np.any(g) for g in grads)
+  found = estimate_of(gradients.truncated(3))(params, carry, silent)
+  assert found.value == 0
+  assert not any(np.any(g) for g in found.grads)
 
 
 @pytest.mark.parametrize(("k1", "k2"), [(0, None), (-1, None), (3, 0)])
@@ -157,15 +183,15 @@ K = 40
 
 
 def test_random_lengths():
-  scheme = gradients.random(K)
-  assert scheme.length == K + 20
+  chunks = gradients.random(K).chunks
+  assert chunks.length == K + 20
 
   def lengths(seed, total=1_000_000):
-    return scheme.lengths(np.random.default_rng(seed), total)
+    return chunks.lengths(np.random.default_rng(seed), total)
 
   drawn = lengths(0)
   assert np.array_equal(drawn, lengths(0)) and not np.array_equal(drawn, lengths(1))
-  assert drawn.min() >= 5 and drawn.max() <= scheme.length
+  assert drawn.min() >= 5 and drawn.max() <= chunks.length
   assert drawn.sum() >= 1_000_000
   # N(40, 5) and N(20, 5) meet at 30, two deviations from both; floors take half a step.
   assert abs(np.mean(drawn) - (0.95 * K + 0.05 * K / 2 - 0.5)) < 0.1
@@ -176,25 +202,32 @@ def test_random_lengths():
 @pytest.mark.parametrize("total", [1, 4, 5, 6, 99, 1000])
 def test_random_lengths_cover_the_total(total):
   for k in (5, 12, K):
-    scheme = gradients.random(k)
+    chunks = gradients.random(k).chunks
     for seed in range(50):
-      drawn = scheme.lengths(np.random.default_rng(seed), total)
-      assert drawn.sum() >= total and drawn.min() >= 5 and drawn.max() <= scheme.length
+      drawn = chunks.lengths(np.random.default_rng(seed), total)
+      assert drawn.sum() >= total and drawn.min() >= 5 and drawn.max() <= chunks.length
 
 
 @pytest.mark.parametrize("length", [0, 5, 40, 60])
 def test_a_short_chunk_takes_a_short_step(length):
   scheme = gradients.random(K)
-  valid = np.zeros((scheme.length, B), bool)
+  valid = np.zeros((scheme.chunks.length, B), bool)
   valid[:length, 1:] = True  # one row may end early
   np.testing.assert_allclose(scheme.rate(SimpleNamespace(valid=valid)), length / K)
   assert gradients.truncated(K).rate(None) == 1.0
 
 
+@pytest.mark.parametrize("rest", [{}, {"valid": None}])
+def test_a_batch_without_padding_is_as_long_as_its_arrays(rest):
+  kind = namedtuple("kind", ["x", *rest])
+  unpadded = kind(np.zeros((10, B)), *rest.values())
+  np.testing.assert_allclose(gradients.random(K).rate(unpadded), 10 / K)
+
+
 def test_a_random_chunk_has_the_full_gradient():
   params, carry = start()
-  expected = gradients.full().estimator(loss)(params, carry, batch())
-  close(gradients.random(K).estimator(loss)(params, carry, batch()), expected, 1e-6)
+  expected = estimate_of(gradients.full())(params, carry, batch())
+  close(estimate_of(gradients.random(K))(params, carry, batch()), expected, 1e-6)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +242,8 @@ def test_a_random_chunk_has_the_full_gradient():
 )
 def test_named_schemes(spec, length, overlap):
   scheme = gradients.named_scheme(spec)
-  assert (scheme.length, scheme.overlap) == (length, overlap)
-  assert (scheme.lengths is not None) == spec.startswith("random")
+  assert scheme.chunks[:2] == (length, overlap)
+  assert (scheme.chunks.lengths is not None) == spec.startswith("random")
 
 
 @pytest.mark.parametrize(
@@ -264,15 +297,69 @@ def test_influence_balancing(k, derivative, silent):
         jnp.sum(ys[..., 0] * weight).astype(jnp.float32),
         jnp.sum(weight).astype(jnp.float32),
       )
-      return sums.total, (carry, sums)
+      return sums.total, (carry, {"loss": sums})
 
     length = k + silent
     weight = np.zeros((length, 1))
     weight[-1] = 1
     params = cell.init(jax.random.key(0))
-    estimate = gradients.truncated(length, k).estimator(loss)
-    _, grads = quick(estimate)(
+    estimate = estimate_of(gradients.truncated(length, k), loss)
+    *_, grads = quick(estimate)(
       params, cell.carry(params, 1), (np.zeros((length, 1, 1)), weight)
     )
     assert grads.dtype == np.float64
     np.testing.assert_allclose(grads, derivative, atol=0.006)
+
+
+def rtrl() -> Scheme:
+  """Real-time recurrent learning (Williams & Zipser 1989), a chunk at a time.
+
+  Its memory is the influence of the parameters on the carry, d carry / d params.
+  """
+
+  def estimator(loss):
+    def init(params, carry):
+      sizes = (ravel_pytree(tree)[0].size for tree in (carry, params))
+      return jnp.zeros(tuple(sizes))
+
+    def estimate(params, carry, influence, batch, key):
+      del key
+      (flat, params_of), (state, carry_of) = map(ravel_pytree, (params, carry))
+
+      def run(flat, state):
+        value, (carry, sums) = loss(params_of(flat), carry_of(state), batch)
+        return (value, ravel_pytree(carry)[0]), (value, carry, sums)
+
+      slopes, (value, carry, sums) = jax.jacfwd(run, (0, 1), has_aux=True)(flat, state)
+      (of_value, by_state), (of_carry, on) = slopes
+      grads = params_of(of_value + by_state @ influence)
+      return gradients.Estimate(value, carry, of_carry + on @ influence, sums, grads)
+
+    return gradients.Estimator(init, estimate)
+
+  return Scheme(estimator, backward="autodiff", chunks=gradients.Chunks(2))
+
+
+def test_a_memory_carries_what_the_cut_would_lose():
+  """RTRL in chunks adds up to the gradient through the whole sequence."""
+  params, carry = start()
+  scheme, whole = rtrl(), batch(6)
+  estimator = scheme.estimator(squares(scheme.backward))
+  expected = estimate_of(gradients.full())(params, carry, whole)
+  memory, total, parts = estimator.init(params, carry), 0, {}
+  for piece in cut(whole, *range(0, 7, scheme.chunks.length)):
+    found = quick(estimator.estimate)(params, carry, memory, piece, KEY)
+    carry, memory = found.carry, found.memory
+    count = found.sums["loss"].count
+    total = total + count * ravel_pytree(found.grads)[0]
+    parts = added(parts, found.sums)
+  close((carry, parts), (expected.carry, expected.sums), 1e-5)
+  close(total / parts["loss"].count, ravel_pytree(expected.grads)[0], 1e-5)
+
+
+def test_a_scheme_of_forward_mode_needs_a_loss_for_it():
+  params, carry = start()
+  estimator = rtrl().estimator(loss)
+  memory = estimator.init(params, carry)
+  with pytest.raises(TypeError, match="give backward='autodiff' for forward mode"):
+    estimator.estimate(params, carry, memory, batch(2), KEY)

@@ -5,7 +5,7 @@ import json
 import pytest
 from absl.testing import flagsaver
 
-from experiments import common, identity
+from experiments.session import common, identity
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 

@@ -29,6 +29,8 @@ def evaluate(jaxpr, consts, args) -> list:
     inputs = [read(atom) for atom in eqn.invars]
     if name in CONTROL:
       results = CONTROL[name](eqn.params, inputs)
+    elif any(map(_is_key, inputs)):  # of which NumPy has no arrays
+      results = _by_jax(eqn, inputs)
     elif name in ELEMENTWISE:
       results = [_typed(ELEMENTWISE[name](*inputs), eqn.outvars[0].aval)]
     elif name in OPERATIONS:
@@ -48,10 +50,11 @@ def _typed(value, aval):
 def _by_jax(eqn, inputs) -> list:
   results = eqn.primitive.bind(*map(jnp.asarray, inputs), **eqn.params)
   results = results if eqn.primitive.multiple_results else [results]
-  return [
-    r if jax.dtypes.issubdtype(r.dtype, jax.dtypes.extended) else np.asarray(r)
-    for r in results
-  ]
+  return [r if _is_key(r) else np.asarray(r) for r in results]
+
+
+def _is_key(x) -> bool:
+  return jax.dtypes.issubdtype(jnp.result_type(x), jax.dtypes.extended)
 
 
 def _closed(closed, inputs):

@@ -165,7 +165,7 @@ def test_the_flax_layer_is_the_unroll(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_half_precision_products_keep_a_full_precision_state(name):
-  cell, xs = CELLS[name], inputs()
+  cell, xs = CELLS[name], inputs(name)
   params = parameters(cell)
   carry = initial(cell, params, key=None)
 

@@ -125,3 +125,44 @@ def test_named_chrono():
 def test_another_init_is_refused(spec):
   with pytest.raises(BadInput, match=f"--init={spec}: "):
     linear.named_init(spec)
+
+
+# name -> (product, shape of x, shape of w): those by more than one matrix.
+CONTRACTIONS = {
+  "heads": (lambda x, w: linear.einsum("bhi,hij->bhj", x, w), (5, 2, 3), (2, 3, 4)),
+  "image": (linear.convolution, (2, 4, 3, 2), (3, 3, 2, 5)),
+  "sequence of images": (linear.convolution, (6, 2, 4, 3, 2), (3, 3, 2, 5)),
+  "line": (linear.convolution, (2, 7, 2), (3, 2, 5)),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTIONS)
+def test_products_keep_the_type_of_the_weights_and_sum_in_that_of_the_input(name):
+  multiply, *shapes = CONTRACTIONS[name]
+  x, w = (noise(i, *shape) for i, shape in enumerate(shapes))
+  half = jnp.asarray(w).astype("bfloat16")
+  rounded = jnp.asarray(x).astype("bfloat16").astype("float32")
+  y = multiply(x, half)
+  assert y.dtype == np.float32
+  np.testing.assert_allclose(y, multiply(rounded, half.astype("float32")), atol=1e-5)
+  d_x, d_w = jax.grad(lambda *at: jnp.sum(jnp.sin(multiply(*at))), (0, 1))(x, half)
+  assert (d_x.dtype, d_w.dtype) == (np.float32, jnp.bfloat16)
+
+
+def test_a_convolution_is_a_sum_of_shifted_products():
+  x, w = noise(1, 2, 6, 4, 3), noise(2, 3, 3, 3, 5)
+  padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  taps = [padded[:, i : i + 6, j : j + 4] @ w[i, j] for i in range(3) for j in range(3)]
+  np.testing.assert_allclose(linear.convolution(x, w), sum(taps), atol=1e-5)
+  whole = linear.convolution(noise(3, 4, 2, 6, 4, 3), w)
+  np.testing.assert_allclose(
+    whole[1], linear.convolution(noise(3, 4, 2, 6, 4, 3)[1], w), atol=1e-6
+  )
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5), (4, 2)])
+def test_a_convolution_of_another_shape_is_refused(shape):
+  with pytest.raises(
+    ValueError, match=r"kernel of shape \(3, 3, 2, 5\): give it 3 axes"
+  ):
+    linear.convolution(noise(1, *shape), noise(2, 3, 3, 2, 5))

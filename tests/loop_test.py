@@ -10,6 +10,7 @@ import pytest
 
 import unroll.run
 from unroll import loop
+from unroll.metrics import Measure, mean_of
 from unroll.run import Progress
 from unroll.schedules import Plateau
 from unroll.train import StepMetrics, TrainState
@@ -46,6 +47,7 @@ class Run:
     self.losses, self.bad, self.stop_at = losses, bad, stop_at
     self.pace, self.evaluation, self.now = pace, evaluation, 1000.0
     self.start, self.check = start, check
+    self.objective, self.measures = unroll.run.Objective("loss"), ()
     self.records, self.saves, self.evaluated, self.shown = [], [], [], []
     self.horizons, self.scales, self.taken = [], [], 0
     if monkeypatch:
@@ -63,7 +65,10 @@ class Run:
       [sum(1 for _ in itertools.takewhile(self.bad, range(s, 0, -1))) for s in steps]
     )
     metrics = StepMetrics(
-      Sums(steps * 2.0, np.full(len(batch), 4.0)),
+      {
+        "loss": Sums(steps * 2.0, np.full(len(batch), 4.0)),
+        "hits": Sums(steps * 1.0, np.full(len(batch), 8.0)),
+      },
       grad_norm=steps * 10.0,
       learning_rate=steps * 0.1,
       nonfinite=in_a_row,
@@ -81,13 +86,14 @@ class Run:
 
   def hooks(self):
     return unroll.run.Hooks(
-      objective="loss",
+      objective=self.objective,
       save=lambda state, progress, best: self.saves.append(
         (int(state.step), progress, best)
       ),
       log=self.records.append,
       show=lambda *seen: self.shown.append(seen),
       check=self.check,
+      measures=self.measures,
     )
 
   def evaluate(self, state):
@@ -160,6 +166,30 @@ def test_cadence():
   assert progress.tokens == 23 * 4
   assert progress.last == {"step": 23, "loss": 23}
   assert progress.best == {"step": 7, "loss": 7}
+
+
+def test_what_is_to_rise_is_best_where_it_is_highest():
+  run = Run(losses=lambda step: {5: 3.0, 10: 4.0, 15: math.inf, 20: 1.0}[step])
+  run.objective = unroll.run.Objective("loss", "higher")
+  _, progress, _ = run.fit(budget(20), eval_every=5)
+  marks = [(s, best) for s, _, best in run.saves]
+  assert marks == [(5, True), (10, True), (15, False), (20, False)]
+  assert progress.best == {"step": 10, "loss": 4.0} and progress.plateau.bad == 2
+
+
+def test_measures_of_training_are_logged():
+  run = Run()
+  run.measures = (
+    Measure("hits", "", "higher", mean_of("hits")),
+    Measure("doubled", "", "lower", lambda sums: 2 * mean_of("loss")(sums)),
+  )
+  run.fit(budget(23))
+  told = [r for r in run.records if "train/loss" in r]
+  assert [r["train/hits"] for r in told] == [step / 8 for step in range(1, 24)]
+  assert all(r["train/doubled"] == 2 * r["train/loss"] for r in told)
+  plain = Run()
+  plain.fit(budget(23))  # by itself, a sum is for nobody to see
+  assert not any("train/hits" in r for r in plain.records)
 
 
 def test_every_best_is_saved_as_such():
@@ -353,6 +383,13 @@ def test_progress_is_json():
   progress = Progress(7, 1.25, 40.0, plateau, {"step": 7, "a": 0.1}, {"step": 5})
   there = json.loads(json.dumps(progress.to_json()))
   assert Progress.from_json(there) == progress
+
+
+def test_the_progress_of_an_old_checkpoint_is_read():
+  plateau = {"patience": 2, "factor": 0.5, "best": 1.5, "bad": 1, "scale": 0.25}
+  old = {"step": 7, "seconds": 1.25, "tokens": 40.0, "plateau": plateau}
+  old |= {"last": {"step": 7, "val/loss": 1.75}, "best": {"step": 5, "val/loss": 1.5}}
+  assert Progress.from_json(old).to_json() == old
 
 
 def plain(run):

@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 from tables import close, noise, quick, same, shaken
 
-from unroll import names
+from unroll import names, readout
 from unroll.cells import CELLS
 from unroll.compose import Wiring
 from unroll.data.batches import Batch
@@ -255,6 +255,7 @@ def test_losses_are_the_mean_nats_of_what_counts():
   loss, (_, sums) = next_token_loss(model)(params, carry, batch)
   log_p = jax.nn.log_softmax(model.apply(params, TOKENS)[1])
   nats = -np.take_along_axis(np.asarray(log_p), targets[..., None], -1)[..., 0]
+  sums = sums["loss"]
   np.testing.assert_allclose(sums.total, np.sum(nats * weight), rtol=1e-5)
   np.testing.assert_allclose(loss, np.sum(nats * weight) / weight.sum(), rtol=1e-5)
   assert sums.count == weight.sum()
@@ -269,8 +270,30 @@ def test_a_cloze_loss_predicts_its_inputs():
   log_p = np.asarray(jax.nn.log_softmax(model.apply(params, TOKENS)))
   nats = -np.take_along_axis(log_p, TOKENS[..., None], -1)
   np.testing.assert_allclose(loss, nats.mean(), rtol=1e-5)
-  assert sums.count == T * B
+  assert sums["loss"].count == T * B
   same(after, carry)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_cloze_loss_goes_forward_where_it_is_asked_to(monkeypatch, side):
+  monkeypatch.setattr(readout, "ROWS", 2 * B)  # more than one slice of logits
+  monkeypatch.setattr(readout, "BYTES", 0)
+  model = cloze(side)
+  params = parameters(model)
+  carry = model.apply(params, B, method="initial_carry")
+  batch, way = batch_of(TOKENS, TOKENS), shaken(params, 5, 1.0)
+  slow, fast = cloze_loss(model, "autodiff"), cloze_loss(model)
+
+  @quick
+  def take(params):
+    (_, gradient) = jax.value_and_grad(fast, has_aux=True)(params, carry, batch)
+    slope = jax.jvp(lambda p: slow(p, carry, batch)[0], (params,), (way,))[1]
+    return slope, jax.tree.map(jnp.vdot, gradient, way)
+
+  slope, products = take(params)
+  np.testing.assert_allclose(slope, sum(jax.tree.leaves(products)), rtol=1e-4)
+  with pytest.raises(TypeError, match="give backward='autodiff' for forward mode"):
+    jax.jvp(lambda p: fast(p, carry, batch)[0], (params,), (way,))
 
 
 def test_a_cloze_sequence_starts_afresh():

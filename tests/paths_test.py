@@ -15,7 +15,7 @@ from unroll.types import BadInput
 ROOT = Path(__file__).parents[1]
 NAMED = {
   "experiments.charlm": {"arms", "corpus", "input", "workdir"},
-  "experiments.bench.__main__": {"corpus", "out", "plot", "workdir"},
+  "bench.__main__": {"corpus", "out", "plot", "workdir"},
   "launch.report": {"out"},
   "launch.sweep": {"storage", "sweepdir"},
   "launch.train": {"workdir"},
@@ -28,7 +28,7 @@ importlib.import_module(sys.argv[1])
 rooms = flags.FLAGS.flags_by_module_dict().items()
 print(json.dumps([
   (flag.name, flag.parser.parse("~/x"), flag.help)
-  for module, some in rooms if module.startswith(("experiments", "launch"))
+  for module, some in rooms if module.startswith(("bench", "experiments", "launch"))
   for flag in some if flag.parser.flag_type() == "string" and flag.name != "checkpoint"
 ]))
 """

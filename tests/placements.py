@@ -47,9 +47,14 @@ def mesh(kind: AxisType) -> jax.sharding.Mesh:
   return jax.make_mesh((2,), ("batch",), axis_types=(kind,))
 
 
-def inputs() -> np.ndarray:
-  """`xs [T, B, D]`, different everywhere."""
-  return tables.noise(3, tables.T, B, tables.D)
+def shape(name: str) -> tuple[int, ...]:
+  """That of an input of a cell."""
+  return tables.SHAPES.get(name.split(",")[0], (tables.D,))
+
+
+def inputs(name: str) -> np.ndarray:
+  """`xs [T, B, …]`, different everywhere."""
+  return tables.noise(3, tables.T, B, *shape(name))
 
 
 def masks() -> dict[str, np.ndarray]:
@@ -93,9 +98,9 @@ def given(dtype: str, placed: bool, masked: bool = True):
     if dtype == "bfloat16":
       if name in tables.USERS:  # which promote by themselves: strict arithmetic forbids
         continue
-      params = jax.tree.map(lambda p: p.astype(dtype) if p.ndim == 2 else p, params)
+      params = tables.halved(params)
     carry = (start(cell, params),) if placed else ()
-    found[name] = (params, inputs(), masks() if masked else {}, *carry)
+    found[name] = (params, inputs(name), masks() if masked else {}, *carry)
   return found
 
 
@@ -232,11 +237,11 @@ def exported() -> dict[str, str]:
   for text in (f"{tables.T}, b", "t, b"):
     dims = export.symbolic_shape(text)
 
-    def shape(leaf, dims=dims):
+    def like(leaf):
       return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
     args = {
-      n: (jax.tree.map(shape, p), jax.ShapeDtypeStruct((*dims, tables.D), xs.dtype))
+      n: (jax.tree.map(like, p), jax.ShapeDtypeStruct((*dims, *shape(n)), xs.dtype))
       for n, (p, xs) in everything.items()
     }
     found = export.export(jax.jit(run))(args).call(everything)

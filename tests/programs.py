@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from unroll import compose
 from unroll.cells import CELLS as REGISTRY
 from unroll.compose import Wiring
+from unroll.parameters import Elementwise, Frozen
 from unroll.types import Cell
 
 H = 4  # the width of every layer
@@ -103,6 +104,10 @@ class Program(NamedTuple):
   inside: bool = False  # whether the carry is made by the program itself
   placed: bool = True  # whether it is put on the mesh, as are the parameters
   closed: tuple[str, ...] = ()
+  context: tuple[
+    str, ...
+  ] = ()  # what steps of users' cells read, as what they close over
+  every: bool = False  # whether all carries count
   number: int = 0  # of its noise
 
 
@@ -112,6 +117,8 @@ SHAPES = {
   "small": (H // 2, H // 2),
   "heads": (2, H // 2, H // 2),
   "peephole": (3, H),
+  "elementwise": (3, H),
+  "frozen": (H, H),
   "row": (H,),
   "scalar": (),
 }
@@ -268,6 +275,12 @@ PRODUCTS = {
   ("scale", "scalar"): lambda x, w: x * _like(w, x),
   ("shift", "scalar"): lambda x, w: x + _like(w, x),
 }
+# Declared parameters are used as others of their shape.
+for _declared, _alike in (("elementwise", "peephole"), ("frozen", "square")):
+  PRODUCTS |= {
+    (how, _declared): PRODUCTS[how, kind] for how, kind in PRODUCTS if kind == _alike
+  }
+DECLARED = {"elementwise": Elementwise, "frozen": Frozen}
 UNARY = {
   "tanh": jnp.tanh,
   "sin": jnp.sin,
@@ -341,7 +354,9 @@ def _of_registry(name: str, derivative: bool, width: int) -> Cell:
   )
 
 
-def build(spec, width: int, dtype, closed: tuple) -> tuple[Cell, int]:
+def build(
+  spec, width: int, dtype, closed: tuple, reads: tuple[str, ...] = ()
+) -> tuple[Cell, int]:
   """The cell of a description, and the width of its output.
 
   Args:
@@ -349,42 +364,43 @@ def build(spec, width: int, dtype, closed: tuple) -> tuple[Cell, int]:
     width: of the input.
     dtype: of activations.
     closed: (kind, array) of all that its steps may close over.
+    reads: the kind of each array of the context, for cells of users.
   """
   if isinstance(spec, Plain):
     return _of_registry(spec.name, spec.derivative, width), H
   if isinstance(spec, Learned):
-    cell, out = build(spec.cell, width, dtype, closed)
+    cell, out = build(spec.cell, width, dtype, closed, reads)
     return compose.learned_carry(cell), out
   if isinstance(spec, Deep):
     widths = [H] * len(spec.cells)
     cells = [
-      build(cell, fed, dtype, closed)[0]
+      build(cell, fed, dtype, closed, reads)[0]
       for cell, fed in zip(spec.cells, spec.wiring.input_sizes(width, widths))
     ]
     return compose.deep(*cells, wiring=spec.wiring), spec.wiring.output_size(widths)
   if isinstance(spec, Around):
-    cell, out = build(spec.cell, width, dtype, closed)
+    cell, out = build(spec.cell, width, dtype, closed, reads)
     return _around(cell, out, spec.call), out
-  return _own(spec, width, dtype, closed), H
+  return _own(spec, width, dtype, closed, reads), H
 
 
 def _around(cell: Cell, width: int, call: str) -> Cell:
-  def inner(params, carry, z):
+  def inner(params, carry, *read):
     if call == "remat":
-      return jax.checkpoint(cell.step)(params, carry, z)
+      return jax.checkpoint(cell.step)(params, carry, *read)
     if call == "jit":
-      return jax.jit(cell.step)(params, carry, z)
+      return jax.jit(cell.step)(params, carry, *read)
     if call == "loop":
-      first, y = cell.step(params, carry, z)
+      first, y = cell.step(params, carry, *read)
       return jax.lax.fori_loop(
-        0, 2, lambda _, o: cell.step(params, o[0], z), (first, y)
+        0, 2, lambda _, o: cell.step(params, o[0], *read), (first, y)
       )
     if call == "twice":
-      carry, _ = cell.step(params, carry, z)
-    return cell.step(params, carry, z)
+      carry, _ = cell.step(params, carry, *read)
+    return cell.step(params, carry, *read)
 
-  def step(params, carry, z):
-    carry, y = inner(params["inner"], carry, z)
+  def step(params, carry, *read):
+    carry, y = inner(params["inner"], carry, *read)
     return carry, y + jnp.tanh(y @ params["mix"])
 
   return Cell(
@@ -395,18 +411,28 @@ def _around(cell: Cell, width: int, call: str) -> Cell:
     lambda params, batch: cell.carry(params["inner"], batch),
     lambda params, xs: cell.project(params["inner"], xs),
     step,
+    context=cell.context,
   )
 
 
-def _own(spec: Own, width: int, dtype, closed: tuple) -> Cell:
+def _own(spec: Own, width: int, dtype, closed: tuple, reads: tuple[str, ...]) -> Cell:
   own_x = spec.project in ("matmul", "dot", "einsum", "twice", "step")
   shapes = [SHAPES[kind] for kind in spec.weights] + [(width, H)] * own_x
+  declared = [DECLARED.get(kind) for kind in spec.weights] + [None] * own_x
 
   def init(key):
-    return _hold(spec.params, [jnp.zeros(shape, jnp.float32) for shape in shapes])
+    weights = [jnp.zeros(shape, jnp.float32) for shape in shapes]
+    nodes = [node(w) if node else w for node, w in zip(declared, weights, strict=True)]
+    return _hold(spec.params, nodes)
+
+  def read(params):
+    nodes = _held(spec.params, params)
+    return [
+      node.value if kind else node for kind, node in zip(declared, nodes, strict=True)
+    ]
 
   def carry(params, batch):
-    weights = _held(spec.params, params)
+    weights = read(params)
     row = None
     if spec.start == "weight":
       row = jnp.resize(_like(weights[0], jnp.zeros((), dtype)) * 1, (H,))
@@ -427,7 +453,7 @@ def _own(spec: Own, width: int, dtype, closed: tuple) -> Cell:
     return _hold(spec.held, leaves)
 
   def project(params, xs):
-    weights = _held(spec.params, params)
+    weights = read(params)
     w_x = weights[-1]
     if spec.project == "matmul":
       return xs @ w_x
@@ -442,13 +468,14 @@ def _own(spec: Own, width: int, dtype, closed: tuple) -> Cell:
       return wide @ weights[0] if spec.weights[0] == "square" else wide
     return xs
 
-  def step(params, carry, z):
-    weights, leaves = _held(spec.params, params), _held(spec.held, carry)
+  def step(params, carry, z, *context):
+    weights, leaves = read(params), _held(spec.held, carry)
+    arrays = (*closed, *zip(reads, *context, strict=True)) if reads else closed
     if spec.project == "step":
       z = z @ weights[-1]
     elif spec.project == "none":
       z = jnp.concatenate([z, z], axis=-1)[..., :H]
-    seen = _Seen(weights, spec.weights, spec.carry, leaves, z, closed)
+    seen = _Seen(weights, spec.weights, spec.carry, leaves, z, arrays)
     new, steps = [], iter(spec.step)
     for kind, leaf in zip(spec.carry, leaves):
       if kind == "count":
@@ -462,7 +489,7 @@ def _own(spec: Own, width: int, dtype, closed: tuple) -> Cell:
         new.append(jnp.sum(value, axis=-1) if kind == "vector" else value)
     return _hold(spec.held, new), seen.value(spec.output)
 
-  return Cell(init, carry, project, step)
+  return Cell(init, carry, project, step, context=bool(reads))
 
 
 class _Seen(NamedTuple):
@@ -645,6 +672,8 @@ def programs(draw) -> Program:
     inside=draw(st.booleans()),
     placed=draw(st.booleans()),
     closed=tuple(draw(st.lists(st.sampled_from(CLOSED), max_size=2))),
+    context=tuple(draw(st.lists(st.sampled_from(CLOSED), max_size=2))),
+    every=one_of(False, False, False, True),
     number=draw(st.integers(0, 999)),
   )
   if dtype == "bfloat16" and any(map(JUMPS.search, features(program))):
@@ -660,8 +689,8 @@ def programs(draw) -> Program:
 def features(program: Program) -> Iterator[str]:
   """The names of what a program has, some of them more than once."""
   for field, value in zip(program._fields, program, strict=True):
-    if field == "closed":
-      yield from (f"closed={kind}" for kind in value)
+    if field in ("closed", "context"):
+      yield from (f"{field}={kind}" for kind in value)
     elif field == "cell":
       yield from _parts(value)
     elif field != "number":

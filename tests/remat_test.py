@@ -65,7 +65,7 @@ def equal(layer, cut, dtype=np.float32, rtol=1e-5, masks="holes_resets", **optio
   """Asserts that a layer and the same in segments have one gradient and one output."""
   params = parameters(layer, dtype)
   masked = dict(zip(("valid", "reset"), MASKS[masks]))
-  drawn = (params, initial(layer, params), inputs(dtype), masked)
+  drawn = (params, initial(layer, params), inputs(dtype=dtype), masked)
   expected = gradients(*drawn, layer=layer, **options)
   close(gradients(*drawn, layer=cut, **options), expected, rtol)
 
@@ -139,7 +139,7 @@ def estimates(model, plan, scheme):
   carry = model.apply(params, B, method="initial_carry")
   carry = seed(shaken(carry, 2, 0.5), jax.random.key(4))
   estimate = named_scheme(scheme).estimator(next_token_loss(model, plan))
-  return quick(estimate)(params, carry, batch_of(LONG))
+  return quick(estimate.estimate)(params, carry, (), batch_of(LONG), None)
 
 
 @pytest.mark.parametrize(

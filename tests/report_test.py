@@ -12,6 +12,7 @@ from launch import page, report
 from launch.page.curves import curve, read
 from launch.run import Tail
 from tests import sweep_folder
+from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY, Measure
 from unroll.report.page import page as run_page
 
 ROOT = Path(__file__).parents[1]
@@ -280,12 +281,41 @@ def test_a_run_has_a_page(tmp_path):
   (tmp_path / "sample.txt").write_text(EVIL)
   (tmp_path / "curves.png").write_bytes(b"\x89PNG")
   summary = {"val/bits_per_char": 1.2345, "parameters": 1234567, "finished": True}
-  path = run_page(tmp_path, command=f"python {EVIL}", summary=summary)
+  path = run_page(
+    tmp_path,
+    command=f"python {EVIL}",
+    summary=summary,
+    measures=(BITS_PER_CHAR, PERPLEXITY),
+  )
   html = path.read_text("utf-8")
   assert path.name == "report.html"
   assert [1, 1, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
   for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<"):
     assert text in html
+
+
+def test_a_page_names_the_measures_it_is_given(tmp_path):
+  summary = {
+    f"{split}/{name}": number
+    for split, tenth in (("val", 0.1), ("best/val", 0.2), ("train", 0.3))
+    for number, name in enumerate(("bits_per_char", "loss", "score", "other"), 1)
+    for number in [number + tenth]
+  }
+  score = Measure("score", "<b>", "higher", len, form=".1e")
+  measures = (BITS_PER_CHAR, NATS, score)
+  made = run_page(tmp_path, command="c", summary=summary, measures=measures)
+  figures = re.findall(r"<b>(.*?)</b><span>(.*?)</span>", made.read_text("utf-8"))
+  assert figures == [
+    ("1.100", "bits per character, validation"),
+    ("1.200", "at its best"),
+    ("1.300", "training bits per character"),
+    ("2.100", "loss, nats, validation"),
+    ("2.300", "training loss, nats"),
+    ("3.1e+00", "score, &lt;b&gt;, validation"),
+    ("3.3e+00", "training score, &lt;b&gt;"),
+  ]
+  plain = run_page(tmp_path, command="c", summary=summary).read_text("utf-8")
+  assert not re.findall(r"</b><span>", plain)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tables import (
   D,
   H,
   close,
+  halved,
   initial,
   inputs,
   noise,
@@ -21,6 +22,7 @@ from tables import (
   parameters,
   quick,
   reals,
+  way,
   with_reals,
 )
 
@@ -41,12 +43,7 @@ def drawn(name: str, dtype):
   cell = ALL[name]
   params = parameters(cell, dtype)
   carry = initial(cell, params)
-  return cell, carry, (params, reals(carry), inputs(dtype))
-
-
-def way(point):
-  """A direction, different in every leaf."""
-  return jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=leaf.dtype), point)
+  return cell, carry, (params, reals(carry), inputs(name, dtype))
 
 
 def loss(cell: Cell, carry, backward: str):
@@ -74,7 +71,7 @@ def test_forward_over_reverse_is_a_finite_difference(name):
   """Products with the Hessian, of both backward passes."""
   with jax.enable_x64(True):
     cell, carry, point = drawn(name, np.float64)
-    direction = way(point)
+    direction = way(*point)
 
     @quick
     def products(at):
@@ -98,7 +95,7 @@ def test_forward_over_reverse_is_a_finite_difference(name):
 def test_forward_mode_is_autodiff(name):
   with jax.enable_x64(True):
     cell, carry, point = drawn(name, np.float64)
-    direction = way(point)
+    direction = way(*point)
     slope = quick(
       lambda at: jax.jvp(loss(cell, carry, "autodiff"), (at,), (direction,))[1]
     )(point)
@@ -121,8 +118,9 @@ def closing(gain, base: Cell) -> Cell:
 
   def forward(params, carry, z):
     assert base.derivative
-    carry, saved = base.derivative.forward(params, carry, z)
-    return carry._replace(h=jnp.tanh(carry.h * gain)), saved
+    carry, _, saved = base.derivative.forward(params, carry, z)
+    h = jnp.tanh(carry.h * gain)
+    return carry._replace(h=h), h, saved
 
   derivative = base.derivative and base.derivative._replace(forward=forward)
   return base._replace(step=step, derivative=derivative)
@@ -149,11 +147,6 @@ def test_what_a_step_closes_over_has_its_gradient(name, outer):
 
 
 LONG = 2000
-
-
-def halved(params):
-  """Matrices in bfloat16, as a layer casts them."""
-  return jax.tree.map(lambda p: p.astype("bfloat16") if p.ndim == 2 else p, params)
 
 
 @pytest.mark.parametrize("backward", ["fast", "autodiff"])
@@ -185,7 +178,7 @@ def test_parameters_and_inputs_of_two_precisions(name):
   cell = ALL[name]
   params = jax.tree.map(lambda p: p.astype("bfloat16"), parameters(cell))
   wide = jax.tree.map(lambda p: p.astype("float32"), params)
-  carry, xs = initial(cell, wide), inputs()
+  carry, xs = initial(cell, wide), inputs(name)
 
   def value(params, carry, backward):
     options = {"valid": valid, "reset": reset, "backward": backward}

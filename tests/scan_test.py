@@ -25,6 +25,7 @@ from tables import (
   reals,
   rows,
   same,
+  trailing,
   unroll,
 )
 
@@ -40,7 +41,7 @@ def drawn(name: str):
   """A cell of the tables, and its parameters, carry and inputs."""
   cell = (CELLS | USERS)[name]
   params = parameters(cell)
-  return cell, params, initial(cell, params), inputs()
+  return cell, params, initial(cell, params), inputs(name)
 
 
 def run(cell, params, carry, xs, valid=ALWAYS, reset=NEVER, reverse=False):
@@ -179,7 +180,7 @@ def test_junk_at_invalid_steps_reaches_nothing(name, masks):
   assert all(jnp.all(g == 0) for g in grads[2][~valid])
   assert all(jnp.all(y == 0) for y in clean[1][~valid])
   for junk in (np.nan, np.inf, 1e30):
-    dirty = np.where(valid[..., None], xs, np.float32(junk))
+    dirty = np.where(trailing(valid, xs), xs, np.float32(junk))
     same(run(cell, params, carry, dirty, valid, reset), clean)
     same(gradients(cell, params, carry, dirty, valid=valid, reset=reset), grads)
 
@@ -320,7 +321,7 @@ def test_shapes_that_do_not_fit_are_named(name, backward):
       scan.unroll(cell, params, carry, xs, backward=backward)
 
   # One sequence without its batch axis, also where D is the batch of the carry.
-  refused(r"xs has shape \(6, 3\): give \[T, B, D\]", carry, xs[:, 0])
+  refused(r"xs has shape \(6, 3\): give \[T, B, …\]", carry, xs[:, 0])
   refused(r"xs has shape \(6,\), and no batch axis", carry, xs[:, 0, 0])
   # The carry of another batch, and with it a sequence that is batch-major.
   refused(r"carry.* has shape \(2, .*takes \(3, ", cell.carry(params, 2), xs)

@@ -93,6 +93,20 @@ def test_plateau():
     assert schedules.Plateau(**json.loads(json.dumps(plateau._asdict()))) == plateau
 
 
+def test_a_plateau_of_what_is_to_rise_is_that_of_its_negative():
+  falling = rising = schedules.plateau("plateau:2,0.5")
+  for value in (3.0, 2.0, 2.5, float("inf"), 1.5, 1.5, 1.6, float("-inf"), 0.0, -1.0):
+    falling = falling.observe(value)
+    rising = rising.observe(-value, "higher")
+    assert rising == falling._replace(best=-falling.best)
+
+
+def test_a_plateau_of_an_old_checkpoint_is_read():
+  old = {"patience": 2, "factor": 0.5, "best": 1.5, "bad": 1, "scale": 0.25}
+  assert schedules.Plateau(**old) == schedules.Plateau(*old.values())
+  assert schedules.Plateau(**old)._asdict() == old
+
+
 @pytest.mark.parametrize("spec", ["constant", "cosine:0.1", "step:10,0.5"])
 def test_other_schedules_count_but_do_not_scale(spec):
   plateau = schedules.plateau(spec)

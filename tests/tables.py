@@ -6,13 +6,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rows import ROWS, D, H
 
 from unroll import compose, scan
 from unroll.cells import CELLS as REGISTRY
 from unroll.compose import Wiring
+from unroll.parameters import frozen, matrices
 from unroll.types import Array, Carry, Cell, Params, seed
 
-T, B, D, H = 6, 3, 3, 4
+T, B = 6, 3
 
 
 def user(product: Callable[[Array, Array], Array]) -> Cell:
@@ -68,13 +70,14 @@ PRODUCTS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 CELLS: dict[str, Cell] = {
-  **{name: constructor(D, H) for name, constructor in REGISTRY.items()},
+  **{name: row.make() for name, row in ROWS.items()},
   "learned_carry": compose.learned_carry(lstm(D, H)),
   **{
     name: compose.deep(*cells, wiring=wiring) for name, (cells, wiring) in DEEP.items()
   },
 }
 USERS: dict[str, Cell] = {name: user(product) for name, product in PRODUCTS.items()}
+SHAPES = {name: row.shape for name, row in ROWS.items()}  # of inputs; (D,) of others
 
 
 def rows(*lines: str) -> np.ndarray:
@@ -127,9 +130,37 @@ def initial(cell: Cell, params: Params, batch: int = B, key: int | None = 5) -> 
   return seed(shaken(carry, 2, 0.5, dtype), key if key is None else jax.random.key(key))
 
 
-def inputs(dtype=np.float32, length: int = T) -> np.ndarray:
-  """`xs [length, B, D]`."""
-  return noise(3, length, B, D, dtype=dtype)
+def inputs(name: str = "", dtype=np.float32, length: int = T) -> np.ndarray:
+  """`xs [length, B, …]` for a cell of the tables, by default `[T, B, D]`."""
+  return noise(3, length, B, *SHAPES.get(name, (D,)), dtype=dtype)
+
+
+def way(params: Params, *rest):
+  """A direction, different in every leaf, in which what is frozen stays."""
+
+  def noises(tree):
+    return jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=leaf.dtype), tree)
+
+  moved = jax.tree.map(
+    lambda leaf, held: jnp.zeros_like(leaf) if held else leaf,
+    noises(params),
+    frozen(params),
+  )
+  return moved, *noises(rest)
+
+
+def halved(params: Params) -> Params:
+  """Matrices in bfloat16, as a layer casts them."""
+  return jax.tree.map(
+    lambda leaf, matrix: leaf.astype("bfloat16") if matrix else leaf,
+    params,
+    matrices(params),
+  )
+
+
+def trailing(mask, leaf):
+  """`mask [T, B]` with as many axes as `leaf [T, B, …]`."""
+  return mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
 
 
 def is_real(leaf) -> bool:
@@ -188,7 +219,7 @@ def paired(params, real, xs, cell, carry, scores=None, **options) -> Array:
   carry, ys = scan.unroll(cell, params, with_reals(carry, real), xs, **options)
   if scores is None:
     return pairing((carry, ys))
-  return pairing(ys * jnp.broadcast_to(scores[..., None], ys.shape).astype(ys.dtype))
+  return pairing(ys * jnp.broadcast_to(trailing(scores, ys), ys.shape).astype(ys.dtype))
 
 
 @jit

@@ -10,10 +10,12 @@ from tables import B, D, H, close, noise, parameters, quick, same, shaken
 
 from unroll import compose, scan, train
 from unroll.cells import gru, vanilla
+from unroll.checkpoint import Checkpoints, restore
 from unroll.compose import Wiring
 from unroll.data.batches import Lanes
+from unroll.data.prefetch import dispatches
 from unroll.gradients import full, named_scheme, random
-from unroll.gradients.scheme import Scheme
+from unroll.gradients.scheme import Estimator, Scheme
 from unroll.layers import stacked
 from unroll.models.language import LanguageModel, next_token_loss
 from unroll.optim import optimizer
@@ -56,7 +58,7 @@ def squares(cell):
     carry, ys = scan.unroll(cell, params, carry, batch.inputs, valid=batch.valid)
     count = jnp.float32(batch.targets.size)
     sums = Sums(jnp.sum((ys - batch.targets) ** 2), count)
-    return sums.mean(), (carry, sums)
+    return sums.mean(), (carry, {"loss": sums})
 
   return loss
 
@@ -65,14 +67,16 @@ def blown() -> Scheme:
   """Full backpropagation, of losses and gradients that a batch can blow up."""
 
   def estimator(loss):
-    estimate = full().estimator(loss)
+    init, estimate = full().estimator(loss)
 
-    def blow(params, carry, batch):
-      (value, aux), grads = estimate(params, carry, batch)
-      grads = jax.tree.map(lambda g: g * batch.blow[1], grads)
-      return (value * batch.blow[0], aux), grads
+    def blow(params, carry, memory, batch, key):
+      found = estimate(params, carry, memory, batch, key)
+      return found._replace(
+        value=found.value * batch.blow[0],
+        grads=jax.tree.map(lambda g: g * batch.blow[1], found.grads),
+      )
 
-    return blow
+    return Estimator(init, blow)
 
   return Scheme(estimator)
 
@@ -120,8 +124,10 @@ def test_a_step_is_gradient_and_update(how):
   squared = sum(np.sum(np.square(g, dtype=np.float64)) for g in jax.tree.leaves(grads))
   assert squared**0.5 > 0.1  # the norm reported is that before clipping
   np.testing.assert_allclose(metrics.grad_norm, squared**0.5, rtol=1e-5)
-  np.testing.assert_allclose(metrics.sums.mean(), value, rtol=1e-5)
-  assert metrics.sums.count == sums.count and metrics.learning_rate == np.float32(RATE)
+  np.testing.assert_allclose(metrics.sums["loss"].mean(), value, rtol=1e-5)
+  assert metrics.sums["loss"].count == sums[
+    "loss"
+  ].count and metrics.learning_rate == np.float32(RATE)
 
 
 def test_the_rate_is_the_schedules():
@@ -237,7 +243,7 @@ def test_randomness_is_a_function_of_key_and_step():
     for _ in range(count):
       after, metrics = step(state, batch_of(1), CONTROL)
       state = after._replace(carry=state.carry)
-      found.append(float(metrics.sums.total))
+      found.append(float(metrics.sums["loss"].total))
     return found
 
   seven = losses(KEY, 0, 7)
@@ -256,7 +262,7 @@ def test_the_carry_between_steps_holds_no_key():
 
 def test_random_lengths_scale_the_rate():
   k, present = 8, 6
-  batch = batch_of(1, random(k).length)
+  batch = batch_of(1, random(k).chunks.length)
   batch.valid[present:] = False
   moved = {}
   for name, scheme in {"random": random(k), "full": full()}.items():
@@ -278,11 +284,14 @@ def test_evaluation_does_not_depend_on_the_cuts():
   # The loss of each lane read in one go, and what lanes make of it in unequal parts.
   whole = next(iter(Lanes(tokens, rows, count)))
   _, (_, expected) = quick(next_token_loss(model))(params, carry, whole)
-  assert expected.count == count - 1
+  assert expected["loss"].count == count - 1
+  evaluate = train.make_evaluate(next_token_loss(model))
   for length in (7, 11, 1):
-    batches = stack(list(Lanes(tokens, rows, length)))
-    sums = train.make_evaluate(next_token_loss(model), batches)(params, carry)
-    close(sums, expected, 1e-5)
+    source = Lanes(tokens, rows, length)
+    for size in {1, 2, len(source)}:
+      cut = dispatches(source, 0, len(source), size, first=size)
+      counted = ((np.int32(count), batches) for count, batches in cut)
+      close(train.evaluated(evaluate, params, carry, counted), expected, 1e-5)
 
 
 def test_the_average_is_what_is_evaluated():
@@ -295,14 +304,14 @@ def test_the_average_is_what_is_evaluated():
     newest.append(states.params)
   # Debiased: the weights of two updates are 0.5 * 0.5 and 0.5, made to add up to 1.
   close(average, jax.tree.map(lambda a, b: (a + 2 * b) / 3, *newest), 1e-5)
-  evaluate = train.make_evaluate(squares(CELL), stack([batch_of(4)]))
-  carry = start(opt).carry
-  assert evaluate(average, carry).total != evaluate(state.params, carry).total
-  np.testing.assert_allclose(
-    evaluate(average, carry).total,
-    squares(CELL)(average, carry, batch_of(4))[1][1].total,
-    rtol=1e-5,
+  evaluate, carry = train.make_evaluate(squares(CELL)), start(opt).carry
+  used, newest = (
+    evaluate(params, carry, stack([batch_of(4)]), np.int32(1))[1]["loss"].total
+    for params in (average, state.params)
   )
+  assert used != newest
+  (_, expected) = squares(CELL)(average, carry, batch_of(4))[1]
+  np.testing.assert_allclose(used, expected["loss"].total, rtol=1e-5)
 
 
 def test_every_leaf_is_a_buffer_of_its_own():
@@ -310,3 +319,146 @@ def test_every_leaf_is_a_buffer_of_its_own():
   leaves = jax.tree.leaves(start(opt))
   pointers = [leaf.unsafe_buffer_pointer() for leaf in leaves]
   assert len(set(pointers)) == len(pointers)
+
+
+def noisy() -> Scheme:
+  """A running mean of gradients, its memory, with noise drawn from the key."""
+
+  def estimator(loss):
+    estimate = full().estimator(loss).estimate
+
+    def smooth(params, carry, memory, batch, key):
+      found = estimate(params, carry, (), batch, key)
+      draws, mean = memory
+      mean = jax.tree.map(lambda m, g: 0.5 * m + 0.5 * g, mean, found.grads)
+      noise = jax.random.normal(key, ())
+      grads = jax.tree.map(lambda m: m * (1 + 0.1 * noise) * batch.blow[1], mean)
+      memory = (jnp.roll(draws, 1).at[0].set(noise), mean)
+      return found._replace(memory=memory, grads=grads)
+
+    def init(params, carry):
+      del carry
+      return jnp.zeros(4), jax.tree.map(jnp.zeros_like, params)
+
+    return Estimator(init, smooth)
+
+  return Scheme(estimator)
+
+
+def remembering(opt):
+  """The state before the first step of `noisy`, of a cell that draws too."""
+  params, carry = PARAMS[DROPPING], DROPPING.carry(PARAMS[DROPPING], B)
+  memory = noisy().estimator(squares(DROPPING)).init(params, carry)
+  return train.initial_state(params, opt, carry, memory)
+
+
+def test_a_run_with_a_memory_goes_on_from_a_checkpoint(tmp_path):
+  opt, step = step_of(DROPPING, scheme=noisy(), how="adam", ema=0.9)
+  batches = [batch_of(number) for number in range(4)]
+  whole, told = run(step, remembering(opt), batches)
+  half, _ = run(step, remembering(opt), batches[:2])
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(2, half, {})
+  restored = restore(tmp_path, remembering(opt))
+  rest, told_later = run(step, restored.state, batches[2:])
+  same(rest, whole)
+  same(told_later, jax.tree.map(lambda leaf: leaf[2:], told))
+  draws, mean = whole.memory
+  assert len(set(draws.tolist())) == 4 and np.all(draws != 0)
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(mean))
+
+
+def test_a_checkpoint_from_before_memories_is_restored(tmp_path):
+  fields = [name for name in train.TrainState._fields if name != "memory"]
+  old_state = NamedTuple("old_state", [(name, object) for name in fields])
+  opt, step = step_of(DROPPING, how="adam", ema=0.9)
+  now, _ = run(step, start(opt, DROPPING), [batch_of(1)])
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, old_state(*now[: len(fields)]), {})
+  restored = restore(tmp_path, start(opt, DROPPING)).state
+  assert isinstance(restored, train.TrainState) and restored.memory == ()
+  same(restored, now)
+
+
+def test_a_step_that_is_not_finite_keeps_the_memory():
+  opt, step = step_of(DROPPING, scheme=noisy())
+  good, spoilt = batch_of(1), batch_of(2)
+  spoilt.blow[1] = np.nan
+  before, _ = run(step, remembering(opt), [good])
+  after, _ = run(step, before, [spoilt])
+  same(after.memory, before.memory)
+  assert after.step == 2 and after.skipped == 1
+
+
+def test_what_an_estimator_draws_is_its_own():
+  """It changes no draw of the carry, and is none of them."""
+  drawn = []
+
+  def estimator(loss):
+    init, estimate = full().estimator(loss)
+
+    def spy(params, carry, memory, batch, key):
+      drawn.append((carry.draw.key, key))
+      return estimate(params, carry, memory, batch, key)
+
+    return Estimator(init, spy)
+
+  states = []
+  for scheme in (full(), Scheme(estimator)):
+    opt, step = step_of(DROPPING, scheme=scheme)
+    states.append(step(start(opt, DROPPING, step=3), batch_of(1), CONTROL)[0])
+  same(*states)
+  [(carried, own)] = drawn
+  of_step = jax.random.fold_in(KEY, 3)
+  of_places = [jax.random.fold_in(of_step, place) for place in range(99)]
+  assert carried in of_places and own not in [of_step, *of_places]
+
+
+def test_evaluation_adds_up_in_turn_bit_for_bit():
+  carry, batches = start(optimizer("sgd")).carry, [batch_of(i) for i in range(7)]
+  loss = squares(CELL)
+
+  def body(state, batch):
+    carry, total = state
+    _, (carry, sums) = loss(PARAMS[CELL], carry, batch)
+    return (carry, total + sums["loss"]), None
+
+  scan_all = jax.jit(lambda carry, all: jax.lax.scan(body, (carry, Sums.zero()), all))
+  (expected, total), _ = scan_all(carry, stack(batches))
+  after, sums = train.make_evaluate(loss)(
+    PARAMS[CELL], carry, stack([*batches, batches[0]]), np.int32(7)
+  )
+  same((after, sums), (expected, {"loss": total}))
+
+
+def test_evaluation_compiles_once_for_each_shape():
+  traces = 0
+
+  def loss(params, carry, batch):
+    nonlocal traces
+    traces += 1
+    return squares(CELL)(params, carry, batch)
+
+  evaluate, carry = train.make_evaluate(loss), start(optimizer("sgd")).carry
+  found = []
+  for length in (T, T, T + 2, T):
+    for count in (1, 2, 3):
+      batches = stack([batch_of(i, length) for i in range(3)])
+      evaluate(PARAMS[CELL], carry, batches, np.int32(count))
+    found.append(traces)
+  once = found[0]
+  assert found == [once, once, 2 * once, 2 * once]
+
+
+def test_long_evaluations_lose_no_digits():
+  """A dispatch adds one to a total that float32 could not add one to."""
+  parts = [(2.0**24, 2.0**24), (1, 1), (1, 1), (1, 1), (1, 1)]
+
+  def evaluate(params, carry, batches, count):
+    total, weight = batches
+    sums = {"loss": Sums(np.float32(total), np.full(2, weight, np.float32))}
+    return carry + 1, sums
+
+  found = train.evaluated(evaluate, None, 0, ((1, part) for part in parts))["loss"]
+  assert found.total == 2**24 + 4 and found.total.dtype == np.float32
+  np.testing.assert_array_equal(found.count, [2**24 + 4] * 2, strict=False)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll.parameters import Elementwise
 from unroll.types import (
   Array,
   BadInput,
@@ -20,7 +21,10 @@ from unroll.types import (
 
 
 class LearnedParams(NamedTuple):
-  """A cell's parameters, and the initial carry as one row `[H]` a leaf."""
+  """A cell's parameters, and the initial carry without its batch, a leaf a leaf.
+
+  A row of two or more axes is `Elementwise`.
+  """
 
   cell: Params
   carry: Carry
@@ -31,27 +35,31 @@ def learned_carry(cell: Cell) -> Cell:
 
   def init(key: Key) -> LearnedParams:
     params = cell.init(key)
-    rows = jax.tree.map(
-      lambda leaf: None if is_draw(leaf) else leaf[0],
-      cell.carry(params, 1),
-      is_leaf=is_draw,
-    )
+
+    def row(leaf):
+      if is_draw(leaf):
+        return None
+      return Elementwise(leaf[0]) if leaf.ndim > 2 else leaf[0]
+
+    rows = jax.tree.map(row, cell.carry(params, 1), is_leaf=is_draw)
     return LearnedParams(params, rows)
 
   def carry(params: LearnedParams, batch: int) -> Carry:
-    return jax.tree.map(
-      lambda leaf, row: leaf if is_draw(leaf) else jnp.broadcast_to(row, leaf.shape),
-      cell.carry(params.cell, batch),
-      params.carry,
-      is_leaf=is_draw,
-    )
+    def rows(leaf, row):
+      if is_draw(leaf):
+        return leaf
+      return jnp.broadcast_to(getattr(row, "value", row), leaf.shape)
+
+    like = cell.carry(params.cell, batch)
+    return jax.tree.map(rows, like, params.carry, is_leaf=is_draw)
 
   return Cell(
     init,
     carry,
     lambda params, xs: cell.project(params.cell, xs),
-    lambda params, carry, z: cell.step(params.cell, carry, z),
+    lambda params, *at: cell.step(params.cell, *at),
     cell.derivative and _of_cell(cell.derivative),
+    cell.context,
   )
 
 
@@ -116,7 +124,8 @@ class Wiring(NamedTuple):
       drop: `(array, rate, site) -> array`.
 
     Returns:
-      The carries of the layers, and the output `[..., H]`.
+      The carries of the layers, and the output; skip connections concatenate the last
+      axis.
     """
     carries, outputs = [], []
     below = source = drop(x, self.input_dropout, 0)
@@ -162,13 +171,13 @@ def mask(draw: Draw, shape: tuple[int, ...], rate: float, site: int, locked: boo
 
   Args:
     draw: the randomness; its key must be there.
-    shape: `[B, H]` of one step.
+    shape: `[B, …]` of one step.
     rate: the dropout rate, resolved to 1 / 65,536.
     site: which of a network's masks this is.
     locked: leaves the step out of the draw.
 
   Returns:
-    Factors `[B, H]`, a function of the key, the step, and the site.
+    Factors `[B, …]`, a function of the key, the step, and the site.
   """
   assert draw.key is not None
   key = jax.random.fold_in(draw.key, site)
@@ -191,14 +200,16 @@ def deep(*cells: Cell, wiring: Wiring | None = None) -> Cell:
     wiring: what stands between them; nothing by default.
 
   Returns:
-    The cell. Its parameters are the tuple of its layers' parameters.
+    The cell. Its parameters are the tuple of its layers' parameters. A context goes to
+    every layer that reads one.
   """
   wiring = (wiring or Wiring()).check()
 
-  def step(params, carry: DeepCarry, x: Array):
+  def step(params, carry: DeepCarry, x: Array, *context):
     def layer(cell, params, carry):
+      read = context if cell.context else ()
       # One step is a sequence of length 1 for the time-parallel half.
-      return lambda x: cell.step(params, carry, cell.project(params, x[None])[0])
+      return lambda x: cell.step(params, carry, cell.project(params, x[None])[0], *read)
 
     def drop(x, rate, site):
       if rate == 0 or carry.draw.key is None:
@@ -214,6 +225,7 @@ def deep(*cells: Cell, wiring: Wiring | None = None) -> Cell:
     carry=lambda params, batch: DeepCarry(carry_all(cells, params, batch), no_draw()),
     project=lambda params, xs: xs,
     step=step,
+    context=any(cell.context for cell in cells),
   )
 
 

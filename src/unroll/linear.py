@@ -112,6 +112,48 @@ def product(x: Array, w: Array) -> Array:
   return jnp.matmul(x.astype(w.dtype), w, preferred_element_type=x.dtype)
 
 
+def einsum(subscripts: str, x: Array, w: Array) -> Array:
+  """`jnp.einsum(subscripts, x, w)`, with the precisions of `product`.
+
+  `einsum("bhi,hij->bhj", x, w)` multiplies each head by its own matrix.
+  """
+  if x.dtype == w.dtype:
+    return jnp.einsum(subscripts, x, w)
+  x, wide = x.astype(w.dtype), x.dtype
+  return jnp.einsum(subscripts, x, w, preferred_element_type=wide)
+
+
+def convolution(x: Array, w: Array) -> Array:
+  """A convolution over all axes but the last, with the precisions of `product`.
+
+  Args:
+    x: `[..., C]`, with as many axes before C as the kernel has, and any before those.
+    w: the kernel, `[k, ..., C, M]`.
+
+  Returns:
+    `[..., M]`, of the size of x: its border is padded with zeros.
+
+  Raises:
+    ValueError: if C of the two differ, or x has fewer axes than the kernel less one.
+  """
+  if x.ndim < w.ndim - 1 or x.shape[-1] != w.shape[-2]:
+    raise ValueError(
+      f"an input of shape {x.shape} is convolved with a kernel of shape {w.shape}: "
+      f"give it {w.ndim - 1} axes or more, the last of them {w.shape[-2]}"
+    )
+  axes = "".join(map(str, range(w.ndim - 2)))
+  lead = x.shape[: x.ndim - w.ndim + 1]
+  y = jax.lax.conv_general_dilated(
+    x.astype(w.dtype).reshape(-1, *x.shape[len(lead) :]),
+    w,
+    (1,) * len(axes),
+    "SAME",
+    dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+    preferred_element_type=x.dtype,
+  )
+  return y.reshape(*lead, *y.shape[1:])
+
+
 def add_bias(z: Array, b: Array) -> Array:
   """`z [B, M] + b [M]`: in the step, where XLA adds it on the way, not before it."""
   return z + jnp.broadcast_to(b.astype(z.dtype), z.shape)

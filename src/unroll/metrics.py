@@ -1,11 +1,57 @@
-"""Losses as sums and counts; bits and perplexities only at the end."""
+"""Losses as sums and counts; what people read of them, measures, only at the end."""
 
 import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from unroll.types import Array, Sums
+from unroll.types import Array, Better, Sums
+
+
+class Measure(NamedTuple):
+  """A number that people read, made on the host of the sums of an evaluation.
+
+  Attributes:
+    name: what logs call it, after the split: "loss" as in "val/loss".
+    unit: of the number; "" where it has none.
+    better: which of two values is the better one.
+    of: the number from sums by name, of floats or NumPy arrays.
+    also: another unit and how many of it make one of `unit`, for a second axis.
+    form: how the number is written, a format specification.
+    label: what people call it; "" is name and unit.
+  """
+
+  name: str
+  unit: str
+  better: Better
+  of: Callable[[Mapping[str, Sums]], float]
+  also: tuple[str, float] | None = None
+  form: str = ",.3f"
+  label: str = ""
+
+  @property
+  def title(self) -> str:
+    """The name in words."""
+    return self.name.replace("_", " ")
+
+  def __str__(self) -> str:
+    return self.label or ", ".join(filter(None, (self.title, self.unit)))
+
+
+def mean_of(name: str) -> Callable[[Mapping[str, Sums]], float]:
+  """`Measure.of` for the mean of a sum of scalars; 0 where nothing counted.
+
+  float32 sums give a float32 quotient.
+  """
+
+  def mean(sums: Mapping[str, Sums]) -> float:
+    # Not by `Sums.mean`, which would run a program on the device.
+    return float(sums[name].total / np.maximum(sums[name].count, 1))
+
+  return mean
 
 
 def cross_entropy(logits: Array, targets: Array, weight: Array) -> Sums:
@@ -37,3 +83,23 @@ def perplexity(nats: float) -> float:
 def bits_per_char(nats: float, tokens_per_char: float = 1.0) -> float:
   """Mean nats per token as bits per character of the text."""
   return nats * tokens_per_char / math.log(2)
+
+
+_loss = mean_of("loss")
+
+# Of a language model, whose loss is in nats a token. The bits need the Sums
+# "tokens_per_char" beside it: the tokens of the split, and how many characters they
+# stand for.
+NATS = Measure("loss", "nats", "lower", _loss, also=("bits", 1 / math.log(2)))
+BITS_PER_CHAR = Measure(
+  "bits_per_char",
+  "bits",
+  "lower",
+  lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_char")(sums)),
+  label="bits per character",
+)
+PERPLEXITY = Measure(
+  "perplexity", "", "lower", lambda sums: perplexity(_loss(sums)), form=",.2f"
+)
+# Of a classifier whose loss has the Sums "accuracy": what was right, of how many.
+ACCURACY = Measure("accuracy", "", "higher", mean_of("accuracy"))

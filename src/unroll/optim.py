@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unroll.parameters import completed, matrices, refuse_complex, trained
 from unroll.types import Array, BadInput, Params
 
 # Every form of the flag: what may follow the name, as defaults. A word is required.
@@ -69,7 +70,8 @@ def optimizer(
   """Builds an optimiser from its flags.
 
   All arithmetic and all state are in float32 (or wider, if the parameters are), so
-  that the small rates of a moving average survive parameters in bfloat16.
+  that the small rates of a moving average survive parameters in bfloat16. What is
+  `parameters.Frozen` stays as it is, and has no state.
 
   Args:
     spec: `sgd`, `momentum[:0.9]`, `rmsprop[:0.9]`, `adagrad`, `adam[:b1,b2]` or
@@ -82,8 +84,8 @@ def optimizer(
       gradient to that of its weights (Brock et al. 2021), where a unit is a column
       of a matrix `[in, out]`, or a whole vector.
     weight_decay: the decoupled decay (Loshchilov and Hutter 2019), as a multiple of
-      the learning rate; on parameters of two or more axes only, so never on biases
-      and gains. None is 0.01 for `adamw`, else 0.
+      the learning rate; on what `parameters.is_matrix` only, so never on biases and
+      gains. None is 0.01 for `adamw`, else 0.
     ema: decay per update of the moving average of the parameters; 0 keeps none.
 
   Returns:
@@ -109,16 +111,19 @@ def optimizer(
   preconditioner = _preconditioner(name, *numbers)
 
   def init(params: Params) -> OptState:
+    refuse_complex("params", params)
+    params = trained(params)
     # A copy, so that a step may donate parameters and average alike.
     average = jax.tree.map(lambda p: jnp.array(_wide(p)), params) if ema else None
     state = preconditioner.init(jax.tree.map(_wide, params))
     return OptState(jnp.zeros((), jnp.int32), state, average)
 
   def update(
-    grads: Params, state: OptState, params: Params, learning_rate: Array
+    grads: Params, state: OptState, everything: Params, learning_rate: Array
   ) -> tuple[Params, OptState]:
+    params = trained(everything)
     weights = jax.tree.map(_wide, params)
-    direction = jax.tree.map(_wide, grads)
+    direction = jax.tree.map(_wide, trained(grads))
     if traced:
       limit = jnp.where(clip_norm > 0, clip_norm, jnp.inf)
       direction = CLIPS[clip_by](direction, weights, limit)
@@ -129,7 +134,10 @@ def optimizer(
       direction, precondition = preconditioner.update(direction, state.precondition)
     if weight_decay:
       direction = jax.tree.map(
-        lambda d, w: d + weight_decay * w if w.ndim >= 2 else d, direction, weights
+        lambda d, w, matrix: d + weight_decay * w if matrix else d,
+        direction,
+        weights,
+        matrices(params),
       )
     weights = jax.tree.map(
       lambda w, d: w - jnp.asarray(learning_rate, w.dtype) * d, weights, direction
@@ -142,10 +150,13 @@ def optimizer(
       average = jax.tree.map(
         lambda a, w: a + newest.astype(a.dtype) * (w - a), average, weights
       )
-    return _cast_like(weights, params), OptState(updates, precondition, average)
+    new = completed(_cast_like(weights, params), everything)
+    return new, OptState(updates, precondition, average)
 
   def averaged(state: OptState, params: Params) -> Params:
-    return _cast_like(state.average, params) if ema else params
+    if not ema:
+      return params
+    return completed(_cast_like(state.average, trained(params)), params)
 
   return Optimizer(init, update, averaged)
 
@@ -157,12 +168,12 @@ def gradient_norm(grads: Params) -> Array:
   vanish far beyond the square root of float32's range.
 
   Args:
-    grads: any pytree of arrays, before clipping.
+    grads: any pytree of arrays, before clipping; what is frozen does not count.
 
   Returns:
     The norm; not finite if any gradient is not.
   """
-  norms = [_norm(_wide(g)).reshape(()) for g in jax.tree.leaves(grads)]
+  norms = [_norm(_wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
   return _norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
 
 

@@ -4,15 +4,16 @@ Of models, files and flags it knows nothing, and neither does `loop`, which move
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from unroll.metrics import Measure
 from unroll.schedules import Plateau
 from unroll.train import Control, StepMetrics
-from unroll.types import BadInput
+from unroll.types import BadInput, Better
 
 PATIENCE_FOR_NONFINITE = 50  # steps in a row
 
@@ -24,7 +25,7 @@ class Progress(NamedTuple):
     step: updates so far.
     seconds: wall clock so far.
     tokens: targets counted so far.
-    plateau: how the validation loss has fared.
+    plateau: how the objective has fared.
     last: the last evaluation's numbers, with its step.
     best: the best evaluation's numbers, with its step.
   """
@@ -46,24 +47,39 @@ class Progress(NamedTuple):
     return cls(**{**data, "plateau": Plateau(**data["plateau"])})
 
 
+class Objective(NamedTuple):
+  """The number of an evaluation that chooses the best one.
+
+  Attributes:
+    name: of the number, such as "val/loss".
+    better: which of two values is the better one.
+  """
+
+  name: str
+  better: Better = "lower"
+
+
 class Hooks(NamedTuple):
   """What the loop calls for a run, so that it knows neither files nor models.
 
   Attributes:
-    objective: which number of an evaluation is to fall.
+    objective: what chooses the best evaluation.
     save: `(state, progress, best)`; must copy the state, which is donated next.
     log: takes one record, `{"step": n, …}`; one of them has the "start_seconds" that
       passed before the first step of this session was done.
     show: `(progress, recent mean loss, tokens per second)`, for eyes only.
     check: called about once a second; raises OSError where no save can succeed any
       more, so that a run does not go on for nothing until the next one.
+    measures: logged for each step as "train/<name>", beside "train/loss"; all that
+      they read must be in the sums of the training loss.
   """
 
-  objective: str
+  objective: Objective
   save: Callable[[Any, Progress, bool], None]
   log: Callable[[dict[str, Any]], None]
   show: Callable[[Progress, float, float], None]
   check: Callable[[], None]
+  measures: tuple[Measure, ...] = ()
 
 
 class Run:
@@ -104,9 +120,10 @@ class Run:
     if self.error:
       return
     metrics = jax.device_get(metrics)
-    for record in _records(step, count, metrics):
+    for record in _records(step, count, metrics, self._hooks.measures):
       self._hooks.log(record)
-    tokens = float(metrics.sums.count[:count].sum())
+    loss = metrics.sums["loss"]
+    tokens = float(loss.count[:count].sum())
     self.progress = self.progress._replace(
       step=step + count, seconds=self.elapsed(), tokens=self.progress.tokens + tokens
     )
@@ -115,8 +132,7 @@ class Run:
       self._hooks.log({"step": self.progress.step, "start_seconds": start})
       self._recent = _Recent(self.progress)  # nor is what came before the first step
     else:
-      nats = float(metrics.sums.total[:count].sum())
-      self._recent.add(self.progress, nats, self._hooks)
+      self._recent.add(self.progress, float(loss.total[:count].sum()), self._hooks)
     if metrics.nonfinite[count - 1] >= PATIENCE_FOR_NONFINITE:
       self.error = BadInput(
         f"{PATIENCE_FOR_NONFINITE} steps in a row up to step {self.progress.step} had "
@@ -135,7 +151,8 @@ class Run:
   def observe(self, numbers: dict[str, float]) -> None:
     """Takes and logs an evaluation."""
     numbers = {"step": self.progress.step, **numbers}
-    plateau = self.progress.plateau.observe(numbers[self._hooks.objective])
+    name, better = self._hooks.objective
+    plateau = self.progress.plateau.observe(numbers[name], better)
     self.progress = self.progress._replace(
       seconds=self.elapsed(),
       plateau=plateau,
@@ -160,8 +177,11 @@ class Run:
     self._hooks.save(state, self.progress, self.best)
 
 
-def _records(step: int, count: int, metrics: StepMetrics) -> Iterable[dict[str, Any]]:
-  losses = metrics.sums.total / np.maximum(metrics.sums.count, 1)
+def _records(
+  step: int, count: int, metrics: StepMetrics, measures: Sequence[Measure]
+) -> Iterable[dict[str, Any]]:
+  loss = metrics.sums["loss"]
+  losses = loss.total / np.maximum(loss.count, 1)
   for i in range(count):
     record = {
       "step": step + i + 1,
@@ -169,6 +189,8 @@ def _records(step: int, count: int, metrics: StepMetrics) -> Iterable[dict[str, 
       "grad_norm": float(metrics.grad_norm[i]),
       "learning_rate": float(metrics.learning_rate[i]),
     }
+    sums = jax.tree.map(lambda leaf, i=i: leaf[i], metrics.sums) if measures else {}
+    record |= {f"train/{measure.name}": measure.of(sums) for measure in measures}
     if metrics.nonfinite[i]:
       record["skipped"] = int(metrics.skipped[i])
     yield record
@@ -179,10 +201,10 @@ class _Recent:
 
   def __init__(self, progress: Progress):
     self._since = progress
-    self._nats = 0.0
+    self._loss = 0.0  # summed over targets
 
-  def add(self, progress: Progress, nats: float, hooks: Hooks) -> None:
-    self._nats += nats
+  def add(self, progress: Progress, loss: float, hooks: Hooks) -> None:
+    self._loss += loss
     if progress.seconds - self._since.seconds >= 1:
       self.flush(progress, hooks)
 
@@ -194,6 +216,6 @@ class _Recent:
     hooks.log(
       {"step": progress.step, "seconds": progress.seconds, "tokens_per_second": speed}
     )
-    hooks.show(progress, self._nats / tokens, speed)
+    hooks.show(progress, self._loss / tokens, speed)
     hooks.check()
-    self._since, self._nats = progress, 0.0
+    self._since, self._loss = progress, 0.0

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.optim import parse
-from unroll.types import Array, BadInput
+from unroll.types import Array, BadInput, Better
 
 SCHEDULES: Mapping[str, tuple[float | str, ...]] = {
   "constant": (),
@@ -70,14 +70,14 @@ def schedule(
 
 
 class Plateau(NamedTuple):
-  """How the validation loss has fared: when to lower the rate, when to stop.
+  """How the objective has fared: when to lower the rate, when to stop.
 
   It lives on the host, and `_asdict()` of it is JSON.
 
   Attributes:
     patience: evaluations in a row without a new best that lower the rate.
     factor: by which they lower it.
-    best: the lowest finite loss so far; None before the first.
+    best: the best finite value so far; None before the first.
     bad: evaluations since the best, whatever the rate has done: early stopping.
     scale: what the learning rate is multiplied by.
   """
@@ -88,9 +88,11 @@ class Plateau(NamedTuple):
   bad: int = 0
   scale: float = 1.0
 
-  def observe(self, value: float) -> "Plateau":
-    """Takes one evaluation's loss; one that is not finite is never a best."""
-    if math.isfinite(value) and (self.best is None or value < self.best):
+  def observe(self, value: float, better: Better = "lower") -> "Plateau":
+    """Takes one evaluation's objective; a value that is not finite is never a best."""
+    sign = {"lower": 1, "higher": -1}[better]
+    improved = self.best is None or sign * value < sign * self.best
+    if math.isfinite(value) and improved:
       return self._replace(best=float(value), bad=0)
     bad = self.bad + 1
     lower = self.factor if bad % self.patience == 0 else 1.0

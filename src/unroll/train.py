@@ -1,15 +1,20 @@
 """The training step, several steps a dispatch, and evaluation: what is compiled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from unroll.gradients.scheme import ChunkLoss, Scheme
+from unroll.gradients.scheme import ChunkLoss, Memory, Scheme, no_sums
 from unroll.optim import Optimizer, OptState, gradient_norm
 from unroll.schedules import Schedule
-from unroll.types import Array, Carry, Key, Params, Sums, seed
+from unroll.types import Array, Carry, Key, Params, Sums, added, seed
+
+# A step's key gives each draw of the carry one by its place there, and the estimator
+# one by this number: no carry has as many places.
+ESTIMATOR = 2**31 - 1
 
 
 class TrainState(NamedTuple):
@@ -22,6 +27,7 @@ class TrainState(NamedTuple):
     carry: the recurrent state that the next chunk starts from.
     nonfinite: steps skipped in a row because loss or gradient was not finite.
     skipped: steps skipped in all.
+    memory: what the gradient's estimator keeps; most keep nothing.
   """
 
   step: Array
@@ -30,6 +36,7 @@ class TrainState(NamedTuple):
   carry: Carry
   nonfinite: Array
   skipped: Array
+  memory: Memory = ()
 
 
 class Arm(NamedTuple):
@@ -56,7 +63,7 @@ class Control(NamedTuple):
 class StepMetrics(NamedTuple):
   """What a step tells the host; scalars, or `[steps]` for a dispatch."""
 
-  sums: Sums
+  sums: dict[str, Sums]  # those of the chunk loss
   grad_norm: Array  # of all gradients, before clipping
   learning_rate: Array
   nonfinite: Array
@@ -66,10 +73,19 @@ class StepMetrics(NamedTuple):
 Step = Callable[[TrainState, Any, Control], tuple[TrainState, StepMetrics]]
 
 
-def initial_state(params: Params, optimizer: Optimizer, carry: Carry) -> TrainState:
-  """The state before the first step; every leaf a buffer of its own, to be donated."""
+def initial_state(
+  params: Params, optimizer: Optimizer, carry: Carry, memory: Memory = ()
+) -> TrainState:
+  """The state before the first step; every leaf a buffer of its own, to be donated.
+
+  Args:
+    params: the parameters.
+    optimizer: what will be done with gradients.
+    carry: the recurrent state that the first chunk starts from.
+    memory: what `Estimator.init` of the scheme's estimator makes of both.
+  """
   zero = jnp.zeros((), jnp.int32)
-  state = TrainState(zero, params, optimizer.init(params), carry, zero, zero)
+  state = TrainState(zero, params, optimizer.init(params), carry, zero, zero, memory)
   return jax.tree.map(jnp.copy, state)
 
 
@@ -81,25 +97,33 @@ def make_step(
   A step whose loss or gradient is not finite changes nothing but the counters.
 
   Args:
-    loss: `(params, carry, batch) -> (loss, (carry, sums))`.
+    loss: the chunk loss, built for `scheme.backward`.
     scheme: how its gradient is taken.
     optimizer: what is done with the gradient.
     schedule: the learning rate.
     key: step n draws from `fold_in(key, n)`.
   """
-  estimate = scheme.estimator(loss)
+  estimate = scheme.estimator(loss).estimate
 
   def step(state: TrainState, batch: Any, control: Control):
-    carry = seed(state.carry, jax.random.fold_in(key, state.step))
-    (value, (carry, sums)), grads = estimate(state.params, carry, batch)
-    norm = gradient_norm(grads)
+    drawn = jax.random.fold_in(key, state.step)
+    found = estimate(
+      state.params,
+      seed(state.carry, drawn),
+      state.memory,
+      batch,
+      jax.random.fold_in(drawn, ESTIMATOR),
+    )
+    norm = gradient_norm(found.grads)
     rate = schedule(state.step, control.horizon, control.scale) * scheme.rate(batch)
-    params, opt_state = optimizer.update(grads, state.opt_state, state.params, rate)
+    params, opt_state = optimizer.update(
+      found.grads, state.opt_state, state.params, rate
+    )
 
-    finite = jnp.isfinite(value) & jnp.isfinite(norm)
-    new = (params, opt_state, seed(carry, None))
-    old = (state.params, state.opt_state, state.carry)
-    params, opt_state, carry = jax.tree.map(
+    finite = jnp.isfinite(found.value) & jnp.isfinite(norm)
+    new = (params, opt_state, seed(found.carry, None), found.memory)
+    old = (state.params, state.opt_state, state.carry, state.memory)
+    params, opt_state, carry, memory = jax.tree.map(
       lambda n, o: jnp.where(finite, n, o), new, old
     )
     missed = (~finite).astype(jnp.int32)
@@ -110,8 +134,9 @@ def make_step(
       carry=carry,
       nonfinite=(state.nonfinite + missed) * missed,
       skipped=state.skipped + missed,
+      memory=memory,
     )
-    return state, StepMetrics(sums, norm, rate, state.nonfinite, state.skipped)
+    return state, StepMetrics(found.sums, norm, rate, state.nonfinite, state.skipped)
 
   return step
 
@@ -156,30 +181,74 @@ def make_dispatch(step_of: Callable[[Arm], Step], shardings: Any = None):
   return jax.jit(several(step_of), donate_argnums=1, out_shardings=shardings)
 
 
-def evaluation(loss: ChunkLoss) -> Callable[[Params, Carry, Any], Sums]:
-  """Makes `(params, carry, batches) -> sums`, the carry passing through the batches.
+def evaluation(loss: ChunkLoss):
+  """Makes `(params, carry, batches, count) -> (carry, sums)`.
+
+  The carry passes through the first `count` of the batches, and their sums are added
+  up in turn. Any count runs the same program.
 
   Args:
     loss: the chunk loss; batches are stacked on a leading axis.
   """
 
-  def evaluate(params: Params, carry: Carry, batches: Any) -> Sums:
-    def body(state, batch):
-      carry, sums = state
-      _, (carry, part) = loss(params, carry, batch)
-      return (carry, sums + part), None
+  def evaluate(params: Params, carry: Carry, batches: Any, count: Array):
+    def at(i):
+      return jax.tree.map(
+        lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), batches
+      )
 
-    return jax.lax.scan(body, (carry, Sums.zero()), batches)[0][1]
+    def body(i, state):
+      carry, sums = state
+      _, (carry, part) = loss(params, carry, at(i))
+      return carry, added(sums, part)
+
+    start = (carry, no_sums(loss, params, carry, at(0)))
+    return jax.lax.fori_loop(0, count, body, start)
 
   return evaluate
 
 
-def make_evaluate(loss: ChunkLoss, batches: Any) -> Callable[[Params, Carry], Sums]:
-  """Compiles `(params, carry) -> sums` over batches, the carry passing through.
+def make_evaluate(loss: ChunkLoss, shardings: Any = None):
+  """Compiles `evaluation`: one program for all dispatches of one shape.
 
   Args:
     loss: the chunk loss.
-    batches: batches stacked on a leading axis.
+    shardings: of the carry and of the sums that come out; None: as they come.
   """
-  evaluate = jax.jit(evaluation(loss))
-  return lambda params, carry: evaluate(params, carry, batches)
+  return jax.jit(evaluation(loss), out_shardings=shardings)
+
+
+def evaluated(
+  evaluate: Callable[..., tuple[Carry, dict[str, Sums]]],
+  params: Params,
+  carry: Carry,
+  dispatches: Iterable[tuple[Any, Any]],
+) -> dict[str, Sums]:
+  """The sums of all dispatches, the carry passing from each to the next.
+
+  A dispatch is added up on the device in float32, and dispatches on the host in
+  float64: float32 alone would lose digits beyond some ten million targets. The sums
+  of one dispatch are the device's own. While a dispatch runs, the next is prepared,
+  and no more than that, so that few of them are in memory at once.
+
+  Args:
+    evaluate: from `make_evaluate`.
+    params: the parameters.
+    carry: what the first batch starts from.
+    dispatches: `(count, batches)`, see `data.prefetch.epoch`; both as the program
+      takes them.
+
+  Returns:
+    Sums of NumPy arrays, float32.
+  """
+  total: dict[str, Sums] = {}
+  running: dict[str, Sums] = {}
+  for count, batches in dispatches:
+    carry, sums = evaluate(params, carry, batches, count)
+    total, running = added(total, _on_host(running)), sums
+  total = added(total, _on_host(running))
+  return jax.tree.map(np.float32, total)
+
+
+def _on_host(sums: dict[str, Sums]) -> dict[str, Sums]:
+  return jax.tree.map(np.float64, jax.device_get(sums))

@@ -1,14 +1,16 @@
-"""The words everybody shares: the shape legend, Cell, Sums, Draw, BadInput.
+"""The words everybody shares: the shape legend, Cell, Derivative, Lookup, Sums, Draw.
 
 Shapes: `T` time, `B` batch, `D` input features, `G` projected features (what
 `project` makes of the input, e.g. 4H for an LSTM), `H` hidden units, `V`
 vocabulary, `L` layers, `K` chunk length. Sequences are time-major `[T, B, D]`.
 `valid [T, B]` is 1 at a real step; `reset [T, B]` is 1 where a sequence starts
-afresh *before* that step. Losses are in nats.
+afresh *before* that step. Carries and outputs are `[B, …]` of any rank: `[B, H]` of an
+LSTM, `[B, height, width, channels]` of a ConvLSTM. Numbers are real: complex ones are
+held as two arrays, their real and their imaginary parts. Losses are in nats.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +21,9 @@ from unroll.errors import BadInput as BadInput
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
 Params = Any  # a plain pytree of named arrays
-Carry = Any  # the recurrent state: a NamedTuple of [B, H] arrays
+Carry = Any  # the recurrent state: a NamedTuple of [B, …] arrays
+Context = Any  # what is constant over time: any pytree of arrays
+Better = Literal["lower", "higher"]  # which of two values of a measure is the better
 
 
 @struct.dataclass
@@ -50,58 +54,67 @@ class Lookup:
 class Derivative(NamedTuple):
   """A step's backward pass by hand.
 
-  It is for cells whose output is their carry's `h`, and whose `project` takes every
-  input by itself.
+  It is for cells that read no context, and whose `project` takes every input by itself.
 
   `scan.unroll` needs none: it differentiates any step, exactly. This one is faster,
   because it says what to keep, and what may be overwritten: `saved[0]` takes the
   place of the projected input in memory, and the gradients that of `saved`.
 
   Attributes:
-    forward: `(params, carry, z [B, G]) -> (carry, saved)`: the step, and what its
-      backward pass needs beside both carries: a tuple, its first of z's shape.
-    backward: `(transposed, saved, before, after, d_after) -> (d_before, d_saved)`:
-      from the gradient of the carry after the step to that of the carry before, and
-      gradients in the shapes of `saved`, of which the first is that of z.
-      `transposed` are the parameters, their matrices transposed.
+    forward: `(params, carry, z [B, …]) -> (carry, y [B, …], saved)`: the step, and what
+      its backward pass needs beside both carries: a tuple, its first of z's shape. An
+      output that is an array of the carry (`return carry, carry.h, saved`) is not
+      stored a second time.
+    backward: `(transposed, saved, before, after, d_after, d_y) -> (d_before, d_saved)`:
+      from the gradients of the carry after the step and of its output to that of the
+      carry before, and gradients in the shapes of `saved`, of which the first is that
+      of z. `transposed` are the parameters, their matrices transposed.
     weights: `(params, before, d_saved) -> d_params`, what reached the parameters
       through the steps, all of them at once: `[T, B, ...]`.
   """
 
-  forward: Callable[[Params, Carry, Array], tuple[Carry, tuple[Array, ...]]]
+  forward: Callable[[Params, Carry, Array], tuple[Carry, Array, tuple[Array, ...]]]
   backward: Callable[..., tuple[Carry, tuple[Array, ...]]]
   weights: Callable[[Params, Carry, tuple[Array, ...]], Params]
 
   def step(self, params: Params, carry: Carry, z: Array) -> tuple[Carry, Array]:
     """The cell's step: `forward`, without what only a gradient needs."""
-    carry, _ = self.forward(params, carry, z)
-    return carry, carry.h
+    carry, y, _ = self.forward(params, carry, z)
+    return carry, y
 
 
 class Cell(NamedTuple):
   """A recurrent cell: four pure functions over plain pytrees.
 
   Attributes:
-    init: `key -> params`, a NamedTuple of named arrays.
-    carry: `(params, batch size) -> carry`, the initial recurrent state.
-    project: `(params, xs [T, B, D]) -> zs [T, B, G]`: the products that do not depend
+    init: `key -> params`, a NamedTuple of named arrays. Those of two or more axes are
+      matrices: in half precision they are narrower than what they multiply, so a step
+      multiplies by `x @ w`, `linear.einsum` or `linear.convolution`. Other uses are
+      declared by `parameters.Elementwise` and `parameters.Frozen`.
+    carry: `(params, batch size) -> carry`, the initial recurrent state `[B, …]`.
+    project: `(params, xs [T, B, …]) -> zs [T, B, …]`: the products that do not depend
       on the carry, for every step at once; a bias costs less in the step. A cell whose
       input meets the carry before any matrix product returns its input.
-    step: `(params, carry, z [B, G]) -> (carry, y [B, H])`: one step in time.
+    step: `(params, carry, z [B, …]) -> (carry, y [B, …])`: one step in time; with
+      `context`, `(params, carry, z, context) -> (carry, y)`.
     derivative: the step's backward pass by hand, where there is one.
+    context: whether the step reads what is constant over time, as the memory that a
+      decoder attends to: a pytree of arrays, which `scan.unroll` is given.
   """
 
   init: Callable[[Key], Params]
   carry: Callable[[Params, int], Carry]
   project: Callable[[Params, Array], Array]
-  step: Callable[[Params, Carry, Array], tuple[Carry, Array]]
+  step: Callable[..., tuple[Carry, Array]]
   derivative: Derivative | None = None
+  context: bool = False
 
 
 class Sums(NamedTuple):
-  """A quantity summed over what counts, and how much counted: both float32 scalars.
+  """A quantity summed over what counts, and how much counted: both float32.
 
-  Sums of parts add up to the sum of the whole, however it was cut.
+  They are scalars, or arrays of one shape, such as `[K]` for the error at each of K
+  forecast steps. Sums of parts add up to the sum of the whole, however it was cut.
   """
 
   total: Array
@@ -118,6 +131,14 @@ class Sums(NamedTuple):
   def zero(cls) -> "Sums":
     """Nothing counted yet."""
     return cls(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+
+def added(a: Mapping[str, Sums], b: Mapping[str, Sums]) -> dict[str, Sums]:
+  """Adds sums name by name; a name that only one of them has is taken as it is."""
+  return {
+    **a,
+    **{name: a[name] + part if name in a else part for name, part in b.items()},
+  }
 
 
 class Draw(NamedTuple):

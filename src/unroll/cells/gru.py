@@ -89,13 +89,14 @@ def gru(
     h_n = add_bias(h_n, params.b_n)
     n = jnp.tanh(x_n + r * h_n)
     h = (1 - z) * n + z * carry.h
-    return GRUCarry(h), (jnp.concatenate([rz, n], axis=-1), h_n)
+    return GRUCarry(h), h, (jnp.concatenate([rz, n], axis=-1), h_n)
 
-  def backward(transposed: GRUParams, saved, before, after, d_after: GRUCarry):
+  def backward(transposed: GRUParams, saved, before, after, d_after: GRUCarry, d_y):
     rzn, h_n = saved
     r, z, n = jnp.split(rzn, 3, axis=-1)
-    d_n = d_after.h * (1 - z) * (1 - n * n)
-    d_h = d_after.h * z
+    d_new = d_after.h + d_y
+    d_n = d_new * (1 - z) * (1 - n * n)
+    d_h = d_new * z
     d_z = d_h * (before.h - n) * (1 - z)
     d_h_n = d_n * r
     d_r = d_h_n * h_n * (1 - r)
@@ -160,15 +161,16 @@ def gru_reset_before(
     r, z = jnp.split(rz, 2, axis=-1)
     n = jnp.tanh(x_n + (r * carry.h) @ params.w_n)
     h = (1 - z) * n + z * carry.h
-    return GRUCarry(h), (jnp.concatenate([rz, n], axis=-1), r * carry.h)
+    return GRUCarry(h), h, (jnp.concatenate([rz, n], axis=-1), r * carry.h)
 
   def backward(
-    transposed: GRUResetBeforeParams, saved, before, after, d_after: GRUCarry
+    transposed: GRUResetBeforeParams, saved, before, after, d_after: GRUCarry, d_y
   ):
     rzn, rh = saved
     r, z, n = jnp.split(rzn, 3, axis=-1)
-    d_n = d_after.h * (1 - z) * (1 - n * n)
-    d_h = d_after.h * z
+    d_new = d_after.h + d_y
+    d_n = d_new * (1 - z) * (1 - n * n)
+    d_h = d_new * z
     d_z = d_h * (before.h - n) * (1 - z)
     d_h_r = (d_n @ transposed.w_n) * r
     d_rz = jnp.concatenate([d_h_r * before.h * (1 - r), d_z], axis=-1)

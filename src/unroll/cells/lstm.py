@@ -88,14 +88,15 @@ def lstm(
     i, f, g, o = jnp.split(a, 4, axis=-1)
     c = f * carry.c + i * g
     h = o * jnp.tanh(c)
-    return LSTMCarry(c, h), (a,)
+    return LSTMCarry(c, h), h, (a,)
 
-  def backward(transposed: LSTMParams, saved, before, after, d_after: LSTMCarry):
+  def backward(transposed: LSTMParams, saved, before, after, d_after: LSTMCarry, d_y):
     (a,) = saved
     i, f, g, o = jnp.split(a, 4, axis=-1)
     tanh_c = jnp.tanh(after.c)
-    d_c = d_after.c + d_after.h * o * (1 - tanh_c * tanh_c)
-    upper = jnp.concatenate([d_c, d_c, d_c, d_after.h], axis=-1)
+    d_h = d_after.h + d_y
+    d_c = d_after.c + d_h * o * (1 - tanh_c * tanh_c)
+    upper = jnp.concatenate([d_c, d_c, d_c, d_h], axis=-1)
     factor = jnp.concatenate([g, before.c, i, tanh_c], axis=-1)
     d_z = upper * factor * squash_slope(a, hidden_size, "ssts")
     return LSTMCarry(d_c * f, d_z @ transposed.w_h), (d_z,)

@@ -73,11 +73,14 @@ def vanilla(
 
   def forward(params: VanillaParams, carry: VanillaCarry, z: Array):
     a = add_bias(z, params.b) + carry.h @ params.w_h
-    return VanillaCarry(activation(a)), (a,)
+    h = activation(a)
+    return VanillaCarry(h), h, (a,)
 
-  def backward(transposed: VanillaParams, saved, before, after, d_after: VanillaCarry):
+  def backward(
+    transposed: VanillaParams, saved, before, after, d_after: VanillaCarry, d_y
+  ):
     _, pullback = jax.vjp(activation, *saved)
-    (d_z,) = pullback(d_after.h)
+    (d_z,) = pullback(d_after.h + d_y)
     return VanillaCarry(d_z @ transposed.w_h), (d_z,)
 
   def weights(params: VanillaParams, before: VanillaCarry, d_saved):

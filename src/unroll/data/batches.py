@@ -10,7 +10,7 @@ import functools
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from unroll.types import BadInput
 
 ALL = slice(None)
+AnyBatch = TypeVar("AnyBatch")  # a pytree of arrays [T, B, ...]
 
 
 class Batch(NamedTuple):
@@ -39,30 +40,36 @@ class Batch(NamedTuple):
   valid: NDArray[np.bool_] | None
 
 
-class Source(abc.ABC):
+class Source(abc.ABC, Generic[AnyBatch]):
   """Batches by step, from 0 without end; iterating goes through the first epoch.
 
-  `source[step]` is the same batch whenever and wherever it is asked for, so the step
-  is all that a checkpoint has to keep of the data.
+  A batch is any pytree of NumPy arrays `[T, B, ...]`, and has as many columns, B, at
+  every step; T may differ. `source[step]` is the same batch whenever and wherever it
+  is asked for, so the step is all that a checkpoint has to keep of the data.
+
+  Attributes:
+    rows: the sequences side by side in each batch, B.
   """
+
+  rows: int
 
   @abc.abstractmethod
   def __len__(self) -> int:
     """The batches of an epoch."""
 
   @abc.abstractmethod
-  def __getitem__(self, step: int) -> Batch:
+  def __getitem__(self, step: int) -> AnyBatch:
     """The batch of a step; its arrays may be read-only."""
 
   @abc.abstractmethod
   def epoch(self, step: int) -> int:
     """The pass over the data, from 0, that the step belongs to."""
 
-  def __iter__(self) -> Iterator[Batch]:
+  def __iter__(self) -> Iterator[AnyBatch]:
     return (self[step] for step in range(len(self)))
 
 
-class Lanes(Source):
+class Lanes(Source[Batch]):
   """Sequential batches: the sequence cut into contiguous lanes, read side by side.
 
   In an epoch every token but the first is a target exactly once (weight 1). The lanes
@@ -109,6 +116,7 @@ class Lanes(Source):
     self._size = int(sizes.max())
     row = np.arange(-overlap, self._size + length + 1)[:, None]
     starts, sizes = edges[:-1][columns], sizes[columns]
+    self.rows = starts.size
     self._stream = self.tokens[np.clip(starts + row, 0, targets)]  # [rows, B]
     self._weight = ((0 <= row) & (row < sizes)).astype(np.float32)
     self._stream.setflags(write=False)  # batches are views of these
@@ -179,15 +187,16 @@ class Lanes(Source):
     return self._bounds[epoch]
 
 
-class Stacked(Source):
-  """The batches of several sources side by side: arrays `[sources, T, B]`.
+class Stacked(Source[AnyBatch]):
+  """The batches of several sources side by side: arrays `[sources, T, B, ...]`.
 
   Args:
     sources: their batches have the same shapes; the first says what an epoch is.
   """
 
-  def __init__(self, sources: Sequence[Source]):
+  def __init__(self, sources: Sequence[Source[AnyBatch]]):
     self.sources = tuple(sources)
+    self.rows = self.sources[0].rows
 
   def __len__(self) -> int:
     return len(self.sources[0])
@@ -195,7 +204,7 @@ class Stacked(Source):
   def epoch(self, step: int) -> int:
     return self.sources[0].epoch(step)
 
-  def __getitem__(self, step: int) -> Batch:
+  def __getitem__(self, step: int) -> AnyBatch:
     each = [source[step] for source in self.sources]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
@@ -203,7 +212,7 @@ class Stacked(Source):
     return f"Stacked({', '.join(map(repr, self.sources))})"
 
 
-class Windows(Source):
+class Windows(Source[Batch]):
   """Random batches: windows of K + 1 tokens, each row starting afresh.
 
   Shuffled, each epoch has its own order and its own offset, drawn so that every epoch
@@ -240,6 +249,7 @@ class Windows(Source):
       raise ValueError(f"stride must be 0 or more, not {stride}")
     self.batch, self.length, self.columns = batch, length, columns
     self.stride, self.seed, self.shuffle = stride or length, seed, shuffle
+    self.rows = len(range(batch)[columns])
     spare = self.tokens.size - 1 - length
     if spare < 0:
       raise BadInput(

@@ -1,25 +1,32 @@
 """Batches for the device: several steps at a time, prepared while it computes."""
 
+import functools
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
 import jax
 import numpy as np
 
-from unroll.data.batches import Batch, Source
+from unroll.data.batches import AnyBatch, Source
 
 AHEAD = 2  # dispatches prepared in advance
+MOST = 16 * 2**20  # bytes of a dispatch of `epoch`
 
 
 def dispatches(
-  source: Source,
+  source: Source[AnyBatch],
   start: int,
   stop: int | None,
   per_dispatch: int,
   periods: Sequence[int] = (),
-) -> Iterator[tuple[int, Batch]]:
+  *,
+  first: int = 1,
+) -> Iterator[tuple[int, AnyBatch]]:
   """Stacks consecutive batches, so that one call of a compiled loop takes many steps.
+
+  A dispatch ends where the next batch has arrays of other shapes.
 
   Args:
     source: the batches.
@@ -28,18 +35,30 @@ def dispatches(
     per_dispatch: steps in a dispatch.
     periods: no dispatch crosses a multiple of these: the steps at which something else
       happens (evaluation, checkpoint). A period of 0 is never.
+    first: steps that the first dispatch takes at the most: one, so that a run soon
+      shows that it works.
 
   Returns:
-    An iterator of (count, batch): arrays `[per_dispatch, T, B]` of which the first
-    `count` are steps to take, the rest a repetition that keeps the shape the same. The
-    first dispatch takes one step, so that a run soon shows that it works.
+    An iterator of (count, batch): arrays `[per_dispatch, T, B, ...]` of which the first
+    `count` are steps to take, the rest a repetition that keeps the shape the same.
   """
-  records = _Dispatches(source, start, stop, per_dispatch, periods)
+  records = _Dispatches(source, start, stop, per_dispatch, periods, first)
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
   for count, batch in grain.MapDataset.source(records).to_iter_dataset(options):
     if batch is None:
       return
     yield count, batch
+
+
+def epoch(source: Source[AnyBatch]) -> Iterator[tuple[int, AnyBatch]]:
+  """The dispatches of one pass over the data, for `train.evaluated`.
+
+  As many batches go into a dispatch as fit into 16 MiB, all of a small split into one.
+  """
+  total = len(source)
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(source[0]))
+  per_dispatch = min(max(MOST // size, 1), total)
+  return dispatches(source, 0, total, per_dispatch, first=per_dispatch)
 
 
 class _Dispatches:
@@ -52,40 +71,55 @@ class _Dispatches:
     stop: int | None,
     per_dispatch: int,
     periods: Sequence[int],
+    first: int,
   ):
     self._source, self._start, self._stop = source, start, stop
-    self._per_dispatch = per_dispatch
+    self._per_dispatch, self._first = per_dispatch, first
     self._periods = [period for period in periods if period]
-    self._walk = self._spans()
-    self._seen: list[tuple[int, int]] = []  # the spans walked so far
+    self._starts = [start]  # the first step of each dispatch, as far as known
+    # The batch that ends a dispatch by its shape is the first of the next.
+    self._batch = functools.lru_cache(maxsize=1)(source.__getitem__)
 
   def __len__(self) -> int:
     # At the most: to count those of two thousand million steps would take minutes.
     return sys.maxsize if self._stop is None else max(self._stop - self._start, 0)
 
-  def __getitem__(self, number: int) -> tuple[int, Batch | None]:
-    while len(self._seen) <= number:
-      self._seen.append(next(self._walk, (0, 0)))
-    step, count = self._seen[number]
-    if not count:  # there is none, and none after it
+  def __getitem__(self, number: int) -> tuple[int, Any]:
+    while len(self._starts) <= number:
+      self._batches(len(self._starts) - 1)
+    batches = self._batches(number)
+    if not batches:  # there is none, and none after it
       return 0, None
-    batches = [self._source[step + i] for i in range(count)]
+    count = len(batches)
     batches += batches[-1:] * (self._per_dispatch - count)
     return count, jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
   def __repr__(self) -> str:
     return (
       f"dispatches({self._source!r}, {self._start}, {self._stop}, "
-      f"{self._per_dispatch}, {self._periods})"
+      f"{self._per_dispatch}, {self._periods}, first={self._first})"
     )
 
-  def _spans(self) -> Iterator[tuple[int, int]]:
-    """(first step, count) of each dispatch."""
-    step = self._start
-    while self._stop is None or step < self._stop:
-      most = 1 if step == self._start else self._per_dispatch
-      count = min([most, *(p - step % p for p in self._periods)])
-      if self._stop is not None:
-        count = min(count, self._stop - step)
-      yield step, count
-      step += count
+  def _batches(self, number: int) -> list[Any]:
+    """The batches of a dispatch; then it is known where the next one starts."""
+    step = self._starts[number]
+    most = self._most(step)
+    batches = [self._batch(step)] if most else []
+    while len(batches) < most:
+      batch = self._batch(step + len(batches))
+      if _shapes(batch) != _shapes(batches[0]):
+        break
+      batches.append(batch)
+    self._starts[number + 1 :] = [step + len(batches)]
+    return batches
+
+  def _most(self, step: int) -> int:
+    """The most steps that a dispatch from `step` on may take."""
+    most = self._first if step == self._start else self._per_dispatch
+    ends = [period - step % period for period in self._periods]
+    left = [] if self._stop is None else [self._stop - step]
+    return max(min([most, *ends, *left]), 0)
+
+
+def _shapes(batch: Any) -> list[tuple[int, ...]]:
+  return [leaf.shape for leaf in jax.tree.leaves(batch)]

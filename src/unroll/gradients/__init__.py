@@ -1,8 +1,9 @@
 """How the gradient through time is taken: schemes are values, swapped at will."""
 
+from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
 from unroll.gradients.random import SHORTEST, random
-from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme
+from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.truncated import truncated
 from unroll.types import BadInput, Sums
 
@@ -34,6 +35,8 @@ def named_scheme(spec: str) -> Scheme:
 
 __all__ = [
   "ChunkLoss",
+  "Chunks",
+  "Estimate",
   "Estimator",
   "Scheme",
   "Sums",

@@ -2,7 +2,7 @@
 
 import jax
 
-from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme
+from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme, memoryless
 
 
 def full() -> Scheme:
@@ -10,8 +10,10 @@ def full() -> Scheme:
 
   def estimator(loss: ChunkLoss) -> Estimator:
     value_and_grad = jax.value_and_grad(loss, has_aux=True)
-    return lambda params, carry, batch: value_and_grad(
-      params, jax.lax.stop_gradient(carry), batch
-    )
+
+    def take(params, carry, batch):
+      return value_and_grad(params, jax.lax.stop_gradient(carry), batch)
+
+    return memoryless(take)
 
   return Scheme(estimator)

@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 
+from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
-from unroll.gradients.scheme import Scheme
+from unroll.gradients.scheme import Scheme, present
 
 DEVIATION = 5  # of the normal distribution of lengths, in steps
 SHORTEST = 5
@@ -17,7 +18,7 @@ def random(k: int) -> Scheme:
   The learning rate of a chunk is scaled by its length / K: a short chunk's mean
   gradient would otherwise count for more a step. Draws are cut off at K + 20, four
   deviations, so that all chunks have one shape; steps beyond a chunk's length are
-  not valid.
+  not valid, and `scheme.present` counts the others.
 
   Args:
     k: K, the mean length of most chunks; at least 5.
@@ -36,7 +37,7 @@ def random(k: int) -> Scheme:
     return np.clip(drawn, SHORTEST, longest)
 
   def rate(batch):
-    present = jnp.any(batch.valid, axis=1)
-    return jnp.sum(present).astype(jnp.float32) / k
+    return jnp.float32(present(batch)) / k
 
-  return Scheme(full().estimator, length=longest, lengths=lengths, rate=rate)
+  chunks = Chunks(longest, lengths=lengths)
+  return Scheme(full().estimator, chunks=chunks, rate=rate)

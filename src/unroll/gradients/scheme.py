@@ -1,42 +1,101 @@
-"""What a truncation scheme is."""
+"""What a truncation scheme is: an estimator of gradients, and chunks to go with it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from unroll.types import Array, Carry, Params, Sums
+from unroll import scan
+from unroll.gradients.chunks import Chunks
+from unroll.types import Array, Carry, Key, Params, Sums
 
 # Any pytree of time-major arrays [T, B, ...].
 Batch = Any
-# (params, carry, batch) -> (mean loss, (carry, sums)); sums.count is what the mean
-# divided by.
-ChunkLoss = Callable[[Params, Carry, Batch], tuple[Array, tuple[Carry, Sums]]]
-# The role of jax.value_and_grad(loss, has_aux=True).
-Estimator = Callable[
-  [Params, Carry, Batch], tuple[tuple[Array, tuple[Carry, Sums]], Params]
+# (params, carry, batch) -> (mean loss, (carry, sums)). sums["loss"] is what the mean
+# is made of: its count is what the mean divided by. Other names are for measures.
+ChunkLoss = Callable[
+  [Params, Carry, Batch], tuple[Array, tuple[Carry, dict[str, Sums]]]
 ]
+# What an estimator keeps from chunk to chunk: a pytree of arrays; () for nothing.
+Memory = Any
+
+
+class Estimate(NamedTuple):
+  """What an estimator finds for one chunk.
+
+  Attributes:
+    value: the mean loss.
+    carry: the recurrent state that the next chunk starts from.
+    memory: what the estimator keeps, in the structure that came in.
+    sums: those of the chunk loss.
+    grads: the gradient of the mean loss, in the structure of the parameters.
+  """
+
+  value: Array
+  carry: Carry
+  memory: Memory
+  sums: dict[str, Sums]
+  grads: Params
+
+
+class Estimator(NamedTuple):
+  """Takes the gradient of a chunk loss, with a memory from chunk to chunk.
+
+  No gradient flows into the carry that comes in: state passes from chunk to chunk by
+  way of the carry, and what the gradient has to know of the past by the memory.
+
+  Attributes:
+    init: `(params, carry) -> memory` before the first chunk.
+    estimate: `(params, carry, memory, batch, key) -> Estimate`. The key is another for
+      every step of training.
+  """
+
+  init: Callable[[Params, Carry], Memory]
+  estimate: Callable[[Params, Carry, Memory, Batch, Key], Estimate]
 
 
 class Scheme(NamedTuple):
   """How the gradient through time is taken, and the chunks that this asks for.
 
   Attributes:
-    estimator: makes an estimator of a chunk loss. No gradient flows into the carry
-      that comes in: state passes from chunk to chunk, blame does not.
-    length: new steps in each chunk; None takes whatever sequence there is.
-    overlap: steps before them that the gradient also reaches, already scored.
-    lengths: `(generator, total) -> lengths` where each chunk's is drawn; the drawn
-      lengths cover `total` steps and none exceeds `length`. None: all are `length`.
+    estimator: makes an estimator of a chunk loss.
+    backward: how the chunk loss that it is given must be differentiated, see
+      `scan.unroll`: "autodiff" where the estimator takes derivatives in forward mode.
+    chunks: how the data are cut.
     rate: `batch -> factor` on the learning rate.
   """
 
   estimator: Callable[[ChunkLoss], Estimator]
-  length: int | None = None
-  overlap: int = 0
-  lengths: Callable[[np.random.Generator, int], np.ndarray] | None = None
+  backward: scan.Backward = "fast"
+  chunks: Chunks = Chunks()
   rate: Callable[[Batch], Array | float] = lambda batch: 1.0
+
+
+def memoryless(
+  take: Callable[[Params, Carry, Batch], tuple[tuple[Array, Any], Params]],
+) -> Estimator:
+  """The estimator of a function that needs neither memory nor randomness.
+
+  Args:
+    take: `(params, carry, batch) -> ((value, (carry, sums)), grads)`, as
+      `jax.value_and_grad(loss, has_aux=True)` is.
+  """
+
+  def estimate(params, carry, memory, batch, key):
+    del key
+    (value, (carry, sums)), grads = take(params, carry, batch)
+    return Estimate(value, carry, memory, sums, grads)
+
+  return Estimator(lambda params, carry: (), estimate)
+
+
+def no_sums(
+  loss: ChunkLoss, params: Params, carry: Carry, batch: Batch
+) -> dict[str, Sums]:
+  """The sums of a chunk loss before anything counted: zeros; nothing is computed."""
+  _, (_, shapes) = jax.eval_shape(loss, params, carry, batch)
+  return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def steps(batch: Batch, start: int, stop: int) -> Batch:
@@ -47,3 +106,13 @@ def steps(batch: Batch, start: int, stop: int) -> Batch:
 def duration(batch: Batch) -> int:
   """T."""
   return len(jax.tree.leaves(batch)[0])
+
+
+def present(batch: Batch) -> Array | int:
+  """The steps of a batch at which any of its sequences has a real one.
+
+  These are counted in the batch's attribute `valid [T, B]`; a batch that has none, or
+  whose `valid` is None, has no padding: T.
+  """
+  valid = getattr(batch, "valid", None)
+  return duration(batch) if valid is None else jnp.sum(jnp.any(valid, axis=1))

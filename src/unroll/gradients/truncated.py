@@ -5,8 +5,17 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from unroll.gradients.scheme import ChunkLoss, Estimator, Scheme, duration, steps
-from unroll.types import Sums
+from unroll.gradients.chunks import Chunks
+from unroll.gradients.scheme import (
+  ChunkLoss,
+  Estimator,
+  Scheme,
+  duration,
+  memoryless,
+  no_sums,
+  steps,
+)
+from unroll.types import Sums, added
 
 
 def truncated(k1: int, k2: int | None = None) -> Scheme:
@@ -34,7 +43,7 @@ def truncated(k1: int, k2: int | None = None) -> Scheme:
   def estimator(loss: ChunkLoss) -> Estimator:
     window = jax.grad(_window(loss, overlap, k2), has_aux=True)
 
-    def estimate(params, carry, batch):
+    def take(params, carry, batch):
       whole, rest = divmod(duration(batch) - overlap, k1)
 
       def at(state, start, size):
@@ -46,10 +55,13 @@ def truncated(k1: int, k2: int | None = None) -> Scheme:
           params, jax.lax.stop_gradient(carry), part
         )
         grads = jax.tree.map(jnp.add, grads, new)
-        return carry, sums + part_sums, weight + counted, grads
+        return carry, added(sums, part_sums), weight + counted, grads
 
       zeros = jax.tree.map(jnp.zeros_like, params)
-      state = (carry, Sums.zero(), jnp.zeros((), jnp.float32), zeros)
+      sums: dict[str, Sums] = {}
+      if whole > 1:  # a loop must know from the start what it adds up
+        sums = no_sums(loss, params, carry, steps(batch, 0, k1))
+      state = (carry, sums, jnp.zeros((), jnp.float32), zeros)
       if whole == 1:
         state = at(state, 0, k1)
       elif whole:
@@ -59,11 +71,11 @@ def truncated(k1: int, k2: int | None = None) -> Scheme:
         state = at(state, whole * k1, rest)
       carry, sums, weight, grads = state
       grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1).astype(g.dtype), grads)
-      return (sums.mean(), (carry, sums)), grads
+      return (sums["loss"].mean(), (carry, sums)), grads
 
-    return estimate
+    return memoryless(take)
 
-  return Scheme(estimator, length=k1, overlap=overlap)
+  return Scheme(estimator, chunks=Chunks(k1, overlap))
 
 
 def _window(loss: ChunkLoss, overlap: int, reach: int):
@@ -76,7 +88,8 @@ def _window(loss: ChunkLoss, overlap: int, reach: int):
     # The next window starts after as many steps as were new in this one.
     cuts = sorted({0, new, overlap, silent, length})
     total = weight = jnp.zeros((), jnp.float32)
-    sums, onward = Sums.zero(), carry
+    sums: dict[str, Sums] = {}
+    onward = carry
     for start, stop in itertools.pairwise(cuts):
       if stop <= silent:
         _, (carry, part) = loss(
@@ -86,10 +99,10 @@ def _window(loss: ChunkLoss, overlap: int, reach: int):
       else:
         mean, (carry, part) = loss(params, carry, steps(batch, start, stop))
         if start >= overlap:
-          total += mean * part.count
-          weight += part.count
+          total += mean * part["loss"].count
+          weight += part["loss"].count
       if start >= overlap:
-        sums += part
+        sums = added(sums, part)
       if stop == new:
         onward = carry
     return total, (onward, sums, weight)

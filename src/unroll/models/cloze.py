@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll import readout
+from unroll import readout, scan
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import MERGES, Layer, Recurrent, bidirectional
 from unroll.linear import Initializer
@@ -62,12 +62,16 @@ class ClozeModel(nn.Module):
     ys = self._read(tokens, carry)
     return readout.logits(ys, *self._output(ys))
 
-  def cross_entropy(self, batch: Batch, carry: Carry) -> Sums:
+  def cross_entropy(
+    self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
+  ) -> Sums:
     """Reads a `data.Batch`; returns the nats of its inputs."""
-    ys = self._read(batch.inputs, carry)
-    return readout.cross_entropy(ys, *self._output(ys), batch.inputs, batch.weight)
+    ys = self._read(batch.inputs, carry, backward=backward)
+    return readout.cross_entropy(
+      ys, *self._output(ys), batch.inputs, batch.weight, backward=backward
+    )
 
-  def _read(self, tokens: Array, carry: Carry | None) -> Array:
+  def _read(self, tokens: Array, carry: Carry | None, **options) -> Array:
     if self.embedding:
       xs = self.embed(tokens)
     else:
@@ -75,11 +79,11 @@ class ClozeModel(nn.Module):
     initial = self.initial_carry(tokens.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
     if self.forward and self.backward:
-      _, (left, right) = self.recurrent(xs, carry)
+      _, (left, right) = self.recurrent(xs, carry, **options)
       return MERGES[self.merge](_later(left), _earlier(right))
     if self.forward:
-      return _later(self.recurrent(xs, carry)[1])
-    return _earlier(self.recurrent(xs, carry, reverse=True)[1])
+      return _later(self.recurrent(xs, carry, **options)[1])
+    return _earlier(self.recurrent(xs, carry, reverse=True, **options)[1])
 
   def _output(self, ys: Array) -> tuple[Array, Array]:
     kernel, bias = self.output(ys.shape[-1])
@@ -100,13 +104,18 @@ def _earlier(ys: Array) -> Array:
   return jnp.concatenate([ys[1:], jnp.zeros_like(ys[:1])])
 
 
-def cloze_loss(model: ClozeModel) -> ChunkLoss:
-  """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss."""
+def cloze_loss(model: ClozeModel, backward: scan.Backward = "fast") -> ChunkLoss:
+  """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss.
+
+  Args:
+    model: the model.
+    backward: "autodiff" for forward mode, see `scan.unroll`.
+  """
 
   apply = cast(Callable[..., Sums], model.apply)
 
   def loss(params, carry, batch):
-    sums = apply(params, batch, carry, method="cross_entropy")
-    return sums.mean(), (carry, sums)
+    sums = apply(params, batch, carry, backward, method="cross_entropy")
+    return sums.mean(), (carry, {"loss": sums})
 
   return loss

@@ -1,13 +1,13 @@
 """The training curves of a run, drawn from its `metrics.jsonl`."""
 
-import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from unroll.metrics import Measure, mean_of
 from unroll.records import METRICS, Record, measured, read
 from unroll.types import BadInput
 
@@ -16,28 +16,30 @@ if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#22262b", "#6b737c", "#e4e7ea"
-BLUE, ORANGE, GREEN, RED = "#3b6fb6", "#d9622b", "#2f8f5b", "#c2273d"
-# Shares of the figure: a layout engine would take as long as all of the drawing.
-PLACES = {
-  **{"left": 0.075, "right": 0.985, "bottom": 0.075, "top": 0.9},
-  **{"wspace": 0.29, "hspace": 0.17},
-}
+BLUE, RED = "#3b6fb6", "#c2273d"
+EVALUATIONS = ("#d9622b", "#2f8f5b", "#8250a8", "#b08a1e", "#2a8fa5", "#8a5a44")
+ROW = 4  # inches, of a row of panels
+LOSS = Measure("loss", "", "lower", mean_of("loss"))
 COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
 
 Records = list[Record]
+Corner = Literal["upper right", "lower right"]
 Series = tuple[np.ndarray, np.ndarray]  # steps, values; NaN where not finite
 
 
 def curves(
   workdir: str | Path,
   *,
+  measures: Sequence[Measure] = (LOSS,),
   clip_norm: float | None = None,
   warn: Callable[[str], Any] = warnings.warn,
 ) -> Path:
-  """Draws losses, gradient norm, learning rate and speed into `curves.png`.
+  """Draws measures, gradient norm, learning rate and speed into `curves.png`.
 
   Args:
     workdir: the run; its `metrics.jsonl` is read.
+    measures: a panel each: "train/<name>" of every step, where it was logged, and all
+      evaluations "val/<name>_<which>", or else the one of "val/<name>".
     clip_norm: clipping threshold, drawn across the gradient norms; None or 0 for none.
     warn: called with one sentence if damaged lines are passed over.
 
@@ -51,85 +53,127 @@ def curves(
   metrics, path = workdir / METRICS, workdir / "curves.png"
   if not metrics.is_file():
     raise BadInput(f"{workdir} has no {METRICS}: give the --workdir of a run")
-  records = read(metrics, warn=warn)
-  figure = draw(records, title=workdir.resolve().name, clip_norm=clip_norm)
+  records, title = read(metrics, warn=warn), workdir.resolve().name
+  figure = draw(records, title=title, measures=measures, clip_norm=clip_norm)
   with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
     figure.savefig(path)
   return path
 
 
-def draw(records: Records, *, title: str, clip_norm: float | None = None) -> "Figure":
-  """The figure of `curves`, 1200 x 800 pixels, not yet written to a file.
+def draw(
+  records: Records,
+  *,
+  title: str,
+  measures: Sequence[Measure] = (LOSS,),
+  clip_norm: float | None = None,
+) -> "Figure":
+  """The figure of `curves`, not yet written to a file.
 
   Args:
     records: the lines of `metrics.jsonl`, where None is a value that is not finite.
     title: the name of the run.
+    measures: as for `curves`.
     clip_norm: as for `curves`.
 
   Returns:
-    A matplotlib figure with four panels.
+    A matplotlib figure, 1200 pixels wide, with a panel for each measure and three
+    more, two in a row of 400 pixels.
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(12, 8), dpi=100, facecolor="white")
+  rows = -(-(len(measures) + 3) // 2)
+  figure = Figure(figsize=(12, ROW * rows), dpi=100, facecolor="white")
   # A name is no formula, and may hold bytes that are no text.
   name = title.encode("utf-8", "replace").decode()
   style = {"fontsize": 14, "fontweight": "bold", "parse_math": False}
-  figure.suptitle(name, color=INK, **style)
-  (losses, norms), (rates, speeds) = figure.subplots(
-    2, 2, sharex=True, gridspec_kw=PLACES
-  )
-  _losses(losses, records)
+  figure.suptitle(name, color=INK, y=1 - 0.02 * 2 / rows, **style)
+  grid = figure.subplots(rows, 2, sharex=True, gridspec_kw=_places(rows))
+  panels = iter(grid.flat)
+  for measure, axes in zip(measures, panels):
+    _measure(axes, records, measure)
+    corner: Corner = "upper right" if measure.better == "lower" else "lower right"
+    _dress(axes, measure.title.capitalize(), measure.unit, corner)
+  norms, rates, speeds, *spare = panels
   _gradient_norms(norms, records, clip_norm)
   for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):
     _line(axes, _series(records, name))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("step", color=MUTED)
+    axes.tick_params(labelbottom=True)  # also above a place that stays empty
   last = max((record["step"] for record in records), default=0) or 1
-  losses.set_xlim(-0.02 * last, 1.02 * last)
-  _dress(losses, "Loss", "nats")
+  norms.set_xlim(-0.02 * last, 1.02 * last)
   _dress(norms, "Gradient norm before clipping", "l2 norm")
   _dress(rates, "Learning rate", "")
   _dress(speeds, "Speed", "tokens / s")
+  for axes in spare:
+    axes.remove()
   return figure
 
 
-def _losses(axes: "Axes", records: Records) -> None:
-  train = _series(records, "train/loss")
+def _places(rows: int) -> dict[str, float]:
+  """Shares of the figure: a layout engine would take as long as all of the drawing."""
+  edges = {"left": 0.075, "right": 0.985, "wspace": 0.29, "hspace": 0.17}
+  return {**edges, "bottom": 0.075 * 2 / rows, "top": 1 - 0.1 * 2 / rows}
+
+
+def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
+  train = _series(records, f"train/{measure.name}")
   _noisy(axes, train, "training, ")
   shown = [train[1]]
-  for kind, color in (("streamed", ORANGE), ("windowed", GREEN)):
-    steps, losses = _series(records, f"val/loss_{kind}")
-    if not np.isfinite(losses).any():
+  for number, (name, label) in enumerate(_evaluations(records, measure)):
+    steps, values = _series(records, name)
+    if not np.isfinite(values).any():
       continue
-    i = np.nanargmin(losses)
-    label = f"validation, {kind}: best {losses[i]:.4g} at step {steps[i]:,}"
-    axes.plot(steps, losses, "o-", color=color, ms=3, lw=1.6, label=label)
-    axes.plot(steps[i], losses[i], "*", color=color, ms=12, mec="white", zorder=5)
-    shown.append(losses)
-  values = np.concatenate(shown)
-  _limits(axes, values[np.isfinite(values)])
+    color = EVALUATIONS[number % len(EVALUATIONS)]
+    i = (np.nanargmin if measure.better == "lower" else np.nanargmax)(values)
+    label += f": best {values[i]:.4g} at step {steps[i]:,}"
+    axes.plot(steps, values, "o-", color=color, ms=3, lw=1.6, label=label)
+    axes.plot(steps[i], values[i], "*", color=color, ms=12, mec="white", zorder=5)
+    shown.append(values)
+  found = np.concatenate(shown)
+  finite = found[np.isfinite(found)]
+  if finite.size:
+    _limits(axes, finite, measure)
+    _second_axis(axes, measure)
 
 
-def _limits(axes: "Axes", losses: np.ndarray) -> None:
-  """Shows the start and 99% of the rest, cuts taller spikes off, adds the bits."""
-  if not losses.size:
-    return
-  low, high = losses.min(), max(losses[0], np.percentile(losses, 99))
-  if losses.max() > high + (high - low) / 2:
-    text = f"spikes up to {losses.max():.3g} are cut off"
+def _evaluations(records: Records, measure: Measure) -> list[tuple[str, str]]:
+  """The names of a measure's evaluations in the records, and what to call them."""
+  one = f"val/{measure.name}"
+  names = dict.fromkeys(name for record in records for name in record)
+  several = [name for name in names if name.startswith(f"{one}_")]
+  if several:
+    return [(name, f"validation, {name.removeprefix(f'{one}_')}") for name in several]
+  return [(one, "validation")]
+
+
+def _limits(axes: "Axes", values: np.ndarray, measure: Measure) -> None:
+  """Shows the start and 99% of the rest, and cuts spikes to the worse side off."""
+  sign = 1 if measure.better == "lower" else -1
+  values = sign * values  # so that worse is up
+  low, high = values.min(), max(values[0], np.percentile(values, 99))
+  if values.max() > high + (high - low) / 2:
+    to = "up" if sign > 0 else "down"
+    text = f"spikes {to} to {sign * values.max():.3g} are cut off"
     axes.text(0.01, 0.02, text, color=MUTED, fontsize=9, transform=axes.transAxes)
   else:
-    high = losses.max()
+    high = values.max()
   margin = 0.05 * (high - low) or 0.1
-  axes.set_ylim(low - margin, high + margin)
-  bit = math.log(2)  # in nats
+  axes.set_ylim(*sorted((sign * (low - margin), sign * (high + margin))))
+
+
+def _second_axis(axes: "Axes", measure: Measure) -> None:
+  """The measure in another unit, on the right."""
+  if measure.also is None:
+    return
+  unit, factor = measure.also
   right = axes.secondary_yaxis(
-    "right", functions=(lambda y: np.divide(y, bit), lambda y: np.multiply(y, bit))
+    "right",
+    functions=(lambda y: np.multiply(y, factor), lambda y: np.divide(y, factor)),
   )
-  right.set_ylabel("bits", color=MUTED)
+  right.set_ylabel(unit, color=MUTED)
   right.yaxis.set_major_formatter(_number)
   right.tick_params(colors=MUTED, length=0)
   right.spines["right"].set_visible(False)
@@ -169,7 +213,7 @@ def _line(axes: "Axes", series: Series, label: str | None = None) -> None:
   axes.plot(steps, values, color=BLUE, lw=1.8, marker=marker, ms=3.5, label=label)
 
 
-def _dress(axes: "Axes", title: str, unit: str) -> None:
+def _dress(axes: "Axes", title: str, unit: str, corner: Corner = "upper right") -> None:
   from matplotlib.ticker import LogFormatter, MaxNLocator
 
   # With a height of its own: to find one, every label would be measured again.
@@ -186,7 +230,7 @@ def _dress(axes: "Axes", title: str, unit: str) -> None:
   axes.spines[["left", "top", "right"]].set_visible(False)
   axes.spines["bottom"].set_color(GRID)
   if axes.get_legend_handles_labels()[0]:
-    axes.legend(fontsize=9, labelcolor=INK, edgecolor="none", loc="upper right")
+    axes.legend(fontsize=9, labelcolor=INK, edgecolor="none", loc=corner)
   if not np.isfinite(axes.dataLim.intervaly).all():
     axes.yaxis.set_visible(False)
     place = axes.transAxes

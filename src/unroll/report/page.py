@@ -4,20 +4,17 @@ import base64
 import html
 import json
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from unroll import files
+from unroll.metrics import Measure
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
-# What a summary is called on the page, in this order, and how it is written.
+# What every run's summary has on the page, after its measures, and how it is written.
 FIGURES = {
-  "val/bits_per_char": ("bits per character, validation", ".3f"),
-  "best/val/bits_per_char": ("at its best", ".3f"),
-  "val/perplexity": ("perplexity, validation", ",.2f"),
-  "train/loss": ("training loss, nats", ".3f"),
   "parameters": ("parameters", ",d"),
   "steps": ("steps", ",d"),
   "tokens_per_second": ("tokens per second", ",d"),
@@ -26,15 +23,23 @@ FIGURES = {
 }
 
 
-def page(workdir: str | Path, *, command: str, summary: Mapping[str, Any]) -> Path:
+def page(
+  workdir: str | Path,
+  *,
+  command: str,
+  summary: Mapping[str, Any],
+  measures: Sequence[Measure] = (),
+) -> Path:
   """Writes `report.html` from what a run left in its folder.
 
   Args:
     workdir: the run; `config.json`, `curves.png` and `sample.txt` are shown as far as
       they are there and what was written.
     command: what repeats the run.
-    summary: its final numbers, those of `FIGURES` that it has, and whether it is
-      "finished".
+    summary: its final numbers, and whether it is "finished". Shown are those of
+      `FIGURES` and of the measures that it has.
+    measures: how its "val/<name>" and "train/<name>" are called and written; the first
+      is the objective, whose "best/val/<name>" is shown as well.
 
   Returns:
     The path of the page, in `workdir`.
@@ -42,7 +47,7 @@ def page(workdir: str | Path, *, command: str, summary: Mapping[str, Any]) -> Pa
   workdir = Path(workdir)
   config = _config(workdir / "config.json")
   sections = [
-    _section("Summary", _figures(summary)),
+    _section("Summary", _figures(summary, measures)),
     _section("Training", _picture(workdir / "curves.png")),
     _section("Samples", _text(workdir / "sample.txt")),
     _section("To repeat it", f"<pre>{html.escape(command)}</pre>"),
@@ -65,10 +70,16 @@ def _section(title: str, body: str) -> str:
   return f"<section>\n<h2>{title}</h2>\n{body}\n</section>" if body else ""
 
 
-def _figures(summary: Mapping[str, Any]) -> str:
+def _figures(summary: Mapping[str, Any], measures: Sequence[Measure]) -> str:
+  named: dict[str, tuple[str, str]] = {}
+  for number, measure in enumerate(measures):
+    named[f"val/{measure.name}"] = (f"{measure}, validation", measure.form)
+    if not number:
+      named[f"best/val/{measure.name}"] = ("at its best", measure.form)
+    named[f"train/{measure.name}"] = (f"training {measure}", measure.form)
   found = [
-    f"<div><b>{format(summary[key], form)}</b><span>{name}</span></div>"
-    for key, (name, form) in FIGURES.items()
+    f"<div><b>{format(summary[key], form)}</b><span>{html.escape(name)}</span></div>"
+    for key, (name, form) in {**named, **FIGURES}.items()
     if summary.get(key) is not None
   ]
   return f'<div class="figures">{"".join(found)}</div>' if found else ""
@@ -78,7 +89,7 @@ def _picture(path: Path) -> str:
   if not path.is_file():
     return ""
   data = base64.b64encode(path.read_bytes()).decode()
-  alt = "Loss, gradient norm, learning rate and speed by step"
+  alt = "Measures, gradient norm, learning rate and speed by step"
   return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
 
 

@@ -2,31 +2,29 @@
 
 Three backward passes, all exact: `derived`, of a cell that brings its own;
 `recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
+`path` says which of them a cell takes.
 """
 
 import functools
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from unroll.linear import product
-from unroll.placement import (
-  axis_of,
-  closes_over_arrays,
-  explicit_mesh,
-  placed,
-  varying,
-)
+from unroll.parameters import without_gradient
+from unroll.placement import axis_of, placed, varying
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan import derived, lookup, recorded
-from unroll.scan.checks import check, check_projected
+from unroll.scan.checks import check
+from unroll.scan.checks import check_context as check_context
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
-from unroll.scan.precision import cast_like, in_type, vectors_in_type, widest_type
-from unroll.types import Array, Carry, Cell, Lookup, Params, is_draw
+from unroll.scan.path import Path as Path
+from unroll.scan.path import path as path
+from unroll.scan.precision import cast_like, in_one_type, in_type, widest_type
+from unroll.types import Array, Carry, Cell, Context, Lookup, Params, is_draw
 
 Backward = Literal["fast", "autodiff"]
 
@@ -37,10 +35,12 @@ def unroll(
   carry: Carry,
   xs: Array | Lookup,
   *,
+  context: Context = None,
   valid: Array | None = None,
   reset: Array | None = None,
   reverse: bool = False,
   backward: Backward = "fast",
+  every: bool = False,
 ) -> tuple[Carry, Array]:
   """Runs a cell over T steps.
 
@@ -51,10 +51,12 @@ def unroll(
 
   Args:
     cell: the cell.
-    params: its parameters.
+    params: its parameters; those that are `parameters.Frozen` have no gradient.
     carry: the carry before the first step; `cell.carry(params, B)` starts afresh.
     xs: `[T, B, ...]`, what `cell.project` takes; or a `Lookup`, of which it projects
       the table where that is less work.
+    context: what a cell with `context` reads at every step, any pytree of arrays. It is
+      kept once, not for every step. None for other cells.
     valid: `[T, B]`, true at real steps; holes are fine. None: all are.
     reset: `[T, B]`, true where a sequence starts afresh before that step, in the
       order of the scan: with `reverse`, before the steps to its left.
@@ -62,105 +64,98 @@ def unroll(
     backward: "fast" takes weight gradients after the loop, exactly, in reverse mode,
       of any order, and in forward mode over that. "autodiff" is JAX's own, for
       forward mode.
+    every: returns the carry after every step in place of the last.
 
   Returns:
-    The carry after the last valid step, and `ys [T, B, H]`.
+    The carry after the last valid step, `[B, …]`, or with `every` those after each
+    step, `[T, B, …]` in the order of `xs`; and `ys [T, B, …]`.
 
-  Everything but matrices is computed in the widest floating type of parameters, carry
-  and inputs; `x @ w` rounds x to the type of w and sums in that of x. A gradient is
-  summed over the steps in float32 at least, and has the type of what it is for.
+  Everything but matrices is computed in the widest floating type of parameters, carry,
+  inputs and context; `x @ w` rounds x to the type of w and sums in that of x. A
+  gradient is summed over the steps in float32 at least, and has the type of what it is
+  for.
 
   Arrays may lie on a mesh of devices, of automatic or explicit axes, or be parts within
   a `shard_map`; T and B may be symbolic, as in `jax.export`.
 
   Raises:
     ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
-      another batch or cell, an input does not fit its matrix, or `backward` is neither
-      of the two.
+      another batch or cell, an input does not fit its matrix, a number is complex,
+      `context` is missing or not read, or `backward` is neither of the two.
     TypeError: if "fast" is differentiated in forward mode.
   """
-  check(cell, params, carry, xs, (valid, reset), backward)
+  check(cell, params, carry, xs, context, (valid, reset), backward)
+  params = without_gradient(params)
   masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
-  fast, own_carry = backward == "fast", cell.carry
-  if fast:
-    params, carry, xs = reverse_mode_only((params, carry, xs))
-  given = (params, carry, xs, masks)
+  way = path(
+    *(cell, params, carry, xs),
+    context=context,
+    valid=valid,
+    reset=reset,
+    backward=backward,
+  )
+  read = (params, carry, xs, context)
+  if backward == "fast":
+    read = reverse_mode_only(read)
 
-  def run(params, carry, xs, masks):
-    return _unroll(cell, params, carry, xs, masks, reverse, fast)
+  def run(cell: Cell, *given):
+    multiply = projection if backward == "fast" and not way.outside else product
+    return _unroll(cell, way, multiply, reverse, every, *given)
 
-  def results():
-    """How the carry and ys are spread: the batch as that of `xs`, or of the carry."""
-    ids = xs.ids if isinstance(xs, Lookup) else xs
-    leaves = jax.tree.leaves(carry)
-    axes = [axis_of(ids, 1), *(axis_of(leaf, 0) for leaf in leaves if leaf.ndim)]
-    batch = next((axis for axis in axes if axis), None)
-
-    def spec(leaf):
-      whole = jax.tree.map(lambda _: PartitionSpec(), leaf)
-      return whole if is_draw(leaf) else PartitionSpec(batch)
-
-    return jax.tree.map(spec, carry, is_leaf=is_draw), PartitionSpec(None, batch)
-
-  if explicit_mesh(given) and _closes_over_arrays(cell, params, carry, xs):
-    # Those arrays stay explicit: the loop that JAX makes of it is then the only one.
-    spread, _ = results()
-    cell = cell._replace(carry=lambda *args: jax.reshard(own_carry(*args), spread))
-    return _unroll(
-      cell, params, jax.reshard(carry, spread), xs, masks, reverse, fast=False
+  if not way.outside:
+    given = (*read, masks)
+    return placed(
+      functools.partial(run, cell), given, lambda: _spread(carry, xs, every)
     )
-  return placed(run, given, results)
+  # Arrays that the cell closes over stay explicit: the loop that JAX makes is then the
+  # only one.
+  start, _ = _spread(carry, xs, every=False)
+  fresh = cell._replace(carry=lambda *args: jax.reshard(cell.carry(*args), start))
+  params, carry, xs, context = read
+  return run(fresh, params, jax.reshard(carry, start), xs, context, masks)
 
 
-def _closes_over_arrays(cell: Cell, params, carry, xs) -> bool:
-  def once(wrap, params, carry, xs):
-    xs = xs.dense() if isinstance(xs, Lookup) else xs
-    zs = _project(cell, params, xs, product)
-    z = jnp.zeros(zs.shape[1:], zs.dtype)  # there may be no step
-    return cell.carry(params, xs.shape[1]), cell.step(wrap(params), carry, z)
+def _spread(carry: Carry, xs: Array | Lookup, every: bool):
+  """How the carry and ys are spread: the batch as that of `xs`, or of the carry."""
+  ids = xs.ids if isinstance(xs, Lookup) else xs
+  leaves = jax.tree.leaves(carry)
+  axes = [axis_of(ids, 1), *(axis_of(leaf, 0) for leaf in leaves if leaf.ndim)]
+  batch = next((axis for axis in axes if axis), None)
 
-  try:
-    return closes_over_arrays(functools.partial(once, wrapped), params, carry, xs)
-  except (TypeError, ValueError):  # it does what a Matrix cannot stand for
-    return closes_over_arrays(functools.partial(once, lambda p: p), params, carry, xs)
+  def spec(leaf):
+    if is_draw(leaf):
+      return jax.tree.map(lambda _: PartitionSpec(), leaf)
+    return PartitionSpec(None, batch) if every else PartitionSpec(batch)
+
+  return jax.tree.map(spec, carry, is_leaf=is_draw), PartitionSpec(None, batch)
 
 
-def _unroll(cell: Cell, params, carry, xs, masks, reverse: bool, fast: bool):
-  """`unroll` of arrays that lie as a loop wants them."""
+def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given):
+  """`unroll` by a path, of arrays that lie as a loop wants them."""
+  *read, masks = given
   valid, reset = masks
-  given, dtype = carry, widest_type(params, carry, xs)
-  params = vectors_in_type(params, dtype)
-  carry, xs = in_type((carry, xs), dtype)
-  multiply = projection if fast else product
-  if isinstance(xs, Lookup) and fast and cell.derivative and lookup.pays(xs):
-    rows = _project(cell, params, xs.table[:, None], multiply)[:, 0]
-    zs = lookup.look_up(rows, xs.ids)
+  dtype = widest_type(*read)
+  params, carry, xs, context = in_one_type(*read)
+
+  def project(xs):
+    return cell.project(params if way.bare else wrapped(params, multiply), xs)
+
+  if way.table:
+    zs = lookup.look_up(project(xs.table[:, None])[:, 0], xs.ids)
   else:
     xs = xs.dense() if isinstance(xs, Lookup) else xs
-    zs = _project(cell, params, xs if valid is None else masked(xs, valid), multiply)
-    check_projected(xs, zs)
+    zs = project(xs if valid is None else masked(xs, valid))
   initial = None if reset is None else cell.carry(params, xs.shape[1])
   initial = in_type(varying(initial, like=zs), dtype)
-  carry, ys = _path(cell, params, carry, initial, zs, masks, reverse, fast)
-  return cast_like(carry, given), ys
-
-
-def _path(cell: Cell, params, carry, initial, zs, masks, reverse: bool, fast: bool):
-  """The scan by the fastest backward pass that the cell allows."""
-  rest = (carry, initial, zs, masks, reverse)
-  if fast and derived.applies(cell, params, carry, zs):
-    return derived.run(cell, params, *rest)
-  z = jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
-  products = recorded.products_of(cell.step, params, carry, z)
-  if products is None:  # it does with a matrix what a Matrix cannot stand for
-    return plain(cell.step, params, *rest)
-  if fast and products and zs.shape[0] not in (0, 1):
-    return recorded.run(cell.step, products, params, *rest)
-  return plain(lambda params, *state: cell.step(wrapped(params), *state), params, *rest)
-
-
-def _project(cell: Cell, params: Params, xs: Array, multiply) -> Array:
-  try:
-    return cell.project(wrapped(params, multiply), xs)
-  except TypeError:  # it does with a matrix what a Matrix cannot stand for
-    return cell.project(params, xs)
+  constants = (context,) if cell.context else ()
+  rest = (carry, initial, constants, zs, masks, reverse, every)
+  if way.name == "derived":
+    assert cell.derivative is not None
+    carry, ys = derived.run(cell.derivative, params, *rest)
+  elif way.name == "recorded":
+    carry, ys = recorded.run(cell.step, way.products, params, *rest)
+  elif way.products is None:
+    carry, ys = plain(cell.step, params, *rest)
+  else:
+    carry, ys = plain(lambda p, *at: cell.step(wrapped(p), *at), params, *rest)
+  return cast_like(carry, read[1]), ys

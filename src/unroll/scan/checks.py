@@ -3,27 +3,39 @@
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array, Carry, Cell, Lookup, Params, is_draw
+from unroll.parameters import refuse_complex
+from unroll.types import Array, Carry, Cell, Context, Lookup, Params, is_draw
 
 
 def check(
-  cell: Cell, params: Params, carry: Carry, xs: Array | Lookup, masks, backward: str
+  cell: Cell,
+  params: Params,
+  carry: Carry,
+  xs: Array | Lookup,
+  context: Context,
+  masks,
+  backward: str,
 ) -> None:
   """Refuses what does not fit together.
 
   Raises:
     ValueError: if `xs` has no batch axis, a leaf of the carry has another shape than
-      the cell's own for that batch, a mask is not `[T, B]`, or `backward` is unknown.
+      the cell's own for that batch, a mask is not `[T, B]`, a number is complex, the
+      context is not what the cell takes, or `backward` is unknown.
   """
   if backward not in ("fast", "autodiff"):
     raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  check_context(cell.context, context)
+  named = {"params": params, "carry": carry, "xs": xs, "context": context}
+  for argument, tree in named.items():
+    refuse_complex(argument, tree)
   if len(xs.shape) < 2:
-    raise ValueError(f"xs has shape {xs.shape}, and no batch axis: give [T, B, D]")
+    raise ValueError(f"xs has shape {xs.shape}, and no batch axis: give [T, B, …]")
   for name, mask in zip(("valid", "reset"), masks):
     if mask is not None and mask.shape != xs.shape[:2]:
       raise ValueError(f"{name} has shape {mask.shape}, xs [T, B] is {xs.shape[:2]}")
   batch = xs.shape[1]
-  if not isinstance(xs, Lookup) and xs.ndim == 2:
+  if not isinstance(xs, Lookup) and xs.ndim == 2 and not cell.context:
     _check_rank(cell, params, xs)
   own = jax.eval_shape(lambda params: cell.carry(params, batch), params)
   given, expected = (
@@ -53,9 +65,24 @@ def _check_rank(cell: Cell, params: Params, xs: Array) -> None:
     jax.eval_shape(run, params, another)
   except (TypeError, ValueError):
     raise ValueError(
-      f"xs has shape {xs.shape}: give [T, B, D], with a batch axis of 1 if it is one "
+      f"xs has shape {xs.shape}: give [T, B, …], with a batch axis of 1 if it is one "
       "sequence"
     ) from None
+
+
+def check_context(reads: bool, context: Context) -> None:
+  """Refuses a context that nothing reads, and the lack of one.
+
+  Raises:
+    ValueError: if so.
+  """
+  if reads and context is None:
+    raise ValueError("this cell reads a context, and there is none: give context=…")
+  if context is not None and not reads:
+    raise ValueError(
+      "context=… is given, and this cell reads none: drop it, or give a cell with "
+      "context=True, whose step takes it as a fourth argument"
+    )
 
 
 def check_projected(xs: Array, zs: Array) -> None:
@@ -67,5 +94,5 @@ def check_projected(xs: Array, zs: Array) -> None:
   if zs.shape[:2] != xs.shape[:2]:
     raise ValueError(
       f"xs has shape {xs.shape}, and its projection {zs.shape}: both begin with T and "
-      "B where xs is [T, B, D]"
+      "B where xs is [T, B, …]"
     )

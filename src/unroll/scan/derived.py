@@ -8,117 +8,162 @@ therefore read by the step before, from the array which that step has just writt
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from unroll.placement import closes_over_arrays
 from unroll.scan.batching import batched_alike
 from unroll.scan.masks import masked, select
-from unroll.scan.matrix import looped, wrapped
+from unroll.scan.matrix import looped
 from unroll.scan.precision import narrowed, widened
-from unroll.types import Array, Carry, Cell
+from unroll.types import Array, Carry, Derivative
 
 
-def applies(cell: Cell, params, carry, zs) -> bool:
-  """Whether a cell's derivative holds all there is to differentiate.
-
-  It knows nothing of what the step closes over.
-  """
-  derivative = cell.derivative
-  if derivative is None or zs.shape[0] == 0:
-    return False
-
-  def forward(params, carry, z):
-    return derivative.forward(wrapped(params), carry, z)
-
-  return not closes_over_arrays(forward, params, carry, zs[0])
-
-
-def run(cell: Cell, params, carry, initial, zs, masks, reverse: bool):
-  """The scan, differentiated by the cell's `derivative`."""
-  derivative = cell.derivative
-  assert derivative is not None
-  length = zs.shape[0]
-  start, stride = (length - 1, -1) if reverse else (0, 1)
-  # carries[t] and carries[t + 1] stand left and right of step t.
-  before, after = (1, 0) if reverse else (0, 1)
+def run(
+  derivative: Derivative,
+  params,
+  carry,
+  initial,
+  context,
+  zs,
+  masks,
+  reverse: bool,
+  every: bool,
+):
+  """The scan, differentiated by a cell's `derivative`, which reads no `context`."""
+  assert not context
+  loops = _Loops(derivative, zs.shape[0], reverse, every)
 
   @jax.custom_vjp
-  def run(params, carry, initial, zs, masks):
-    return forward(params, carry, initial, zs, masks)[0]
+  def run(*given):
+    return loops.forward(*given)[0]
 
-  def forward(params, carry, initial, zs, masks):
+  run.defvjp(loops.forward, loops.backward)
+  return run(params, carry, initial, zs, masks)
+
+
+class _Loops(NamedTuple):
+  """The loop of the forward pass, and that of the backward pass."""
+
+  derivative: Derivative
+  length: int
+  reverse: bool
+  every: bool
+
+  @property
+  def sides(self) -> tuple[int, int]:
+    """Of a step t: carries[t] stands left of it, carries[t + 1] right of it.
+
+    Returns:
+      What is added to t for the carry before the step, and for that after it.
+    """
+    return (1, 0) if self.reverse else (0, 1)
+
+  def forward(self, params, carry, initial, zs, masks):
+    """The results, and what the backward pass needs."""
     given = (params, carry, zs)
-    valid, reset = masks
-    step = functools.partial(derivative.forward, looped(params, zs))
+    (valid, reset), (_, after) = masks, self.sides
+    step = functools.partial(self.derivative.forward, looped(params, zs))
+    place, y, (first, *extra) = _results(step, carry, zs[0])
 
     def body(t, state, saved):
-      carry, carries = state
+      carry, carries, ys = state
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
-      new, saved = step(carry, saved[0])
+      new, y, saved = step(carry, saved[0])
       if valid is not None:
         new = select(_at(valid, t), new, carry)
-      return (new, _put(carries, t + after, new)), saved
+      ys = _put(ys, t, y) if place is None else None
+      return (new, _put(carries, t + after, new), ys), saved
+
+    def stack(leaf):
+      shape = (self.length, *leaf.shape)
+      return jnp.zeros_like(zs, shape=shape, dtype=leaf.dtype)
 
     # The carry before the first step stands in every row, its own included.
     carries = jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf, (length + 1, *leaf.shape)), carry
+      lambda leaf: jnp.broadcast_to(leaf, (self.length + 1, *leaf.shape)), carry
     )
-    first, *extra = jax.eval_shape(step, carry, zs[0])[1]
-    extra = (
-      jnp.zeros_like(zs, shape=(length, *leaf.shape), dtype=leaf.dtype)
-      for leaf in extra
-    )
-    saved = (zs.astype(first.dtype), *extra)
-    steps = (start, stride, length)
-    (carry, carries), saved = _in_place(steps, body, (carry, carries), saved)
-    ys = _steps(carries.h, after, length)
+    saved = (zs.astype(first.dtype), *map(stack, extra))
+    state = (carry, carries, stack(y) if place is None else None)
+    start, stride = (self.length - 1, -1) if self.reverse else (0, 1)
+    steps = (start, stride, self.length)
+    (carry, carries, ys), saved = _in_place(steps, body, state, saved)
+    if place is not None:
+      ys = self.rows(jax.tree.leaves(carries)[place], after)
     if valid is not None:
       ys = masked(ys, valid)
-    results = batched_alike((carry, ys), given)
-    return results, (params, initial, carries, saved, masks)
+    results = (self.rows(carries, after) if self.every else carry, ys)
+    residuals = (params, initial, carries, saved, masks, zs[:0])
+    return batched_alike(results, given), residuals
 
-  def backward(residuals, cotangents):
-    params, initial, carries, saved, (valid, reset) = residuals
-    d_carry, d_ys = cotangents
+  def backward(self, residuals, cotangents):
+    """The gradients of what `forward` is given."""
+    params, initial, carries, saved, (valid, reset), like = residuals
+    d_carries, d_ys = cotangents
+    before, after = self.sides
     matrices = looped(params, saved[0], transposed=True)
 
     def body(t, state, saved):
       d_carry, d_initial = state
+      if self.every:
+        d_carry = _sum(d_carry, _at(d_carries, t))
       d_y = _at(d_ys, t)
       if valid is not None:
         d_y = masked(d_y, _at(valid, t))
         held = _masked_carry(d_carry, ~_at(valid, t))
         d_carry = _masked_carry(d_carry, _at(valid, t))
-      d_after = d_carry._replace(h=d_carry.h + d_y)
       carry = _at(carries, t + before)
       if reset is not None:
         carry = select(~_at(reset, t), carry, initial)
-      d_carry, d_saved = derivative.backward(
-        matrices, saved, carry, _at(carries, t + after), d_after
+      d_carry, d_saved = self.derivative.backward(
+        matrices, saved, carry, _at(carries, t + after), d_carry, d_y
       )
       if valid is not None:
-        d_carry = jax.tree.map(jnp.add, d_carry, held)
+        d_carry = _sum(d_carry, held)
       if reset is not None:
-        d_fresh = _masked_carry(d_carry, _at(reset, t))
-        d_initial = jax.tree.map(jnp.add, d_initial, widened(d_fresh))
+        d_initial = _sum(d_initial, widened(_masked_carry(d_carry, _at(reset, t))))
         d_carry = _masked_carry(d_carry, ~_at(reset, t))
       return (d_carry, d_initial), d_saved
 
+    d_carry = d_carries
+    if self.every:
+      d_carry = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), d_carries)
     state = (d_carry, widened(jax.tree.map(jnp.zeros_like, initial)))
-    steps = (length - 1 - start, -stride, length)
+    start, stride = (0, 1) if self.reverse else (self.length - 1, -1)
+    steps = (start, stride, self.length)
     (d_carry, d_initial), d_saved = _in_place(steps, body, state, saved)
     d_initial = narrowed(d_initial, initial)
-    left = jax.tree.map(lambda leaf: _steps(leaf, before, length), carries)
+    left = self.rows(carries, before)
     if reset is not None:
       left = select(~reset, left, jax.tree.map(lambda i: i[None], initial))
-    d_params = derivative.weights(params, left, d_saved)
-    return d_params, d_carry, d_initial, d_saved[0].astype(zs.dtype), None
+    d_params = self.derivative.weights(params, left, d_saved)
+    return d_params, d_carry, d_initial, d_saved[0].astype(like.dtype), None
 
-  run.defvjp(forward, backward)
-  return run(params, carry, initial, zs, masks)
+  def rows(self, stacks, first: int):
+    """Rows `[first, first + T)` of each `[T + 1, ...]`."""
+    return jax.tree.map(
+      lambda stack: jax.lax.slice_in_dim(stack, first, first + self.length), stacks
+    )
+
+
+def _results(step, carry: Carry, z: Array):
+  """What comes of a step beside its carry, as shapes.
+
+  Returns:
+    Where the output stands among the leaves of the carry, or None; the output; and what
+    is saved.
+  """
+  places: list[int] = []
+
+  def probe(carry, z):
+    new, y, saved = step(carry, z)
+    places.extend(i for i, leaf in enumerate(jax.tree.leaves(new)) if leaf is y)
+    return y, saved
+
+  y, saved = jax.eval_shape(probe, carry, z)
+  return places[0] if places else None, y, saved
 
 
 def _in_place(steps: tuple[int, int, int], body, state, stacks):
@@ -149,9 +194,8 @@ def _masked_carry(carry: Carry, mask: Array) -> Carry:
   return jax.tree.map(lambda leaf: masked(leaf, mask), carry)
 
 
-def _steps(stack: Array, first: int, length: int) -> Array:
-  """Rows `[first, first + length)` of a `[T, ...]`."""
-  return jax.lax.slice_in_dim(stack, first, first + length)
+def _sum(a: Carry, b: Carry) -> Carry:
+  return jax.tree.map(jnp.add, a, b)
 
 
 def _at(stacks, t):

@@ -27,24 +27,27 @@ def select(mask: Array, new: Carry, old: Carry) -> Carry:
   )
 
 
-def masked_step(step, params, carry, initial, z, masks):
+def masked_step(step, params, carry, initial, context, z, masks):
   """A step that starts afresh where `reset`, and holds the carry where not `valid`."""
   valid, reset = masks
   if reset is not None:
     carry = select(~reset, carry, initial)
-  new, y = step(params, carry, z)
+  new, y = step(params, carry, z, *context)
   if valid is not None:
     new, y = select(valid, new, carry), masked(y, valid)
   return new, y
 
 
-def plain(step, params, carry, initial, zs, masks, reverse):
-  """The scan as JAX has it."""
-  wide = widened((params, initial))
+def plain(step, params, carry, initial, context, zs, masks, reverse, every):
+  """The scan as JAX has it: the last carry, or every one, and ys."""
+  constants = (params, initial, context)
+  wide = widened(constants)
 
   def body(carry, inputs):
     z, masks = inputs
-    own, fresh = narrowed(wide, (params, initial))
-    return masked_step(step, own, carry, fresh, z, masks)
+    own, fresh, read = narrowed(wide, constants)
+    carry, y = masked_step(step, own, carry, fresh, read, z, masks)
+    return carry, (y, carry if every else None)
 
-  return jax.lax.scan(body, carry, (zs, masks), reverse=reverse)
+  carry, (ys, carries) = jax.lax.scan(body, carry, (zs, masks), reverse=reverse)
+  return carries if every else carry, ys

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from unroll import linear
 from unroll.linear import product, weight_gradient
+from unroll.parameters import is_matrix
 from unroll.types import Array, Params
 
 LARGE = 2**22  # bytes of a matrix: too many for all caches that are a core's own
@@ -58,9 +59,9 @@ class Matrix:
     return iter(self._w)
 
 
-def is_matrix(leaf: Array) -> bool:
-  """Whether a parameter is one that inputs are multiplied by."""
-  return leaf.ndim == 2 and jnp.issubdtype(leaf.dtype, jnp.floating)
+def _is_factor(path: tuple, leaf: Array) -> bool:
+  """Whether a parameter is a matrix that a `Matrix` can stand for."""
+  return leaf.ndim == 2 and is_matrix(path, leaf)
 
 
 def wrapped(params: Params, multiply: Callable[[Array, Array], Array] = product):
@@ -74,7 +75,7 @@ def named_matrices(params: Params, make: Callable[[int, Array, str], Matrix]) ->
 
   def named(path, leaf):
     i = next(index)
-    return make(i, leaf, jax.tree_util.keystr(path)) if is_matrix(leaf) else leaf
+    return make(i, leaf, jax.tree_util.keystr(path)) if _is_factor(path, leaf) else leaf
 
   return jax.tree_util.tree_map_with_path(named, params)
 
@@ -87,15 +88,15 @@ def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:
   steps, rows = zs.shape[0], zs.shape[1] // linear.spread_over(zs)
   copied = linear.transposed if linear.at_least(steps, 2) else jnp.transpose
 
-  def matrix(leaf):
-    if not is_matrix(leaf):
+  def matrix(path, leaf):
+    if not _is_factor(path, leaf):
       return leaf
     if not (_large(leaf, rows) and (transposed or linear.at_least(steps, LOOPS))):
       return Matrix(copied(leaf) if transposed else leaf)
     w, w_t = (leaf.T, leaf) if transposed else (leaf, copied(leaf))
     return Matrix(w, functools.partial(_by_columns, w_t))
 
-  return jax.tree.map(matrix, params)
+  return jax.tree_util.tree_map_with_path(matrix, params)
 
 
 def _large(w: Array, rows: int) -> bool:

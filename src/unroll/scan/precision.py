@@ -8,7 +8,7 @@ therefore enter as float32, and are rounded back, exactly, in the step.
 import jax
 import jax.numpy as jnp
 
-from unroll.scan.matrix import is_matrix
+from unroll.parameters import matrices
 from unroll.types import Carry, Params
 
 
@@ -42,9 +42,19 @@ def in_type(tree, dtype):
 def vectors_in_type(params: Params, dtype) -> Params:
   """Parameters with those in a type that are no matrices.
 
-  What a matrix multiplies is rounded to its own type, by `linear.product` alone.
+  What a matrix multiplies is rounded to its own type, by the products of `linear`.
   """
-  return jax.tree.map(lambda p: p if is_matrix(p) else in_type(p, dtype), params)
+  return jax.tree.map(
+    lambda leaf, matrix: leaf if matrix else in_type(leaf, dtype),
+    params,
+    matrices(params),
+  )
+
+
+def in_one_type(params: Params, carry: Carry, xs, context):
+  """What a scan reads, all but matrices in the widest type of all."""
+  dtype = widest_type(params, carry, xs, context)
+  return vectors_in_type(params, dtype), *in_type((carry, xs, context), dtype)
 
 
 def cast_like(carry: Carry, like: Carry) -> Carry:

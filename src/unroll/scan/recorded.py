@@ -67,64 +67,64 @@ def _recording(params, factors=None, slots=None):
 
 
 def products_of(
-  step, params, carry, z
-) -> list[tuple[int, jax.ShapeDtypeStruct]] | None:
+  step, params, carry, z, *context
+) -> tuple[tuple[tuple[int, jax.ShapeDtypeStruct], ...] | None, str]:
   """Which leaf each `x @ W` of a step multiplies by, and what comes out.
 
-  None if the step does with a matrix what a `Matrix` cannot stand for.
+  None, and why, if the step does with a matrix what a `Matrix` cannot stand for.
 
   Raises:
     Mismatch: if an input does not fit the matrix that it is multiplied by.
   """
   found: list[tuple[int, jax.ShapeDtypeStruct]] = []
 
-  def probe(params, carry, z):
+  def probe(params, carry, z, *context):
     params, record = _recording(params)
-    step(params, carry, z)
+    step(params, carry, z, *context)
     found.extend((i, jax.ShapeDtypeStruct(y.shape, y.dtype)) for i, _, y in record)
 
   try:
-    jax.eval_shape(probe, params, carry, z)
+    jax.eval_shape(probe, params, carry, z, *context)
   except Mismatch:
     raise
-  except (TypeError, ValueError):
-    return None
-  return found
+  except (TypeError, ValueError) as error:
+    return None, str(error).split("\n")[0]
+  return tuple(found), ""
 
 
-def run(step, products, params, carry, initial, zs, masks, reverse):
+def run(step, products, params, carry, initial, context, zs, masks, reverse, every):
   """The scan, differentiated by recording `products`, which `products_of` found."""
 
-  def recording(params, factors, slots, carry, z):
+  def recording(params, factors, slots, carry, z, *context):
     params, record = _recording(params, factors, slots)
-    carry, y = step(params, carry, z)
+    carry, y = step(params, carry, z, *context)
     return carry, y, [x for _, x, _ in record]
 
   # What the step closes over becomes an argument, or it would have no gradient.
   factors, slots = _factors(params, products), _slots(zs, products)
   recording, closed = jax.closure_convert(
-    recording, params, factors, [slot[0] for slot in slots], carry, zs[0]
+    recording, params, factors, [slot[0] for slot in slots], carry, zs[0], *context
   )
-  constants = (params, closed, initial)
+  constants = (params, closed, initial, context)
   types = jax.eval_shape(lambda tree: tree, constants)
 
   def scanned(masks, factors, wide, carry, zs, slots):
     def body(carry, inputs):
       z, slots, masks = inputs
-      params, closed, initial = narrowed(wide, types)
+      params, closed, initial, context = narrowed(wide, types)
       lefts = []
 
-      def step(params, carry, z):
-        carry, y, xs = recording(params, factors, slots, carry, z, *closed)
+      def step(params, *at):
+        carry, y, xs = recording(params, factors, slots, *at, *closed)
         lefts.extend(xs)
         return carry, y
 
-      carry, y = masked_step(step, params, carry, initial, z, masks)
-      return carry, (y, lefts)
+      carry, y = masked_step(step, params, carry, initial, context, z, masks)
+      return carry, (y, carry if every else None, lefts)
 
-    given = (wide, carry, zs)
-    carry, (ys, lefts) = jax.lax.scan(body, carry, (zs, slots, masks), reverse=reverse)
-    return batched_alike((carry, ys), given), lefts
+    given, rows = (wide, carry, zs), (zs, slots, masks)
+    carry, (ys, carries, lefts) = jax.lax.scan(body, carry, rows, reverse=reverse)
+    return batched_alike((carries if every else carry, ys), given), lefts
 
   @jax.custom_vjp
   def run(wide, carry, zs, masks):

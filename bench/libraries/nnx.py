@@ -1,0 +1,36 @@
+"""Flax NNX: its RNN around its fastest cells, split into state and jitted."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from bench.shapes import Shape
+from bench.timing import Timed
+
+CELLS = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
+
+
+def layer(shape: Shape) -> Timed:
+  """Forward and backward of sum(y²), for parameters and inputs."""
+  inputs = [shape.inputs] + [shape.width] * (shape.layers - 1)
+  core = nnx.Sequential(*(_layer(shape, size) for size in inputs))
+  graph, params, *rest = nnx.split(core, nnx.Param, ...)
+  xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+
+  def loss(params, xs):
+    ys = nnx.merge(graph, params, *rest, copy=True)(xs)
+    return jnp.sum(ys * ys)
+
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+
+
+def _layer(shape: Shape, inputs: int) -> nnx.Module:
+  def one(seed: int) -> nnx.Module:
+    rngs = nnx.Rngs(seed)
+    cell = CELLS[shape.cell](inputs, shape.hidden, rngs=rngs)
+    return nnx.RNN(cell, time_major=True, rngs=rngs)
+
+  if not shape.bidirectional:
+    return one(0)
+  return nnx.Bidirectional(one(0), one(1), time_major=True, rngs=nnx.Rngs(2))

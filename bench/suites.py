@@ -1,0 +1,138 @@
+"""What each suite measures, of whom, and what its table shows."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bench.shapes import GATES, Shape
+
+# B, T, D, H: short and long, narrow and wide, one sequence and many.
+GRID = (
+  (32, 35, 28, 256),
+  (32, 64, 128, 512),
+  (64, 256, 64, 128),
+  (1, 1000, 32, 64),
+  (16, 64, 1024, 1024),
+)
+GATED = ("lstm", "gru")
+ARMS = tuple(Shape(32, 64, 64, 64, cell) for cell in GATED)
+DEFAULT = Shape(32, 64, 64, 256, "lstm", layers=2)  # of `experiments.charlm`
+
+
+class Limit(NamedTuple):
+  """What the machine's limit is a limit of.
+
+  Attributes:
+    unit: of work a second.
+    work: of a call, in thousand millions.
+    of_run: whether the best of the whole run is the limit, or that of each row.
+  """
+
+  unit: str
+  work: Callable[[Shape], float]
+  of_run: bool
+
+
+class Suite(NamedTuple):
+  """One kind of measurement.
+
+  Attributes:
+    rows: what is measured unless --grid says otherwise.
+    unit: of the figures shown.
+    figure: makes one of seconds.
+    limit: of the machine; None where none applies.
+    peers: the libraries that can be raced.
+    fresh: whether every measurement needs a process of its own.
+    spread: whether our batch is spread over --devices.
+    mixed: the libraries whose products may be bfloat16, ours among them; none if empty.
+  """
+
+  rows: tuple[Shape, ...]
+  unit: str
+  figure: Callable[[Shape, float], float]
+  limit: Limit | None = None
+  peers: tuple[str, ...] = ()
+  fresh: bool = False
+  spread: bool = False
+  mixed: tuple[str, ...] = ()
+
+
+SUITES = {
+  "layer": Suite(
+    rows=(
+      *(Shape(*size, cell) for size in GRID for cell in ("lstm", "gru", "rnn")),
+      *(Shape(32, 64, 128, 512, cell, layers=2) for cell in GATED),
+      *(Shape(32, 64, 128, 256, cell, bidirectional=True) for cell in GATED),
+    ),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    limit=Limit("GF/s", lambda shape: 1e-9 * shape.flops(shape.weights), True),
+    peers=("torch", "linen", "nnx", "haiku", "keras"),
+    spread=True,
+    mixed=("unroll", "torch", "linen"),
+  ),
+  "step": Suite(
+    rows=(
+      *(Shape(32, 35, 64, 256, cell) for cell in ("lstm", "gru", "rnn")),
+      Shape(64, 64, 64, 512, "lstm", layers=2),
+      Shape(64, 128, 64, 128, "lstm"),
+    ),
+    unit="tokens/s",
+    figure=lambda shape, seconds: shape.batch * shape.steps / seconds,
+    limit=Limit("GF/s", lambda shape: 1e-9 * shape.flops(shape.model_weights), True),
+    peers=("torch",),
+    spread=True,
+    mixed=("unroll", "torch"),
+  ),
+  "compile": Suite(
+    rows=(DEFAULT, DEFAULT._replace(steps=4096)),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    fresh=True,
+    spread=True,
+  ),
+  "memory": Suite(
+    rows=tuple(Shape(8, 10**n, 64, 256, "lstm") for n in (2, 3, 4, 5)),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+  ),
+  "loss": Suite(
+    rows=tuple(
+      Shape(32, 64, 64, 256, "lstm", vocabulary=n) for n in (65, 1000, 10_000, 33_000)
+    ),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    spread=True,
+    mixed=("unroll",),
+  ),
+  "arms": Suite(
+    rows=ARMS,
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    spread=True,
+  ),
+  "runs": Suite(
+    rows=ARMS,
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+  ),
+  "generate": Suite(
+    rows=(
+      *(Shape(batch, 200, 64, 256, "lstm") for batch in (1, 64)),
+      *(Shape(batch, 200, 64, 512, "lstm", layers=2) for batch in (1, 64)),
+    ),
+    unit="tokens/s",
+    figure=lambda shape, seconds: shape.batch / seconds,
+    limit=Limit("GB/s", lambda shape: 1e-9 * shape.model_bytes, False),
+    peers=("torch",),
+    mixed=("unroll", "torch"),
+  ),
+}
+# peer -> the module that has to be there.
+MODULES = {
+  "torch": "torch",
+  "linen": "flax.linen",
+  "nnx": "flax.nnx",
+  "haiku": "haiku",
+  "keras": "keras",
+}
+CELLS = tuple(GATES)

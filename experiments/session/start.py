@@ -1,0 +1,16 @@
+"""The start of a process that runs a page: its clock, its streams, Ctrl-C."""
+
+import signal
+import sys
+import time
+
+from experiments.session import output
+
+# Before anything heavy is imported: `--minutes` counts the start-up too.
+STARTED = time.monotonic()
+if sys.argv[0] == "-m":
+  output.reopen()
+  if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    # Ctrl-C in the seconds of imports is no error to be traced: it just ends the
+    # process. `common.run_main` takes it back.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

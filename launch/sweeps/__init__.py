@@ -1,0 +1,1 @@
+"""Named sweeps: a question, a list of flags, what to expect."""

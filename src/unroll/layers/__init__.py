@@ -1,0 +1,27 @@
+"""Sequence -> sequence: recurrent, stacked, bidirectional, and the Flax layer."""
+
+from unroll.layers.linen import Recurrent
+from unroll.layers.sequences import (
+  MERGES,
+  BidirectionalCarry,
+  Layer,
+  Merge,
+  as_layer,
+  bidirectional,
+  recurrent,
+  rematerialised,
+  stacked,
+)
+
+__all__ = [
+  "MERGES",
+  "BidirectionalCarry",
+  "Layer",
+  "Merge",
+  "Recurrent",
+  "as_layer",
+  "bidirectional",
+  "recurrent",
+  "rematerialised",
+  "stacked",
+]

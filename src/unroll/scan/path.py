@@ -1,0 +1,159 @@
+"""Which of its backward passes a scan takes for a cell, and why: "why is mine slow?"
+
+`unroll` asks `path` and does as it says. The fastest is first:
+
+- `derived`: the cell brings a `Derivative`, and reads nothing else.
+- `recorded`: the products `x @ w` of a step by whole matrices of its parameters are
+  recorded, and the gradient of each is one product over all steps, after the loop.
+- `plain`: JAX differentiates the loop, and adds up the gradients step by step. A cell
+  comes to this by what it does with a matrix beside `x @ w`: `x * w`, where the
+  parameter should be `Elementwise`, or a product within a `vmap` or loop of the step.
+"""
+
+import functools
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.placement import closes_over_arrays, explicit_mesh
+from unroll.scan import lookup, recorded
+from unroll.scan.checks import check_projected
+from unroll.scan.matrix import wrapped
+from unroll.scan.precision import in_one_type
+from unroll.types import Array, Carry, Cell, Context, Lookup, Params
+
+
+class Path(NamedTuple):
+  """How a scan is run and differentiated.
+
+  Attributes:
+    name: "derived", "recorded" or "plain".
+    reason: a sentence: why not a faster one.
+    table: whether the table of a `Lookup` is projected, in place of the sequence.
+    products: of each `x @ w` of a step, the number of w among the leaves of the
+      parameters, and the shape of the result; None where a step takes bare arrays.
+    bare: whether `project` takes bare arrays.
+    outside: whether the loop runs on the explicit axes of a mesh, as arrays do that
+      the cell closes over.
+  """
+
+  name: Literal["derived", "recorded", "plain"]
+  reason: str
+  table: bool = False
+  products: tuple[tuple[int, jax.ShapeDtypeStruct], ...] | None = ()
+  bare: bool = False
+  outside: bool = False
+
+
+def path(
+  cell: Cell,
+  params: Params,
+  carry: Carry,
+  xs: Array | Lookup,
+  *,
+  context: Context = None,
+  valid: Array | None = None,
+  reset: Array | None = None,
+  backward: Literal["fast", "autodiff"] = "fast",
+) -> Path:
+  """The path that `scan.unroll` takes, given the same.
+
+  It runs nothing: the cell is traced. Arrays may be `jax.ShapeDtypeStruct`.
+
+  Raises:
+    ValueError: if an input does not fit its matrix.
+  """
+  explicit = explicit_mesh((params, carry, xs, context, valid, reset)) is not None
+  params, carry, xs, context = jax.eval_shape(
+    in_one_type, *_shapes((params, carry, xs, context))
+  )
+  table = (
+    isinstance(xs, Lookup)
+    and backward == "fast"
+    and cell.derivative is not None
+    and lookup.pays(xs)
+  )
+  dense = jax.eval_shape(Lookup.dense, xs) if isinstance(xs, Lookup) else xs
+  zs, bare = _projected(cell, params, dense)
+  at = (carry, _row(zs), *((context,) if cell.context else ()))
+  found = Path("plain", "", table, (), bare)
+  if explicit and _closes_over(cell, params, dense, at):
+    found = found._replace(table=False, outside=True)
+  if backward == "fast" and not found.outside:
+    reason = _not_derived(cell, params, at, zs.shape[0])
+    if not reason:
+      return found._replace(name="derived", reason="the cell brings its derivative")
+  else:
+    reason = (
+      "it closes over arrays that lie on explicit axes of a mesh"
+      if found.outside
+      else "backward='autodiff' is asked for"
+    )
+  products, error = recorded.products_of(cell.step, params, *at)
+  found = found._replace(reason=reason, products=products)
+  if backward != "fast" or found.outside:
+    return found
+  if products is None:
+    why = f"its step does with a matrix what cannot be recorded: {error}"
+  elif not products:
+    why = "its step multiplies by no whole matrix of its parameters as `x @ w`"
+  elif zs.shape[0] in (0, 1):
+    why = "the gradient of one step is no sum over steps"
+  else:
+    return found._replace(name="recorded")
+  return found._replace(reason=f"{reason}, and {why}")
+
+
+def _not_derived(cell: Cell, params, at, length) -> str:
+  """Why the cell's derivative does not hold all there is to differentiate, or ""."""
+  derivative = cell.derivative
+  if derivative is None:
+    return "the cell brings no derivative"
+  if cell.context:
+    return "a derivative takes no context"
+  if length == 0:
+    return "there is no step"
+  if closes_over_arrays(
+    lambda p, *at: derivative.forward(wrapped(p), *at), params, *at
+  ):
+    return "the cell's derivative reads arrays that are none of its arguments"
+  return ""
+
+
+def _projected(cell: Cell, params, xs) -> tuple[jax.ShapeDtypeStruct, bool]:
+  """What `project` makes of a sequence, and whether of bare arrays."""
+  try:
+    zs = jax.eval_shape(lambda p, xs: cell.project(wrapped(p), xs), params, xs)
+    bare = False
+  except TypeError:  # it does with a matrix what a Matrix cannot stand for
+    zs, bare = jax.eval_shape(cell.project, params, xs), True
+  check_projected(xs, zs)
+  return zs, bare
+
+
+def _closes_over(cell: Cell, params, xs, at) -> bool:
+  """Whether any function of a cell reads arrays that are none of its arguments."""
+
+  def once(wrap, params, xs, *at):
+    zs = cell.project(wrap(params), xs)
+    return cell.carry(params, xs.shape[1]), zs, cell.step(wrap(params), *at)
+
+  try:
+    return closes_over_arrays(functools.partial(once, wrapped), params, xs, *at)
+  except (TypeError, ValueError):  # it does what a Matrix cannot stand for
+    return closes_over_arrays(functools.partial(once, lambda p: p), params, xs, *at)
+
+
+def _row(zs) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(zs.shape[1:], zs.dtype)
+
+
+def _shapes(tree):
+  """A pytree with shapes and types in place of its arrays, wherever they lie."""
+
+  def shape(leaf):
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype)
+
+  return jax.tree.map(shape, tree)
