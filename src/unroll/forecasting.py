@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.types import Array, Sums
+from unroll.types import Array, BadInput, Sums
 
 
 def squared_error(forecast: Array, truth: Array) -> Array:
@@ -47,7 +47,10 @@ def intervals(quantiles: Sequence[float]) -> list[tuple[int, int]]:
 
 
 def errors(
-  forecast: Array, truth: Array, weight: Array, quantiles: Sequence[float] = ()
+  forecast: Array | NDArray,
+  truth: Array | NDArray,
+  weight: Array | NDArray,
+  quantiles: Sequence[float] = (),
 ) -> dict[str, Sums]:
   """The sums that all measures of a forecast are made of.
 
@@ -62,6 +65,7 @@ def errors(
     there are quantiles; and with them "pinball" `[Q]`, whose counts make a mean over
     all levels, and "covered" `[I]`, how often the truth is within each interval.
   """
+  forecast, truth, weight = map(jnp.asarray, (forecast, truth, weight))
   counts = weight > 0
 
   def summed(values: Array, axis: tuple[int, ...] | int) -> Sums:
@@ -97,7 +101,11 @@ def _stacked(parts: Sequence[Sums]) -> Sums:
 
 
 def mean_error(sums: Sums) -> float:
-  """The mean over all steps and columns: of "squared" the MSE, of "absolute" the MAE."""
+  """The mean over all steps and columns; NaN where nothing counted.
+
+  Of "squared" it is the mean squared error, of "absolute" the mean absolute one, of
+  "pinball" the mean over all levels.
+  """
   total, count = (float(np.sum(np.asarray(x, np.float64))) for x in sums)
   return total / count if count else float("nan")
 
@@ -119,7 +127,7 @@ def _ratio(total: NDArray, count: NDArray) -> NDArray[np.float64]:
 
 
 def seasonal_scale(train: NDArray, lag: int) -> NDArray[np.float64]:
-  """The mean of |y_t - y_{t - lag}| over the training part, `[C]`: what MASE divides by.
+  """The mean of |y_t - y_{t - lag}| over the training part, `[C]`, for MASE.
 
   Args:
     train: `[N, C]`, the training part in the units of the forecasts, NaN where a value
@@ -127,10 +135,13 @@ def seasonal_scale(train: NDArray, lag: int) -> NDArray[np.float64]:
     lag: the season; 1 is Hyndman & Koehler's (2006) scale for series without one.
 
   Raises:
-    ValueError: the part is not longer than the lag.
+    BadInput: the part is not longer than the lag.
   """
   if not 1 <= lag < len(train):
-    raise ValueError(f"lag={lag}: choose 1 to {len(train) - 1}, within the training part")
+    raise BadInput(
+      f"lag={lag}: choose 1 to {len(train) - 1}, for the training part has "
+      f"{len(train)} rows"
+    )
   steps = np.abs(train[lag:] - train[:-lag])
   there = np.isfinite(steps)
   return _ratio(np.where(there, steps, 0).sum(axis=0), there.sum(axis=0))

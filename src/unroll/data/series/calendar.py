@@ -24,16 +24,15 @@ def features(clock: Clock, length: int) -> tuple[tuple[str, ...], NDArray[np.flo
   Raises:
     BadInput: the stamps are numbers, or a year or more apart.
   """
-  first = clock.moment(0)
-  if first is None:
+  found = (clock.moment(tick) for tick in range(max(length, 2)))
+  moments = [moment for moment in found if moment is not None]
+  if not moments:
     raise BadInput(
       "the stamps are numbers, which have no calendar: give dates, or leave its "
       "features out"
     )
-  moments = [clock.moment(tick) for tick in range(length)]
-  second = clock.moment(1)
-  assert second is not None
-  step = (second - first).total_seconds() / 86400
+  step = (moments[1] - moments[0]).total_seconds() / 86400
+  moments = moments[:length]
   midnights = [m.replace(hour=0, minute=0, second=0, microsecond=0) for m in moments]
   hours = np.array([(m - n).total_seconds() for m, n in zip(moments, midnights)])
   hours /= 86400

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import ALL, Source
-from unroll.data.series.value import Series, filled
+from unroll.data.series.gaps import filled
+from unroll.data.series.value import Series
 from unroll.types import BadInput
 
 
@@ -21,15 +22,18 @@ class Horizon(NamedTuple):
     known: float32 `[T + K, B, F]`, what is known in advance, of past and future.
     future: float32 `[K, B, C]`, the targets to come; 0 where there is none.
     weight: float32 `[K, B, C]`, 0 where a target is missing or the window is padding.
+    forced: float32 `[K, B, C]`, 1 where a model that feeds back reads the true value of
+      this step for those to come, and not its own forecast.
   """
 
   past: NDArray[np.float32]
   known: NDArray[np.float32]
   future: NDArray[np.float32]
   weight: NDArray[np.float32]
+  forced: NDArray[np.float32]
 
 
-class Horizons(Source):
+class Horizons(Source[Horizon]):
   """All windows whose targets lie in some rows; their pasts may reach back before.
 
   Shuffled, every epoch has all windows in an order of its own; in order, each starts
@@ -38,12 +42,14 @@ class Horizons(Source):
 
   Args:
     series: its values as a model reads them: scaled.
-    rows: where targets may lie: a part of the split.
+    part: the rows where targets may lie, one of the split's.
     batch: windows in a batch, B.
     past: T.
     horizon: K.
     known: `[N + K, F]` or longer, what is known in advance of each row, such as
       `calendar.features`; None: nothing.
+    forced: marks every target there is as `Horizon.forced` (teacher forcing, Williams
+      & Zipser 1989): for training alone.
     seed: of the order.
     shuffle: random order, or in order.
     columns: the windows that batches have; the others are those of other processes.
@@ -55,12 +61,13 @@ class Horizons(Source):
   def __init__(
     self,
     series: Series,
-    rows: range,
+    part: range,
     batch: int,
     past: int,
     horizon: int,
     *,
     known: NDArray[np.float32] | None = None,
+    forced: bool = False,
     seed: int = 0,
     shuffle: bool = True,
     columns: slice = ALL,
@@ -70,11 +77,12 @@ class Horizons(Source):
       raise BadInput(
         f"batch={batch}, past={past} and horizon={horizon} must all be at least 1"
       )
-    if not 0 <= rows.start <= rows.stop <= size or rows.step != 1:
-      raise ValueError(f"rows={rows} are not rows of a series of {size}")
-    self.series, self.rows, self.batch = series, rows, batch
-    self.past, self.horizon = past, horizon
+    if not 0 <= part.start <= part.stop <= size or part.step != 1:
+      raise ValueError(f"part={part}: these are not rows of a series of {size}")
+    self.series, self.part, self.batch = series, part, batch
+    self.past, self.horizon, self.forced = past, horizon, forced
     self.seed, self.shuffle, self.columns = seed, shuffle, columns
+    self.rows = len(range(batch)[columns])
     if known is None:
       known = np.zeros((size + horizon, 0), np.float32)
     if len(known) < size + horizon:
@@ -83,11 +91,11 @@ class Horizons(Source):
         f"{size + horizon}"
       )
     self.known = np.asarray(known, np.float32)
-    self._first = max(rows.start, past)
-    self._windows = rows.stop - horizon + 1 - self._first
+    self._first = max(part.start, past)
+    self._windows = part.stop - horizon + 1 - self._first
     if self._windows < 1:
       raise BadInput(
-        f"rows {rows.start} to {rows.stop} of {series.name} hold no window: past="
+        f"rows {part.start} to {part.stop} of {series.name} hold no window: past="
         f"{past} before its targets and horizon={horizon} in these rows; take less of "
         "either, or give more data"
       )
@@ -119,39 +127,46 @@ class Horizons(Source):
   def __getitem__(self, step: int) -> Horizon:
     return self.at(self.origins(step))
 
-  def at(self, origins: NDArray[np.integer]) -> Horizon:
+  def at(self, origins: NDArray[np.integer], past: int | None = None) -> Horizon:
     """The windows of some origins `[B]`, from T to N; -1 is padding.
 
     An origin of N is a forecast of times to come, none of them with a target.
+
+    Args:
+      origins: the row of the first step of each forecast.
+      past: T, if not that of all batches.
     """
+    past = self.past if past is None else past
     origins = np.asarray(origins)
     padding = origins < 0
     start = np.where(padding, self._first, origins)
     size = len(self.series.values)
-    if start.min() < self.past or start.max() > size:
+    if start.min() < past or start.max() > size:
       raise ValueError(
-        f"origins from {start.min()} to {start.max()}: a past of {self.past} rows and "
-        f"a series of {size} allow {self.past} to {size}"
+        f"origins from {start.min()} to {start.max()}: a past of {past} rows and "
+        f"a series of {size} allow {past} to {size}"
       )
     future = start + np.arange(self.horizon)[:, None]  # [K, B]
     values = self.series.values[:, : self.series.targets]
     truth = values[np.minimum(future, size - 1)]
     there = np.isfinite(truth) & ((future < size) & ~padding)[..., None]
-    around = start - self.past + np.arange(self.past + self.horizon)[:, None]
+    around = start - past + np.arange(past + self.horizon)[:, None]
+    weight = there.astype(np.float32)
     return Horizon(
-      self._filled.before(start, self.past).astype(np.float32),
+      self._filled.before(start, past).astype(np.float32),
       self.known[around],
       np.where(there, truth, 0).astype(np.float32),
-      there.astype(np.float32),
+      weight,
+      weight if self.forced else np.zeros_like(weight),
     )
 
   def __repr__(self) -> str:
     known = hashlib.sha256(self.known.tobytes()).hexdigest()[:16]
     return (
-      f"Horizons(series=sha256:{self.series.digest()[:16]}, rows={self.rows}, "
+      f"Horizons(series=sha256:{self.series.digest()[:16]}, part={self.part}, "
       f"batch={self.batch}, past={self.past}, horizon={self.horizon}, "
-      f"known=sha256:{known}, seed={self.seed}, shuffle={self.shuffle}, "
-      f"columns={self.columns})"
+      f"known=sha256:{known}, forced={self.forced}, seed={self.seed}, "
+      f"shuffle={self.shuffle}, columns={self.columns})"
     )
 
   def _draw(self, epoch: int) -> NDArray[np.int64]:

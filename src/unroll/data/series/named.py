@@ -1,16 +1,15 @@
 """The series that have a name: public files, pinned, and one that is made here."""
 
 import difflib
-import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from unroll.data import cache
 from unroll.data.cache import File
-from unroll.data.series import table
+from unroll.data.series import regular
 from unroll.data.series.stamps import Clock
+from unroll.data.series.table import read_table
 from unroll.data.series.value import Series
 from unroll.types import BadInput
 
@@ -25,7 +24,7 @@ class Entry(NamedTuple):
     file: where its table is.
     time: the column of stamps.
     targets: the columns that are forecast unless others are named.
-    split: the published split, see `value.split`; or the usual one.
+    split: the published split, see `parts.split`.
     lag: the season in ticks, for seasonal-naive forecasts and MASE.
     licence: the licence of the numbers, or what is known about it.
     gaps: how missing values are filled.
@@ -116,43 +115,39 @@ def load(
   *,
   targets: tuple[str, ...] = (),
   inputs: tuple[str, ...] = (),
+  gaps: str = "",
   seed: int = 0,
-  length: int = 2000,
-  **options: Any,
 ) -> Series:
-  """A series by its name, or that of a user's CSV file by its path.
+  """A series by its name.
 
   Args:
-    name: "sine", a name in `SERIES`, or a path.
-    targets: the columns to forecast; none: those of the entry, or the only ones.
+    name: "sine", or a name in `SERIES`.
+    targets: the columns to forecast; none: those of the entry.
     inputs: columns that the forecast may look back on.
+    gaps: see `regular.series`; "": as the entry says.
     seed: of the noise of "sine".
-    length: of "sine", in ticks.
-    **options: of `table.series`, for a user's file.
 
   Raises:
-    BadInput: there is no such series or file, or its table is faulty.
+    BadInput: there is no such series or column, or a gap to refuse.
   """
   if name == SINE:
-    return sine(length, seed)
-  if name in SERIES:
-    entry = SERIES[name]
-    found = table.series(
-      table.read_table(cache.read(entry.file), entry.file.path),
-      targets=targets or entry.targets,
-      time=entry.time,
-      inputs=inputs,
-      gaps=entry.gaps,
-    )
-    return found._replace(name=name)
-  if not os.path.lexists(os.path.expanduser(name)):
+    if targets or inputs:
+      raise BadInput(f"{SINE} has one column, y: leave `targets` and `inputs` out")
+    return sine(seed=seed)
+  if name not in SERIES:
     names = sorted([SINE, *SERIES])
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise BadInput(f"{name} is neither a file nor one of {', '.join(names)}{hint}")
-  return table.load(
-    os.path.expanduser(name), targets=targets, inputs=inputs, **options
+    raise BadInput(f"series={name}: choose one of {', '.join(names)}{hint}")
+  entry = SERIES[name]
+  found = regular.series(
+    read_table(cache.read(entry.file), entry.file.path),
+    targets=targets or entry.targets,
+    time=entry.time,
+    inputs=inputs,
+    gaps=gaps or entry.gaps,
   )
+  return found._replace(name=name)
 
 
 def sine(
@@ -173,5 +168,3 @@ def sine(
   drawn = np.random.default_rng(seed).normal(size=length)
   values = np.sin(2 * np.pi * t / period) + noise * drawn
   return Series(SINE, Clock("integer", 0, 1), ("y",), 1, values[:, None])
-
-

@@ -16,6 +16,7 @@ FORMATS = (
 _EPOCH = datetime.datetime(1970, 1, 1)
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(r"[+-]?\d{1,15}")
 _LAST = 31  # a day of the month that stands for its last one
 
@@ -111,8 +112,9 @@ def read(text: str, form: str = "") -> Stamp | None:
     if "-" in text[1:] and text[:4].isdecimal():
       moment = datetime.datetime.fromisoformat(text)
       return _moment(moment, "date" if _DATE.fullmatch(text) else "time")
-    number = float(text)
-    return Stamp("float", number) if np.isfinite(number) else None
+    if not NUMBER.fullmatch(text) or not np.isfinite(number := float(text)):
+      return None
+    return Stamp("float", number)
   except ValueError:
     return None
 
