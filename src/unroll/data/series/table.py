@@ -44,7 +44,7 @@ def read_table(data: bytes, where: str) -> Table:
   except UnicodeDecodeError as error:
     line = data.count(b"\n", 0, error.start) + 1
     raise BadInput(f"{where}, line {line} is not UTF-8: convert the file") from None
-  first = text.partition("\n")[0]
+  first = next(filter(str.strip, text.splitlines()), "")
   separator = max(_SEPARATORS, key=first.count)
   reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
   rows, start = [], 1
