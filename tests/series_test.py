@@ -340,6 +340,8 @@ SOURCES = {
   "a part at the start": {"part": range(2, 12), "seed": 1},
   "one window": {"part": range(10, 12), "shuffle": False},
   "large batches": {"batch": 50, "seed": 2},
+  "every third": {"stride": 3, "seed": 5},
+  "every fifth of a part": {"stride": 5, "part": range(2, 20), "shuffle": False},
 }
 
 
@@ -359,7 +361,8 @@ def test_each_window_counts_once_an_epoch_and_its_targets_are_in_the_part(name):
         rows = np.concatenate([batch.past[:, column, 0], batch.future[:, column, 0]])
         assert (np.diff(rows) == 1).all()  # a value is its own row
         seen.append(int(rows[3]))
-    assert sorted(seen) == list(range(max(3, part.start), part.stop - 1))
+    stride = SOURCES[name].get("stride", 1)
+    assert sorted(seen) == list(range(max(3, part.start), part.stop - 1, stride))
     assert epoch or SOURCES[name].get("shuffle") is not False or seen == sorted(seen)
 
 
@@ -388,6 +391,7 @@ OTHERS = {
   "horizon": {"horizon": 3},
   "known": {"known": np.ones((40, 1))},
   "forced": {"forced": True},
+  "stride": {"stride": 2},
   "seed": {"seed": 9},
   "shuffle": {"shuffle": False},
   "columns": {"columns": slice(1, 3)},
@@ -441,7 +445,15 @@ def test_missing_targets_have_no_weight_and_are_never_read():
 
 
 @pytest.mark.parametrize(
-  "options", [{"batch": 0}, {"past": 0}, {"horizon": 0}, {"past": 29}, {"horizon": 30}]
+  "options",
+  [
+    {"batch": 0},
+    {"past": 0},
+    {"stride": 0},
+    {"horizon": 0},
+    {"past": 29},
+    {"horizon": 30},
+  ],
 )
 def test_windows_that_do_not_fit_are_refused(options):
   with pytest.raises(BadInput):

@@ -27,7 +27,7 @@ def absolute_error(forecast: Array, truth: Array) -> Array:
   return error * jnp.sign(error)
 
 
-def pinball(forecast: Array, truth: Array, level: float) -> Array:
+def pinball(forecast: Array, truth: Array, level: Array | float) -> Array:
   """The loss that the quantile of a level minimises (Koenker & Bassett 1978).
 
   level (truth - forecast) above the forecast, (1 - level) (forecast - truth) below: at
@@ -67,37 +67,29 @@ def errors(
   """
   forecast, truth, weight = map(jnp.asarray, (forecast, truth, weight))
   counts = weight > 0
+  # Before anything is computed of it: a NaN would reach gradients in spite of weight 0.
+  truth = jnp.where(counts, truth, 0)
+  forecast = jnp.where(counts[..., None], forecast, 0)
 
-  def summed(values: Array, axis: tuple[int, ...] | int) -> Sums:
-    total = jnp.sum(jnp.where(counts, values * weight, 0), axis=axis)
-    return Sums(total, jnp.sum(weight, axis=axis))
+  def summed(values: Array, axis: tuple[int, ...]) -> Sums:
+    """Of values `[K, B, C, …]`."""
+    extra = tuple(range(weight.ndim, values.ndim))
+    counted = jnp.broadcast_to(jnp.expand_dims(weight, extra), values.shape)
+    return Sums(jnp.sum(values * counted, axis), jnp.sum(counted, axis))
 
   point = forecast[..., list(quantiles).index(0.5) if quantiles else 0]
   sums = {
-    "squared": summed(squared_error(point, truth), 1),
-    "absolute": summed(absolute_error(point, truth), 1),
+    "squared": summed(squared_error(point, truth), (1,)),
+    "absolute": summed(absolute_error(point, truth), (1,)),
   }
   if quantiles:
-    every = (0, 1, 2)
-    parts = [
-      summed(pinball(forecast[..., i], truth, level), every)
-      for i, level in enumerate(quantiles)
-    ]
-    sums["pinball"] = _stacked(parts)
-    within = [
-      summed(
-        ((forecast[..., i] <= truth) & (truth <= forecast[..., j])).astype(truth.dtype),
-        every,
-      )
-      for i, j in intervals(quantiles)
-    ]
-    if within:
-      sums["covered"] = _stacked(within)
+    truth, levels = truth[..., None], jnp.asarray(quantiles, forecast.dtype)
+    sums["pinball"] = summed(pinball(forecast, truth, levels), (0, 1, 2))
+  if pairs := intervals(quantiles):
+    low, high = (forecast[..., list(edges)] for edges in zip(*pairs))
+    within = ((low <= truth) & (truth <= high)).astype(forecast.dtype)
+    sums["covered"] = summed(within, (0, 1, 2))
   return sums
-
-
-def _stacked(parts: Sequence[Sums]) -> Sums:
-  return Sums(*(jnp.stack(leaves) for leaves in zip(*parts)))
 
 
 def mean_error(sums: Sums) -> float:

@@ -36,9 +36,8 @@ class Horizon(NamedTuple):
 class Horizons(Source[Horizon]):
   """All windows whose targets lie in some rows; their pasts may reach back before.
 
-  Shuffled, every epoch has all windows in an order of its own; in order, each starts
-  one row after the last. Either way each window is there once an epoch, and the last
-  batch is padded with windows of weight 0.
+  Shuffled, every epoch has another order. Shuffled or not, each window is there once an
+  epoch, and the last batch is padded with windows of weight 0.
 
   Args:
     series: its values as a model reads them: scaled.
@@ -50,6 +49,7 @@ class Horizons(Source[Horizon]):
       `calendar.features`; None: nothing.
     forced: marks every target there is as `Horizon.forced` (teacher forcing, Williams
       & Zipser 1989): for training alone.
+    stride: rows from one window to the next.
     seed: of the order.
     shuffle: random order, or in order.
     columns: the windows that batches have; the others are those of other processes.
@@ -68,19 +68,21 @@ class Horizons(Source[Horizon]):
     *,
     known: NDArray[np.float32] | None = None,
     forced: bool = False,
+    stride: int = 1,
     seed: int = 0,
     shuffle: bool = True,
     columns: slice = ALL,
   ):
     size = len(series.values)
-    if batch < 1 or past < 1 or horizon < 1:
+    if min(batch, past, horizon, stride) < 1:
       raise BadInput(
-        f"batch={batch}, past={past} and horizon={horizon} must all be at least 1"
+        f"batch={batch}, past={past}, horizon={horizon} and stride={stride} must all "
+        "be at least 1"
       )
     if not 0 <= part.start <= part.stop <= size or part.step != 1:
       raise ValueError(f"part={part}: these are not rows of a series of {size}")
     self.series, self.part, self.batch = series, part, batch
-    self.past, self.horizon, self.forced = past, horizon, forced
+    self.past, self.horizon, self.stride, self.forced = past, horizon, stride, forced
     self.seed, self.shuffle, self.columns = seed, shuffle, columns
     self.rows = len(range(batch)[columns])
     if known is None:
@@ -92,7 +94,7 @@ class Horizons(Source[Horizon]):
       )
     self.known = np.asarray(known, np.float32)
     self._first = max(part.start, past)
-    self._windows = part.stop - horizon + 1 - self._first
+    self._windows = (part.stop - horizon - self._first) // stride + 1
     if self._windows < 1:
       raise BadInput(
         f"rows {part.start} to {part.stop} of {series.name} hold no window: past="
@@ -165,12 +167,12 @@ class Horizons(Source[Horizon]):
     return (
       f"Horizons(series=sha256:{self.series.digest()[:16]}, part={self.part}, "
       f"batch={self.batch}, past={self.past}, horizon={self.horizon}, "
-      f"known=sha256:{known}, forced={self.forced}, seed={self.seed}, "
-      f"shuffle={self.shuffle}, columns={self.columns})"
+      f"known=sha256:{known}, forced={self.forced}, stride={self.stride}, "
+      f"seed={self.seed}, shuffle={self.shuffle}, columns={self.columns})"
     )
 
   def _draw(self, epoch: int) -> NDArray[np.int64]:
-    order = np.arange(self._windows) + self._first
+    order = np.arange(self._windows) * self.stride + self._first
     if self.shuffle:
       np.random.default_rng((self.seed, epoch)).shuffle(order)
     return order
