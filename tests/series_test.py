@@ -266,8 +266,8 @@ def test_a_day_cuts_hours_and_a_fraction_its_own_row():
     stamps.read("2020-01-01 00:00"), stamps.read("2020-01-01 01:00")
   ]))  # fmt: skip
   assert split(hours, "at:2020-01-02")["val"] == range(24, 60)
-  tenths = made(range(20), clock=Clock("float", 0.0, 0.1))
-  assert split(tenths, "at:0.6")["val"] == range(6, 20)
+  tenths = made(range(20), clock=Clock("float", 0.1, 0.1))
+  assert split(tenths, "at:0.4")["val"] == range(3, 20)  # (0.4 - 0.1) / 0.1 > 3
 
 
 def test_the_scaler_is_fitted_on_the_training_part_alone():

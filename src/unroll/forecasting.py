@@ -83,7 +83,8 @@ def errors(
     "absolute": summed(absolute_error(point, truth), (1,)),
   }
   if quantiles:
-    truth, levels = truth[..., None], jnp.asarray(quantiles, forecast.dtype)
+    truth = truth[..., None]
+    levels = jnp.asarray(quantiles, truth.dtype).reshape(1, 1, 1, -1)
     sums["pinball"] = summed(pinball(forecast, truth, levels), (0, 1, 2))
   if pairs := intervals(quantiles):
     low, high = (forecast[..., list(edges)] for edges in zip(*pairs))
