@@ -1,4 +1,4 @@
-"""The pictures of forecasts: what there is to show is in one, and the words are true."""
+"""Pictures of forecasts: what there is to show is in one, and its words are true."""
 
 import numpy as np
 import pytest

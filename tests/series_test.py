@@ -326,11 +326,11 @@ def test_what_is_no_scaler_is_refused(fields):
     Scaler.from_json(fields, "s.json")
 
 
-def horizons(values, part=None, batch=4, past=3, horizon=2, targets=None, **options):
+def horizons(values, part=None, batch=4, window=3, horizon=2, targets=None, **options):
   gaps = options.pop("gaps", "refuse")
   series = made(values, targets, gaps)
   part = part or range(len(series.values))
-  return Horizons(series, part, batch, past, horizon, **options)
+  return Horizons(series, part, batch, window, horizon, **options)
 
 
 SOURCES = {
@@ -387,7 +387,7 @@ OTHERS = {
   "values": {"values": np.arange(30) + 1.0},
   "part": {"part": range(29)},
   "batch": {"batch": 3},
-  "past": {"past": 4},
+  "window": {"window": 4},
   "horizon": {"horizon": 3},
   "known": {"known": np.ones((40, 1))},
   "forced": {"forced": True},
@@ -448,10 +448,10 @@ def test_missing_targets_have_no_weight_and_are_never_read():
   "options",
   [
     {"batch": 0},
-    {"past": 0},
+    {"window": 0},
     {"stride": 0},
     {"horizon": 0},
-    {"past": 29},
+    {"window": 29},
     {"horizon": 30},
   ],
 )
@@ -461,7 +461,7 @@ def test_windows_that_do_not_fit_are_refused(options):
 
 
 def test_a_window_reaches_as_far_back_as_it_is_asked_to():
-  source = horizons(np.arange(20), past=3)
+  source = horizons(np.arange(20), window=3)
   assert source.at(np.array([9]), past=7).past[:, 0, 0].tolist() == list(range(2, 9))
   with pytest.raises(ValueError, match="a past of 10 rows"):
     source.at(np.array([9]), past=10)

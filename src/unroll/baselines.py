@@ -82,7 +82,7 @@ def linear(source: Horizons, ridge: float = 1e-6) -> Baseline:
   Raises:
     BadInput: no window of some column has all its targets.
   """
-  columns, length = source.series.targets, source.past
+  columns, length = source.series.targets, source.window
   maps = []
   for column in range(columns):
     square, product = np.zeros((length + 1, length + 1)), 0

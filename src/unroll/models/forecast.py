@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from unroll import scan
 from unroll.data.series.horizons import Horizon
 from unroll.layers import Layer, Recurrent
+from unroll.linear import Initializer
 from unroll.models import feedback
 from unroll.models.feedback import FedBackCarry, FedBackParams, affine, perceptron
 from unroll.readout import Output
@@ -39,6 +40,7 @@ class Forecaster(nn.Module):
       "instance", its mean and deviation over the past (Kim et al. 2022); or "none".
     shared: forecasts each target by itself, with the same parameters for all (Zeng et
       al. 2023), instead of from all together.
+    kernel_init: of the matrices that forecast.
     feedback: forecasts one step and reads its own forecasts, instead of K at once. It
       takes no inputs beside the targets, for nobody forecasts those.
   """
@@ -49,6 +51,7 @@ class Forecaster(nn.Module):
   normalise: Normalise = "none"
   shared: bool = False
   feedback: bool = False
+  kernel_init: Initializer = nn.initializers.lecun_normal()
 
   def __call__(
     self,
@@ -178,8 +181,8 @@ class WindowForecaster(Forecaster):
 
   def setup(self):
     self.layers = [Output(width) for width in self.hidden]
-    self.head = Output(self._outputs())
-    self.effect = Output(self._step)
+    self.head = Output(self._outputs(), self.kernel_init)
+    self.effect = Output(self._step, self.kernel_init)
 
   def _direct(self, xs, carry, backward):
     flat = jnp.moveaxis(self._last(xs), 0, 1).reshape(xs.shape[1], -1)
@@ -227,8 +230,8 @@ class RecurrentForecaster(Forecaster):
     if self.feedback and not isinstance(self.core, Cell):
       raise ValueError("feedback=True: the core must be a Cell, such as compose.deep's")
     self.recurrent = Recurrent(self.core, named=self.named)
-    self.head = Output(self._outputs())
-    self.effect = Output(self._step)
+    self.head = Output(self._outputs(), self.kernel_init)
+    self.effect = Output(self._step, self.kernel_init)
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a window starts with."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.batches import ALL, Source
-from unroll.data.series.gaps import filled
+from unroll.data.series.gaps import Filled, filled
 from unroll.data.series.value import Series
 from unroll.types import BadInput
 
@@ -43,7 +43,7 @@ class Horizons(Source[Horizon]):
     series: its values as a model reads them: scaled.
     part: the rows where targets may lie, one of the split's.
     batch: windows in a batch, B.
-    past: T.
+    window: T.
     horizon: K.
     known: `[N + K, F]` or longer, what is known in advance of each row, such as
       `calendar.features`; None: nothing.
@@ -63,7 +63,7 @@ class Horizons(Source[Horizon]):
     series: Series,
     part: range,
     batch: int,
-    past: int,
+    window: int,
     horizon: int,
     *,
     known: NDArray[np.float32] | None = None,
@@ -74,15 +74,20 @@ class Horizons(Source[Horizon]):
     columns: slice = ALL,
   ):
     size = len(series.values)
-    if min(batch, past, horizon, stride) < 1:
+    if min(batch, window, horizon, stride) < 1:
       raise BadInput(
-        f"batch={batch}, past={past}, horizon={horizon} and stride={stride} must all "
+        f"batch={batch}, window={window}, horizon={horizon} and stride={stride} must all "
         "be at least 1"
       )
     if not 0 <= part.start <= part.stop <= size or part.step != 1:
       raise ValueError(f"part={part}: these are not rows of a series of {size}")
     self.series, self.part, self.batch = series, part, batch
-    self.past, self.horizon, self.stride, self.forced = past, horizon, stride, forced
+    self.window, self.horizon, self.stride, self.forced = (
+      window,
+      horizon,
+      stride,
+      forced,
+    )
     self.seed, self.shuffle, self.columns = seed, shuffle, columns
     self.rows = len(range(batch)[columns])
     if known is None:
@@ -93,13 +98,13 @@ class Horizons(Source[Horizon]):
         f"{size + horizon}"
       )
     self.known = np.asarray(known, np.float32)
-    self._first = max(part.start, past)
+    self._first = max(part.start, window)
     self._windows = (part.stop - horizon - self._first) // stride + 1
     if self._windows < 1:
       raise BadInput(
-        f"rows {part.start} to {part.stop} of {series.name} hold no window: past="
-        f"{past} before its targets and horizon={horizon} in these rows; take less of "
-        "either, or give more data"
+        f"rows {part.start} to {part.stop} of {series.name} hold no window: window="
+        f"{window} before its targets and horizon={horizon} in these rows; take less "
+        "of either, or give more data"
       )
     self._filled = filled(series.values, series.gaps)
     self._order = functools.lru_cache(maxsize=2)(self._draw)
@@ -138,35 +143,21 @@ class Horizons(Source[Horizon]):
       origins: the row of the first step of each forecast.
       past: T, if not that of all batches.
     """
-    past = self.past if past is None else past
+    length = self.window if past is None else past
     origins = np.asarray(origins)
     padding = origins < 0
-    start = np.where(padding, self._first, origins)
-    size = len(self.series.values)
-    if start.min() < past or start.max() > size:
-      raise ValueError(
-        f"origins from {start.min()} to {start.max()}: a past of {past} rows and "
-        f"a series of {size} allow {past} to {size}"
-      )
-    future = start + np.arange(self.horizon)[:, None]  # [K, B]
-    values = self.series.values[:, : self.series.targets]
-    truth = values[np.minimum(future, size - 1)]
-    there = np.isfinite(truth) & ((future < size) & ~padding)[..., None]
-    around = start - past + np.arange(past + self.horizon)[:, None]
-    weight = there.astype(np.float32)
-    return Horizon(
-      self._filled.before(start, past).astype(np.float32),
-      self.known[around],
-      np.where(there, truth, 0).astype(np.float32),
-      weight,
-      weight if self.forced else np.zeros_like(weight),
-    )
+    # A window that is there, with weight 0.
+    start = np.where(padding, max(self._first, length), origins)
+    found = cut(self.series, self._filled, self.known, start, length, self.horizon)
+    weight = np.where(padding[:, None], 0, found.weight)
+    forced = weight if self.forced else np.zeros_like(weight)
+    return found._replace(weight=weight, forced=forced)
 
   def __repr__(self) -> str:
     known = hashlib.sha256(self.known.tobytes()).hexdigest()[:16]
     return (
       f"Horizons(series=sha256:{self.series.digest()[:16]}, part={self.part}, "
-      f"batch={self.batch}, past={self.past}, horizon={self.horizon}, "
+      f"batch={self.batch}, window={self.window}, horizon={self.horizon}, "
       f"known=sha256:{known}, forced={self.forced}, stride={self.stride}, "
       f"seed={self.seed}, shuffle={self.shuffle}, columns={self.columns})"
     )
@@ -176,3 +167,40 @@ class Horizons(Source[Horizon]):
     if self.shuffle:
       np.random.default_rng((self.seed, epoch)).shuffle(order)
     return order
+
+
+def cut(
+  series: Series,
+  whole: Filled,
+  known: NDArray[np.float32],
+  origins: NDArray[np.integer],
+  past: int,
+  horizon: int,
+) -> Horizon:
+  """The windows whose first targets are the rows `origins [B]`, from T to N.
+
+  Args:
+    series: the values, with their holes.
+    whole: the same, filled.
+    known: `[N + K, F]` or longer.
+    origins: N is the row after the last: a forecast of times to come.
+    past: T.
+    horizon: K.
+  """
+  size = len(series.values)
+  if origins.min() < past or origins.max() > size:
+    raise ValueError(
+      f"origins from {origins.min()} to {origins.max()}: a past of {past} rows and a "
+      f"series of {size} allow {past} to {size}"
+    )
+  future = origins + np.arange(horizon)[:, None]  # [K, B]
+  truth = series.values[np.minimum(future, size - 1), : series.targets]
+  there = np.isfinite(truth) & (future < size)[..., None]
+  around = origins - past + np.arange(past + horizon)[:, None]
+  return Horizon(
+    whole.before(origins, past).astype(np.float32),
+    known[around],
+    np.where(there, truth, 0).astype(np.float32),
+    there.astype(np.float32),
+    np.zeros(there.shape, np.float32),
+  )
