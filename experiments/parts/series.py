@@ -124,6 +124,7 @@ def load(
   *,
   seed: int = 0,
   scaler: Scaler | None = None,
+  cut: bool = True,
   warn: Callable[[str], object] = warnings.warn,
 ) -> Data:
   """Reads a series, splits and scales it.
@@ -132,6 +133,7 @@ def load(
     series: the settings.
     seed: of the noise of `series=sine`.
     scaler: of a model that was trained before; None: one of the training part.
+    cut: whether it is split; a series that is only forecast from may be short.
     warn: called with a sentence about rows out of order and constant columns.
 
   Raises:
@@ -140,12 +142,12 @@ def load(
   values = _read(series, seed, warn)
   entry = None if series.csv else named.SERIES.get(series.series)
   split = series.split or (entry.split if entry else SPLIT)
-  found = parts.split(values, split)
+  found = parts.split(values, split) if cut else {}
   columns = len(values.columns)
   if scaler is None:
     scaler = Scaler(np.zeros(columns), np.ones(columns))
     if series.scale == "standard":
-      scaler = Scaler.fit(values, found["train"], warn)
+      scaler = Scaler.fit(values, found.get("train", range(len(values.values))), warn)
   elif len(scaler.mean) != columns:
     raise BadInput(
       f"`target` and `inputs` name {columns} columns, and the scaler is of "

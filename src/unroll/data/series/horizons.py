@@ -76,8 +76,8 @@ class Horizons(Source[Horizon]):
     size = len(series.values)
     if min(batch, window, horizon, stride) < 1:
       raise BadInput(
-        f"batch={batch}, window={window}, horizon={horizon} and stride={stride} must all "
-        "be at least 1"
+        f"batch={batch}, window={window}, horizon={horizon} and stride={stride} must "
+        "all be at least 1"
       )
     if not 0 <= part.start <= part.stop <= size or part.step != 1:
       raise ValueError(f"part={part}: these are not rows of a series of {size}")
