@@ -132,7 +132,8 @@ def load(
   Args:
     series: the settings.
     seed: of the noise of `series=sine`.
-    scaler: of a model that was trained before; None: one of the training part.
+    scaler: of a model that was trained before; None: one of the training part, or of
+      all rows if there are no parts.
     cut: whether it is split; a series that is only forecast from may be short.
     warn: called with a sentence about rows out of order and constant columns.
 
