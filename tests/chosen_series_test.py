@@ -79,6 +79,17 @@ def test_the_scaler_of_a_training_is_kept(file):
     load(file, scaler=scaler, inputs=("z",))
 
 
+def test_a_series_that_is_only_forecast_from_is_not_split(file):
+  scaler = Scaler(np.array([1.0]), np.array([2.0]))
+  data = chosen.load(
+    chosen.Series(csv=file, time="when", target=("y",), split="99,1,1"),
+    scaler=scaler,
+    cut=False,
+  )
+  assert data.parts == {}
+  assert len(data.scaled.values) == 100
+
+
 @pytest.mark.parametrize("change", [
   {"target": ("z",)}, {"inputs": ("z",)}, {"split": "0.5,0.5"}, {"scale": "none"},
 ])  # fmt: skip

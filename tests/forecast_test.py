@@ -147,11 +147,14 @@ def test_inputs_reach_a_direct_forecast(head):
   assert (slopes.past.sum(axis=(0, 1, 2, 3, 4, 5)) > 0).all()
 
 
+@pytest.mark.parametrize("head", ["fed back", "fed back, quantiles"])
 @pytest.mark.parametrize("model", ["linear", "gru"])
-def test_feedback_forecasts_one_step_with_its_own_forecast_as_the_last_value(model):
-  batch, one = window(), model_of(model, "fed back")
+def test_feedback_forecasts_one_step_with_its_own_forecast_as_the_last_value(
+  model, head
+):
+  batch, one = window(), model_of(model, head)
   params = started(one, batch)
-  whole = np.asarray(one.apply(params, batch))[..., 0]
+  whole = np.asarray(one.apply(params, batch))[..., one.middle]
   past = batch.past
   for step in range(HORIZON):
     longer = batch._replace(past=past, known=batch.known[: PAST + HORIZON])
@@ -162,7 +165,7 @@ def test_feedback_forecasts_one_step_with_its_own_forecast_as_the_last_value(mod
     else:
       extra = np.zeros((step, BATCH, F), np.float32)
       longer = Horizon(past, np.concatenate([batch.known, extra]), *batch[2:])
-    first = np.asarray(jax.jit(one.apply)(params, longer))[0, ..., 0]
+    first = np.asarray(jax.jit(one.apply)(params, longer))[0, ..., one.middle]
     np.testing.assert_allclose(first, whole[step], rtol=2e-4, atol=1e-5)
     past = np.concatenate([past, first[None]])
 
@@ -292,9 +295,10 @@ def test_sums_of_parts_add_up_to_those_of_the_whole():
 def test_what_does_not_count_may_be_anything():
   forecast, truth, weight = drawn(2)
   marked = np.where(weight > 0, truth, np.nan).astype("float32")
+  other = np.where(weight[..., None] > 0, forecast, np.nan)
   for a, b in zip(
     jax.tree.leaves(forecasting.errors(forecast, truth, weight)),
-    jax.tree.leaves(forecasting.errors(forecast, marked, weight)),
+    jax.tree.leaves(forecasting.errors(other, marked, weight)),
     strict=True,
   ):
     np.testing.assert_array_equal(a, b)
