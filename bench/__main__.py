@@ -9,11 +9,10 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from absl import flags
 
 from bench import loss, memory, together
 from bench.race import Contestant, Row, race
@@ -21,103 +20,113 @@ from bench.shapes import Shape
 from bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
 from bench.table import MACHINE, OURS, ceiling, table
 from bench.timing import CORES
-from experiments.session import common, kinds
+from experiments.session import door
+from experiments.session.settings import Page, Settings
+from experiments.session.terminal import say
 from unroll.devices import named_count
+from unroll.settings import setting
 from unroll.types import BadInput
-
-FLAGS = flags.FLAGS
-SHARED = ("devices", "dtype")  # with experiments that train
-for name in SHARED:
-  flags.declare_key_flag(name)
 
 STARTS = (
   Contestant("first step, cold", "start", {"cached": False}),
   Contestant("first step, cached", "start", {"cached": True}),
 )
 
-flags.DEFINE_enum("suite", "layer", list(SUITES), "what is measured")
-flags.DEFINE_list("peers", [], f"libraries to race: {', '.join(MODULES)}")
-flags.DEFINE_list("grid", [], "BxTxDxH[xL],…: other shapes than the suite's own")
-flags.DEFINE_list("cells", [], f"of {', '.join(CELLS)}; all if empty")
-flags.DEFINE_bool(
-  "keep_memory", True, "whether peers keep the memory that they free, as we do"
-)
-flags.DEFINE_integer("rounds", 5, "how often each library has its turn", lower_bound=1)
-kinds.DEFINE_path("plot", "", "a PNG of --suite=memory: memory and time against T")
-kinds.DEFINE_path("out", "", "a JSON file for all that was measured")
+
+@dataclass(frozen=True)
+class Bench:
+  """Benchmark"""
+
+  suite: str = setting("layer", "what is measured", choices=list(SUITES))
+  peers: tuple[str, ...] = setting((), f"libraries to race: {', '.join(MODULES)}")
+  grid: tuple[str, ...] = setting(
+    (), "BxTxDxH[xL],…: other shapes than the suite has itself"
+  )
+  cells: tuple[str, ...] = setting((), f"cells of {', '.join(CELLS)}; all if empty")
+  keep_memory: bool = setting(
+    True, "whether peers keep the memory that they free, as we do"
+  )
+  rounds: int = setting(5, "how often each library has its turn", least=1)
+  devices: str = setting(
+    "auto",
+    "devices that the batch is spread over, a core of a CPU one each; auto: as many as "
+    "have 4 rows or more, or 16 if layers are wider than 512",
+  )
+  dtype: str = setting(
+    "float32",
+    "type of matrix products; sums are float32",
+    choices=("float32", "bfloat16"),
+  )
+  plot: str = setting(
+    "", "a PNG of --suite=memory: memory and time against T", kind="path"
+  )
+  out: str = setting("", "a JSON file for all that was measured", kind="path")
 
 
-def main() -> None:
+def main(settings: Settings) -> None:
   """Measures a suite, prints its table and writes its figures."""
-  _refuse_flags_of_training()
-  if FLAGS.plot and FLAGS.suite != "memory":
-    raise BadInput(f"--plot is for --suite=memory, not {FLAGS.suite}: drop it")
-  if not (FLAGS.keep_memory or FLAGS.peers):
+  bench = settings[Bench]
+  if bench.plot and bench.suite != "memory":
+    raise BadInput(f"--plot is for --suite=memory, not {bench.suite}: drop it")
+  if not (bench.keep_memory or bench.peers):
     raise BadInput("--nokeep_memory is for the peers: name some with --peers")
-  if (FLAGS.grid or FLAGS.cells) and FLAGS.suite == "loss":
+  if (bench.grid or bench.cells) and bench.suite == "loss":
     raise BadInput(
       "--grid and --cells: the rows of --suite=loss differ in vocabulary; drop them"
     )
-  suite = SUITES[FLAGS.suite]
-  if FLAGS["devices"].present and not suite.spread:
-    raise BadInput(f"--devices: --suite={FLAGS.suite} runs on one of them; drop it")
-  peers = _peers(suite)
+  suite = SUITES[bench.suite]
+  if "devices" in settings.given and not suite.spread:
+    raise BadInput(f"--devices: --suite={bench.suite} runs on one of them; drop it")
+  peers = _peers(bench, suite)
   for name in (OURS, *peers):
-    if FLAGS.dtype != "float32" and name not in suite.mixed:
+    if bench.dtype != "float32" and name not in suite.mixed:
       raise BadInput(
-        f"--dtype={FLAGS.dtype}: --suite={FLAGS.suite} measures {name} in float32 "
+        f"--dtype={bench.dtype}: --suite={bench.suite} measures {name} in float32 "
         "only; drop --dtype"
       )
-  races = [(shape, _contestants(suite, shape, peers)) for shape in _shapes(suite)]
+  races = [
+    (shape, _contestants(bench, suite, shape, peers)) for shape in _shapes(bench, suite)
+  ]
   command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-  report = {"command": command, **_surroundings(peers)}
+  report = {"command": command, **_surroundings(bench, peers)}
   rows: list[Row] = []
-  _write(report, rows)  # a path that cannot be written is better known now
+  _write(bench, report, rows)  # a path that cannot be written is better known now
   for number, (shape, racing) in enumerate(races, 1):
-    common.say(f"{number}/{len(races)}: {shape.size} {shape.core}")
-    rows.append(race(racing, FLAGS.suite, shape, FLAGS.rounds, fresh=suite.fresh))
+    say(f"{number}/{len(races)}: {shape.size} {shape.core}")
+    rows.append(race(racing, bench.suite, shape, bench.rounds, fresh=suite.fresh))
     for name, result in rows[-1].results.items():
       if "error" in result:
-        common.say(f"  {name}: {result['error']}")
-    _write(report, rows)
+        say(f"  {name}: {result['error']}")
+    _write(bench, report, rows)
   versions = ", ".join(f"{k} {v}" for k, v in report["versions"].items())
   print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
   tables = {"memory": memory.table, "loss": loss.table}
-  if FLAGS.suite in together.SUITES:
+  if bench.suite in together.SUITES:
     printed = together.table(suite, rows)
   else:
-    printed = tables.get(FLAGS.suite, functools.partial(table, suite))(rows)
+    printed = tables.get(bench.suite, functools.partial(table, suite))(rows)
   print(f"\n```sh\n{command}\n```\n\n{printed}")
-  if FLAGS.plot:
-    memory.plot(rows, FLAGS.plot)
+  if bench.plot:
+    memory.plot(rows, bench.plot)
 
 
-def _refuse_flags_of_training() -> None:
-  for flag in FLAGS.flags_by_module_dict()[common.__name__]:
-    if flag.present and flag.name not in SHARED:
-      raise BadInput(
-        f"--{flag.name} is for experiments that train, and the bench does not read "
-        "it: see --help"
-      )
-
-
-def _shapes(suite: Suite) -> list[Shape]:
-  for cell in FLAGS.cells:
+def _shapes(bench: Bench, suite: Suite) -> list[Shape]:
+  for cell in bench.cells:
     if cell not in CELLS:
       raise BadInput(f"--cells={cell}: choose of {', '.join(CELLS)}")
-  cells = FLAGS.cells or CELLS
-  if FLAGS.grid:
-    shapes = [_shape(size, cell) for size in FLAGS.grid for cell in cells]
+  cells = bench.cells or CELLS
+  if bench.grid:
+    shapes = [_shape(size, cell) for size in bench.grid for cell in cells]
   else:
     shapes = [shape for shape in suite.rows if shape.cell in cells]
   if not shapes:
     raise BadInput(
-      f"--cells={','.join(cells)}: --suite={FLAGS.suite} has no such row of its own; "
+      f"--cells={','.join(cells)}: --suite={bench.suite} has no such row of its own; "
       "give the shapes with --grid"
     )
-  return [shape._replace(dtype=FLAGS.dtype) for shape in shapes]
+  return [shape._replace(dtype=bench.dtype) for shape in shapes]
 
 
 def _shape(size: str, cell: str) -> Shape:
@@ -137,46 +146,48 @@ def _shape(size: str, cell: str) -> Shape:
   return shape
 
 
-def _peers(suite: Suite) -> list[str]:
-  for name in FLAGS.peers:
+def _peers(bench: Bench, suite: Suite) -> list[str]:
+  for name in bench.peers:
     if name not in suite.peers:
       allowed = f"choose of {', '.join(suite.peers)}" if suite.peers else "drop it"
       raise BadInput(
-        f"--peers={name}: --suite={FLAGS.suite} does not race it; {allowed}"
+        f"--peers={name}: --suite={bench.suite} does not race it; {allowed}"
       )
     if importlib.util.find_spec(MODULES[name]) is None:
       raise BadInput(
         f"--peers={name}: {MODULES[name]} is not installed here; "
         "pip install -e '.[peers]' brings it"
       )
-  return [name for name in suite.peers if name in FLAGS.peers]
+  return [name for name in suite.peers if name in bench.peers]
 
 
-def _contestants(suite: Suite, shape: Shape, peers: Sequence[str]) -> list[Contestant]:
-  if FLAGS.suite == "memory":
+def _contestants(
+  bench: Bench, suite: Suite, shape: Shape, peers: Sequence[str]
+) -> list[Contestant]:
+  if bench.suite == "memory":
     return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
   devices = 1
   if suite.spread:
-    devices = named_count(FLAGS.devices, shape.batch, shape.hidden, CORES)
-  if FLAGS.suite == "loss":
+    devices = named_count(bench.devices, shape.batch, shape.hidden, CORES)
+  if bench.suite == "loss":
     return loss.contestants(devices)
-  if FLAGS.suite in together.SUITES:
-    return together.contestants(FLAGS.suite, devices, CORES)
-  if FLAGS.suite == "compile":
+  if bench.suite in together.SUITES:
+    return together.contestants(bench.suite, devices, CORES)
+  if bench.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
-  rivals = [Contestant(name, name, keeps=FLAGS.keep_memory) for name in peers]
+  rivals = [Contestant(name, name, keeps=bench.keep_memory) for name in peers]
   return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
 
 
-def _surroundings(peers: Sequence[str]) -> dict[str, Any]:
+def _surroundings(bench: Bench, peers: Sequence[str]) -> dict[str, Any]:
   names = ["jax", "jaxlib", "flax"]
   names += [{"haiku": "dm-haiku"}.get(n, n) for n in peers if n not in ("linen", "nnx")]
   versions = {"python": platform.python_version()}
   versions |= {name: metadata.version(name) for name in names}
   return {
-    "suite": FLAGS.suite,
+    "suite": bench.suite,
     "date": time.strftime("%Y-%m-%d"),
     "cpu": _cpu(),
     "cores": CORES,
@@ -190,11 +201,11 @@ def _cpu() -> str:
   return found[1] if found else platform.processor() or platform.machine()
 
 
-def _write(report: dict[str, Any], rows: Sequence[Row]) -> None:
-  if FLAGS.out:
+def _write(bench: Bench, report: dict[str, Any], rows: Sequence[Row]) -> None:
+  if bench.out:
     plain = [{**row.shape._asdict(), "results": row.results} for row in rows]
-    Path(FLAGS.out).write_text(json.dumps({**report, "rows": plain}) + "\n")
+    Path(bench.out).write_text(json.dumps({**report, "rows": plain}) + "\n")
 
 
 if __name__ == "__main__":
-  common.run_main(main)
+  door.run(Page("bench", main, (Bench,)), __doc__)

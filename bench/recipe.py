@@ -1,6 +1,6 @@
 """A recipe of charlm in PyTorch: the same batches, its layers, its initialisation.
 
-  python -m bench.recipe --flagfile=experiments/recipes/charlm/d2l_gru.flags \\
+  python -m bench.recipe --recipe=experiments/recipes/charlm/d2l_gru.flags \\
     --learning_rate=4 --schedule=constant --seeds=0,1,2
 
 What Dive into Deep Learning trains: a layer on one-hot characters, a fresh state for
@@ -9,53 +9,60 @@ each window, SGD, clipping by the global norm. --init and --forget_bias are not 
 
 import math
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from experiments.session import architecture, common, dataset
+from experiments import charlm
+from experiments.parts import layers, text
+from experiments.parts.text import Batches, Text
+from experiments.session import door
+from experiments.session.settings import Page, Settings
+from experiments.session.training import Training
+from unroll.architecture import Architecture
 from unroll.data.batches import Batch, Source
+from unroll.settings import parsed, setting
 from unroll.types import BadInput
 
-FLAGS = flags.FLAGS
-flags.DEFINE_list("seeds", ["0"], "a run for each, one after another")
-
-# What these recipes have in common, and all that is written here.
-FIXED = {
+# What a recipe may say here: these must have such values, those below may have any.
+WRITTEN = {
   "optimizer": "sgd",
   "clip_by": "global_norm",
   "partition": "random",
   "embedding": 0,
-  "dropout": 0.0,
-  "input_dropout": None,
-  "tie_embeddings": False,
-  "residual": False,
-  "skip": False,
-  "learned_carry": False,
-  "dtype": "float32",
-  "weight_decay": None,
-  "ema": 0.0,
-  "steps": None,
-  "minutes": None,
-  "patience": 0,
 }
+READ = (
+  *("corpus", "tokenizer", "normalize", "min_count", "split", "cell", "layers"),
+  *("hidden", "init", "forget_bias", "truncation", "window", "stride", "batch"),
+  *("clip_norm", "learning_rate", "schedule", "warmup_steps", "epochs", "seed"),
+  *("eval_every", "eval_window", "eval_stride", "checkpoint_every", "keep"),
+)
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Recipe:
+  """Recipe"""
+
+  recipe: str = setting("", "the flag file of a recipe of charlm", kind="path")
+  learning_rate: float | None = setting(
+    None, "the highest learning rate, if not that of the recipe", least=0
+  )
+  schedule: str = setting("", "the schedule, if not that of the recipe")
+  epochs: float | None = setting(
+    None, "passes over the data, if not as many as the recipe's", least=0
+  )
+  seeds: tuple[int, ...] = setting((0,), "a run for each, one after another", least=0)
+
+
+def main(settings: Settings) -> None:
   """Trains each seed and prints its validation perplexity: last, and best epoch."""
-  for flag, value in FIXED.items():
-    if FLAGS[flag].value != value:
-      raise BadInput(f"--{flag}={FLAGS[flag].value}: only {value} is written here")
-  if FLAGS.epochs is None:
-    raise BadInput("--epochs says how long to train: give it, or such a recipe")
-  for seed in FLAGS.seeds:
+  recipe = _read(settings[Recipe])
+  for seed in settings[Recipe].seeds:
     started = time.monotonic()
-    try:
-      FLAGS["seed"].parse(seed)
-    except flags.IllegalFlagValueError:
-      raise BadInput(f"--seeds={seed}: give whole numbers from 0 up") from None
-    epochs = _train()
+    epochs = _train(recipe.replaced(seed=seed))
     seconds = time.monotonic() - started
     print(
       f"seed {seed}: perplexity {epochs[-1]:.3f} after {len(epochs)} epochs, "
@@ -64,7 +71,37 @@ def main() -> None:
     )
 
 
-def _train() -> list[float]:
+def _read(wanted: Recipe) -> Settings:
+  """The settings of the recipe.
+
+  Raises:
+    BadInput: it has a setting that is not written here.
+  """
+  if not wanted.recipe:
+    raise BadInput("`recipe` is missing: give a file of experiments/recipes/charlm")
+  values: dict[str, Any] = {}
+  for line in Path(wanted.recipe).read_text("utf-8").splitlines():
+    name, given, value = line.strip().removeprefix("--").partition("=")
+    if not name or name.startswith("#"):
+      continue
+    known = charlm.PAGE.settings.get(name)
+    if known is None or not given or name not in (*READ, *WRITTEN):
+      raise BadInput(f"{wanted.recipe}: {line.strip()} is not written here")
+    values[name] = parsed(known, value)
+  own = ("learning_rate", "schedule", "epochs")
+  values |= {n: getattr(wanted, n) for n in own if getattr(wanted, n)}
+  recipe = Settings.of(charlm.PAGE, **values)
+  for name, value in recipe.values("run").items():
+    if WRITTEN.get(name, value) != value:
+      raise BadInput(
+        f"{wanted.recipe} has --{name}={value}: only {WRITTEN[name]} is written here"
+      )
+  if recipe[Training].epochs is None:
+    raise BadInput("`epochs` says how long to train: give it, or such a recipe")
+  return recipe
+
+
+def _train(settings: Settings) -> list[float]:
   """The validation perplexity after each epoch."""
   try:
     import torch
@@ -73,20 +110,21 @@ def _train() -> list[float]:
       "this trains with PyTorch, which is not installed here; "
       "pip install -e '.[peers]' brings it"
     ) from None
-  layers = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-  hidden = architecture.hidden_sizes()
-  if FLAGS.cell not in layers or len(set(hidden)) > 1:
+  cores = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+  training, cell = settings[Training], settings[Architecture].cell
+  hidden = layers.architecture(settings).sizes
+  if cell not in cores or len(set(hidden)) > 1:
     raise BadInput(
-      f"--cell={FLAGS.cell} --hidden={','.join(FLAGS.hidden)}: PyTorch has layers of "
-      f"one width, of {', '.join(layers)}"
+      f"{settings.shown('cell', 'hidden')}: PyTorch has layers of one width, of "
+      f"{', '.join(cores)}"
     )
-  data = dataset.load()
-  torch.manual_seed(FLAGS.seed)
+  data = text.load(settings[Text])
+  torch.manual_seed(training.seed)
   size = len(data.vocabulary)
-  core = layers[FLAGS.cell](size, hidden[0], len(hidden))
+  core = cores[cell](size, hidden[0], len(hidden))
   output = torch.nn.Linear(hidden[0], size)
   parameters = [*core.parameters(), *output.parameters()]
-  optimizer = torch.optim.SGD(parameters, lr=FLAGS.learning_rate)
+  optimizer = torch.optim.SGD(parameters, lr=training.learning_rate)
   one_hot = torch.eye(size)
 
   def total(batch: Batch):  # -> nats, targets
@@ -103,24 +141,25 @@ def _train() -> list[float]:
       nats, targets = np.sum([[float(x) for x in total(b)] for b in source], axis=0)
     return math.exp(nats / targets)
 
-  training = dataset.source(data.tokens["train"])
-  validation = dataset.windowed(data.tokens["val"])
-  steps = math.ceil(FLAGS.epochs * len(training))
-  schedule = common.schedule()
+  source = text.windows(settings, data.tokens["train"], training.seed)
+  validation = text.evaluation_windows(settings[Batches], data.tokens["val"])
+  assert training.epochs is not None
+  steps = math.ceil(training.epochs * len(source))
+  schedule = training.make_schedule()
   perplexities = []
   for step in range(steps):
     rate = schedule(jnp.int32(step), jnp.float32(steps), jnp.float32(1))
     optimizer.param_groups[0]["lr"] = float(rate)
     optimizer.zero_grad()
-    nats, targets = total(training[step])
+    nats, targets = total(source[step])
     (nats / targets).backward()
-    if FLAGS.clip_norm:
-      torch.nn.utils.clip_grad_norm_(parameters, FLAGS.clip_norm)
+    if training.clip_norm:
+      torch.nn.utils.clip_grad_norm_(parameters, training.clip_norm)
     optimizer.step()
-    if (step + 1) % len(training) == 0 or step + 1 == steps:
+    if (step + 1) % len(source) == 0 or step + 1 == steps:
       perplexities.append(perplexity(validation))
   return perplexities
 
 
 if __name__ == "__main__":
-  common.run_main(main)
+  door.run(Page("recipe", main, (Recipe,)), __doc__)

@@ -11,109 +11,140 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 import functools
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
-from experiments.session import (
-  architecture,
-  armfile,
-  common,
-  dataset,
-  folder,
-  kinds,
-  trainer,
-)
-from experiments.session.task import arm_of_flags, extra, initial_carry
-from unroll import generate, memory, remat, score
-from unroll.data import text
+from experiments.parts import layers, text
+from experiments.parts.text import Batches, Text
+from experiments.session import door, folder, trainer
+from experiments.session.armfile import Arms, refuse_arms
+from experiments.session.folder import Folder
+from experiments.session.gang import Processes
+from experiments.session.settings import Page, Settings
+from experiments.session.task import Evaluation, Task
+from experiments.session.terminal import extra, result, say
+from experiments.session.training import Training
+from unroll import generate, memory, score
+from unroll.architecture import Architecture
+from unroll.data import text as lines
 from unroll.data.vocabulary import Vocabulary
-from unroll.layers import stacked
-from unroll.metrics import perplexity
-from unroll.models.language import LanguageModel, next_token_loss
+from unroll.layers import initial_carry
+from unroll.loading import Loaded, load
+from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY, perplexity
+from unroll.models.language import (
+  LanguageModel,
+  language_model,
+  next_token_loss,
+)
+from unroll.settings import setting
 from unroll.types import BadInput, Params
 
-FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(common)  # so that --help shows them
-flags.adopt_module_key_flags(armfile)
 
-flags.DEFINE_enum("mode", "train", ["train", "eval", "sample", "score"], "what to do")
-flags.DEFINE_bool("bidirectional", False, "refused: see experiments.cloze")
-flags.DEFINE_string(
-  "prompt", "", "what samples continue and scores are given; a line break"
-)
-flags.DEFINE_integer("length", 400, "most tokens of a sample", lower_bound=1)
-flags.DEFINE_float("temperature", 1.0, "of samples; 0: greedy", lower_bound=0)
-flags.DEFINE_integer("top_k", 0, "draws from the likeliest k; 0: all", lower_bound=0)
-flags.DEFINE_float("top_p", 1.0, "draws from the nucleus of this mass; 1: all")
-flags.DEFINE_string("stop", "", "ends a sample once it has drawn this string")
-flags.DEFINE_integer("samples", 1, "samples at once", lower_bound=1)
-kinds.DEFINE_path(
-  "input", "-", "what --mode=score reads, a line a sentence; - is stdin"
-)
+@dataclass(frozen=True)
+class CharLM:
+  """Language model"""
 
-flags.register_validator(
-  "temperature",
-  lambda t: t == 0 or generate.COLDEST <= t <= generate.HOTTEST,
-  f"give 0 for the likeliest token, or a number from {generate.COLDEST:g} to "
-  f"{generate.HOTTEST:g}",
-)
-flags.register_validator(
-  "top_p", lambda p: 0 < p <= 1, "give a mass above 0, at most 1"
-)
-
-
-def main() -> None:
-  """Trains, evaluates, samples or scores, as --mode says."""
-  if FLAGS.bidirectional:
-    raise BadInput(
-      "--bidirectional: a language model must not see the future that it predicts; "
-      "experiments.cloze reads both ways"
-    )
-  if FLAGS.mode == "train":
-    trainer.train("charlm", (), _task, finish=_sample)
-  elif FLAGS.mode == "eval":
-    trainer.evaluate("charlm", _task)
-  else:
-    drawn = ("seed",) if FLAGS.mode == "sample" else ()
-    path, vocabulary = folder.existing("charlm", drawn)
-    task = _task(vocabulary)
-    params, _ = trainer.restore(task, path)
-    use = _sample if FLAGS.mode == "sample" else _score
-    use(task.model, params, vocabulary, path)
-
-
-def _task(
-  vocabulary: Vocabulary,
-  data: dataset.Dataset | None = None,
-  split: str = "val",
-  plan: remat.Plan = remat.NONE,
-) -> trainer.Task:
-  # To refuse before training what samples cannot have.
-  _prompt(vocabulary), _stop(vocabulary)
-  numbers = 2 * (FLAGS.length + len(vocabulary)) + sum(architecture.hidden_sizes())
-  told = f"--length={FLAGS.length} for --samples={FLAGS.samples}"
-  memory.check(4 * FLAGS.samples * numbers, told)
-  wiring = architecture.wiring()
-  model = LanguageModel(
-    vocabulary=len(vocabulary),
-    embedding=FLAGS.embedding,
-    core=stacked(
-      *architecture.cells(FLAGS.embedding or len(vocabulary)), wiring=wiring
-    ),
-    width=wiring.output_size(architecture.hidden_sizes()),
-    tie=FLAGS.tie_embeddings,
-    **architecture.model_options(),
+  mode: str = setting(
+    "train", "what to do", choices=("train", "eval", "sample", "score"), role="call"
   )
-  evaluations = {}
-  if data is not None:
-    evaluations["streamed"] = dataset.streamed(data.tokens[split])
-    evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  objective = "streamed" if FLAGS.partition == "sequential" else "windowed"
-  loss = next_token_loss(model, plan, common.scheme().backward)
-  return trainer.Task(model, loss, evaluations, objective)
+  partition: str = setting(
+    "sequential",
+    "sequential: the carry passes from chunk to chunk; random: windows, each with a "
+    "fresh carry",
+    choices=("sequential", "random"),
+  )
+  tie_embeddings: bool = setting(False, "uses the embedding as the output matrix")
+  prompt: str = setting(
+    "",
+    "text that samples continue and scores are given; a line break if empty",
+    role="call",
+  )
+  length: int = setting(400, "most tokens of a sample", least=1, role="call")
+  temperature: float = setting(
+    1.0, "temperature of samples; 0: the likeliest token", least=0, role="call"
+  )
+  top_k: int = setting(0, "draws from the likeliest k; 0: all", least=0, role="call")
+  top_p: float = setting(
+    1.0, "draws from the nucleus of this mass; 1: all", role="call"
+  )
+  stop: str = setting("", "ends a sample once it has drawn this string", role="call")
+  samples: int = setting(1, "samples at once", least=1, role="call")
+  input: str = setting(
+    "-",
+    "file that --mode=score reads, a line a sentence; -: standard input",
+    kind="path",
+    role="call",
+  )
+
+
+def main(settings: Settings) -> None:
+  """Trains, evaluates, samples or scores, as `mode` says."""
+  mode = settings[CharLM].mode
+  _check(settings[CharLM])
+  if mode == "train":
+    trainer.train(settings, _task, _sample_of_run)
+    return
+  refuse_arms(settings)
+  if mode == "eval":
+    trainer.evaluate(settings, _task)
+    return
+  path, settings = folder.existing(settings, ("seed",) if mode == "sample" else ())
+  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  _check_samples(settings, model.vocabulary)
+  if mode == "sample":
+    samples = _samples(settings, model.module, model.params, model.vocabulary)
+    result({"samples": samples}, settings[Folder].json)
+  else:
+    _score(settings, model)
+
+
+def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
+  data = text.load(settings[Text], text.known(files))
+  architecture = layers.architecture(settings)
+  model = _model(settings, data.vocabulary)
+  sequential = settings[CharLM].partition == "sequential"
+  training = text.lanes if sequential else text.windows
+
+  def evaluation(split: str) -> Evaluation:
+    batches, tokens = settings[Batches], data.tokens[split]
+    sources = {
+      "streamed": text.evaluation_lanes(batches, tokens),
+      "windowed": text.evaluation_windows(batches, tokens),
+    }
+    order = sources if sequential else reversed(sources)  # the first decides
+    facts = {"tokens_per_char": data.tokens_per_char[split]}
+    return Evaluation({name: sources[name] for name in order}, facts)
+
+  return Task(
+    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
+    carry=functools.partial(initial_carry, model),
+    loss=functools.partial(next_token_loss, model),
+    train=lambda seed, columns: training(settings, data.tokens["train"], seed, columns),
+    evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
+    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
+    size=text.size(settings, architecture),
+    data=data.digest,
+    model="language",
+    files={text.VOCABULARY: data.vocabulary.to_json()},
+    splits={split: tokens.size for split, tokens in data.tokens.items()},
+    counted="tokens",
+    sized_by=layers.SIZED_BY,
+    check=lambda: _check_samples(settings, data.vocabulary),
+  )
+
+
+def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
+  return language_model(
+    layers.architecture(settings),
+    len(vocabulary),
+    embedding=settings[Text].embedding,
+    tie=settings[CharLM].tie_embeddings,
+  )
 
 
 @functools.cache  # so that the same model is the same program
@@ -124,45 +155,74 @@ def _apply(model: LanguageModel):
   return apply
 
 
-def _prompt(vocabulary: Vocabulary) -> np.ndarray:
-  tokens = _tokens("prompt", FLAGS.prompt, vocabulary)
+def _check(page: CharLM) -> None:
+  """Refuses values that no setting can have, whatever the run."""
+  t, p = page.temperature, page.top_p
+  if not (t == 0 or generate.COLDEST <= t <= generate.HOTTEST):
+    raise BadInput(
+      f"temperature={t}: give 0 for the likeliest token, or a number from "
+      f"{generate.COLDEST:g} to {generate.HOTTEST:g}"
+    )
+  if not 0 < p <= 1:
+    raise BadInput(f"top_p={p}: give a mass above 0, at most 1")
+
+
+def _check_samples(settings: Settings, vocabulary: Vocabulary) -> None:
+  """Refuses before training what samples cannot have."""
+  _prompt(settings, vocabulary), _stop(settings, vocabulary)
+  page, sizes = settings[CharLM], settings[Architecture].sizes
+  numbers = 2 * (page.length + len(vocabulary)) + sum(sizes)
+  memory.check(4 * page.samples * numbers, settings.shown("length", "samples"))
+
+
+def _prompt(settings: Settings, vocabulary: Vocabulary) -> np.ndarray:
+  tokens = _tokens("prompt", settings[CharLM].prompt, vocabulary)
   if tokens is None:
     tokens = vocabulary.encode("\n")
   # Normalising may leave nothing of a line break; a byte it never takes away.
   return tokens if tokens.size else np.array([vocabulary.unknown], np.int32)
 
 
-def _stop(vocabulary: Vocabulary) -> list[int] | None:
-  tokens = _tokens("stop", FLAGS.stop, vocabulary)
+def _stop(settings: Settings, vocabulary: Vocabulary) -> list[int] | None:
+  tokens = _tokens("stop", settings[CharLM].stop, vocabulary)
   return None if tokens is None else tokens.tolist()
 
 
-def _tokens(flag: str, said: str, vocabulary: Vocabulary) -> np.ndarray | None:
-  """What a flag says, in tokens; None if it is empty."""
-  tokens = vocabulary.encode(said)
-  if said and not tokens.size:
+def _tokens(name: str, value: str, vocabulary: Vocabulary) -> np.ndarray | None:
+  """What a setting says, in tokens; None if it is empty."""
+  tokens = vocabulary.encode(value)
+  if value and not tokens.size:
     raise BadInput(
-      f"--{flag}={said!r} holds no token of --tokenizer={vocabulary.tokenizer} "
-      f"--normalize={vocabulary.normalize}: give one"
+      f"{name}={value!r} holds no token of tokenizer={vocabulary.tokenizer} "
+      f"normalize={vocabulary.normalize}: give one"
     )
-  return tokens if said else None
+  return tokens if value else None
 
 
-def _sample(
-  model: LanguageModel, params: Params, vocabulary: Vocabulary, path: Path
-) -> None:
-  prompt, unknown = _prompt(vocabulary), vocabulary.unknown
+def _sample_of_run(settings: Settings, params: Params, path: Path) -> None:
+  vocabulary = Vocabulary.from_json((path / text.VOCABULARY).read_text("utf-8"))
+  samples = _samples(settings, _model(settings, vocabulary), params, vocabulary)
+  with extra(path / "sample.txt"):
+    (path / "sample.txt").write_text(_shown(samples), "utf-8")
+
+
+def _samples(
+  settings: Settings, model: LanguageModel, params: Params, vocabulary: Vocabulary
+) -> list[str]:
+  """Draws samples and prints them."""
+  page, prompt = settings[CharLM], _prompt(settings, vocabulary)
+  unknown = vocabulary.unknown
   drawn = generate.sample(
     _apply(model),
     params,
-    initial_carry(model, params, FLAGS.samples),
-    np.tile(prompt[:, None], (1, FLAGS.samples)),
-    jax.jit(jax.random.key)(arm_of_flags().seed),
-    length=FLAGS.length,
-    temperature=FLAGS.temperature,
-    top_k=FLAGS.top_k,
-    top_p=FLAGS.top_p,
-    stop=_stop(vocabulary),
+    initial_carry(model, params, page.samples),
+    np.tile(prompt[:, None], (1, page.samples)),
+    jax.jit(jax.random.key)(jax.device_put(np.int32(settings[Training].seed))),
+    length=page.length,
+    temperature=page.temperature,
+    top_k=page.top_k,
+    top_p=page.top_p,
+    stop=_stop(settings, vocabulary),
     forbid=() if unknown is None else (unknown,),
   )
   tokens, counts = jax.device_get((drawn.tokens, drawn.count))
@@ -170,34 +230,27 @@ def _sample(
     vocabulary.decode(np.concatenate([prompt, tokens[:count, stream]]))
     for stream, count in enumerate(counts)
   ]
-  shown = "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
-  print(shown, end="")
-  if FLAGS.mode == "train":
-    with extra(path / "sample.txt"):
-      (path / "sample.txt").write_text(shown, "utf-8")
-  else:
-    common.result({"samples": samples})
+  print(_shown(samples), end="")
+  return samples
 
 
-def _score(
-  model: LanguageModel, params: Params, vocabulary: Vocabulary, path: Path
-) -> None:
-  del path
-  if FLAGS.input == "-":
-    data = sys.stdin.buffer.read()
-  else:
-    data = Path(FLAGS.input).read_bytes()
-  where = f"--input={FLAGS.input}"
-  sentences = text.read_lines(data, where, vocabulary.tokenizer)
+def _shown(samples: list[str]) -> str:
+  return "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
+
+
+def _score(settings: Settings, model: Loaded) -> None:
+  file, vocabulary = settings[CharLM].input, model.vocabulary
+  data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+  sentences = lines.read_lines(data, f"--input={file}", vocabulary.tokenizer)
   if not sentences:
-    raise BadInput(f"{where} holds no line to score: give some text")
+    raise BadInput(f"input={file} holds no line to score: give some text")
   rows = min(64, len(sentences))
   scores = score.score_sentences(
-    _apply(model),
-    params,
-    initial_carry(model, params, rows),
+    model.apply,
+    model.params,
+    model.initial_carry(model.params, rows),
     [vocabulary.encode(sentence) for sentence in sentences],
-    context=_prompt(vocabulary).tolist(),
+    context=_prompt(settings, vocabulary).tolist(),
     batch_size=rows,
   )
   # A blank line has no token, and so no perplexity.
@@ -213,9 +266,15 @@ def _score(
   print("log_prob\ttokens\tperplexity\ttext")
   for r, sentence in zip(results, sentences):
     numbers = f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}"
-    print(f"{numbers}\t{text.one_line(sentence)}")
-  common.result({"sentences": results})
+    print(f"{numbers}\t{lines.one_line(sentence)}")
+  result({"sentences": results}, settings[Folder].json)
 
+
+PAGE = Page(
+  "charlm",
+  main,
+  (CharLM, Text, Batches, Architecture, Training, Folder, Processes, Arms),
+)
 
 if __name__ == "__main__":
-  common.run_main(main)
+  door.run(PAGE, __doc__)

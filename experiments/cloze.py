@@ -6,99 +6,127 @@
 Bidirectional against one-way models of as many parameters: `docs/results.md`.
 """
 
-import jax
-import numpy as np
-from absl import flags
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from experiments.session import architecture, armfile, common, dataset, folder, trainer
-from unroll import remat
-from unroll.data.vocabulary import Vocabulary
-from unroll.layers import Layer, rematerialised, stacked
-from unroll.models.cloze import ClozeModel, cloze_loss
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.parts import layers, text
+from experiments.parts.text import Batches, Text
+from experiments.session import door, folder, trainer
+from experiments.session.armfile import Arms, refuse_arms
+from experiments.session.folder import Folder
+from experiments.session.gang import Processes
+from experiments.session.settings import Page, Settings
+from experiments.session.task import Evaluation, Task
+from experiments.session.terminal import result, say
+from experiments.session.training import Training
+from unroll import remat, scan
+from unroll.architecture import Architecture
+from unroll.gradients import ChunkLoss
+from unroll.layers import MERGES, initial_carry
+from unroll.loading import load
+from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY
+from unroll.models.cloze import cloze_loss, cloze_model
+from unroll.settings import setting
 from unroll.types import BadInput
 
-FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(common)  # so that --help shows them
-flags.adopt_module_key_flags(armfile)
 
-flags.DEFINE_enum("mode", "train", ["train", "eval", "fill"], "what to do")
-flags.DEFINE_bool("bidirectional", True, "reads from both sides")
-flags.DEFINE_enum(
-  "direction", "forward", ["forward", "backward"], "which side with --nobidirectional"
-)
-flags.DEFINE_enum(
-  "merge", "concat", ["concat", "sum", "mul", "average"], "how both sides become one"
-)
-flags.DEFINE_string(
-  "text", "", "what --mode=fill completes: _ stands for one token, such as a character"
-)
-flags.FLAGS.set_default("partition", "random")
-OWN = ("bidirectional", "direction", "merge")
+@dataclass(frozen=True)
+class Cloze:
+  """Cloze"""
 
-
-def main() -> None:
-  """Trains, evaluates or fills, as --mode says."""
-  if FLAGS.mode == "train":
-    trainer.train("cloze", OWN, _task)
-  elif FLAGS.mode == "eval":
-    trainer.evaluate("cloze", _task)
-  else:
-    _fill()
-
-
-def _task(
-  vocabulary: Vocabulary,
-  data: dataset.Dataset | None = None,
-  split: str = "val",
-  plan: remat.Plan = remat.NONE,
-) -> trainer.Task:
-  if FLAGS.partition != "random":
-    raise BadInput(
-      "--partition=sequential: what comes next is not known yet where a chunk ends; "
-      "cloze trains on --partition=random windows"
-    )
-  if FLAGS.tie_embeddings:
-    raise BadInput("--tie_embeddings is for language models: drop it")
-
-  def core() -> Layer:
-    inputs = FLAGS.embedding or len(vocabulary)
-    layer = stacked(*architecture.cells(inputs), wiring=architecture.wiring())
-    return rematerialised(layer, plan)
-
-  model = ClozeModel(
-    vocabulary=len(vocabulary),
-    embedding=FLAGS.embedding,
-    forward=core() if FLAGS.bidirectional or FLAGS.direction == "forward" else None,
-    backward=core() if FLAGS.bidirectional or FLAGS.direction == "backward" else None,
-    merge=FLAGS.merge,
-    **architecture.model_options(),
+  mode: str = setting(
+    "train", "what to do", choices=("train", "eval", "fill"), role="call"
   )
-  evaluations = {}
-  if data is not None:
-    evaluations["windowed"] = dataset.windowed(data.tokens[split])
-  loss = cloze_loss(model, common.scheme().backward)
-  return trainer.Task(model, loss, evaluations, "windowed")
+  bidirectional: bool = setting(True, "reads from both sides")
+  direction: str = setting(
+    "forward",
+    "the side that is read with --nobidirectional",
+    choices=("forward", "backward"),
+  )
+  merge: str = setting("concat", "how both sides become one", choices=list(MERGES))
+  text: str = setting(
+    "",
+    "text that --mode=fill completes: _ stands for one token, such as a character",
+    role="call",
+  )
 
 
-def _fill() -> None:
-  path, vocabulary = folder.existing("cloze")
-  before, *after = FLAGS.text.split("_")
+def main(settings: Settings) -> None:
+  """Trains, evaluates or fills, as `mode` says."""
+  if settings[Cloze].mode == "train":
+    trainer.train(settings, _task)
+    return
+  refuse_arms(settings)
+  if settings[Cloze].mode == "eval":
+    trainer.evaluate(settings, _task)
+  else:
+    _fill(settings)
+
+
+def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
+  data = text.load(settings[Text], text.known(files))
+  architecture, page = layers.architecture(settings), settings[Cloze]
+  model_of = functools.partial(
+    cloze_model,
+    architecture,
+    len(data.vocabulary),
+    embedding=settings[Text].embedding,
+    side=None if page.bidirectional else page.direction,
+    merge=page.merge,
+  )
+  model = model_of()
+
+  def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
+    return cloze_loss(model_of(plan=plan), backward)
+
+  def evaluation(split: str) -> Evaluation:
+    source = text.evaluation_windows(settings[Batches], data.tokens[split])
+    facts = {"tokens_per_char": data.tokens_per_char[split]}
+    return Evaluation({"windowed": source}, facts)
+
+  return Task(
+    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
+    carry=functools.partial(initial_carry, model),
+    loss=loss,
+    train=lambda seed, columns: text.windows(
+      settings, data.tokens["train"], seed, columns
+    ),
+    evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
+    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
+    size=text.size(settings, architecture),
+    data=data.digest,
+    model="cloze",
+    files={text.VOCABULARY: data.vocabulary.to_json()},
+    splits={split: tokens.size for split, tokens in data.tokens.items()},
+    counted="tokens",
+    sized_by=layers.SIZED_BY,
+  )
+
+
+def _fill(settings: Settings) -> None:
+  path, settings = folder.existing(settings)
+  before, *after = settings[Cloze].text.split("_")
   if not after:
-    raise BadInput('--mode=fill needs a --text with a gap, such as --text="n_t to be"')
-  task = _task(vocabulary)
-  params, _ = trainer.restore(task, path)
+    raise BadInput('mode=fill needs a `text` with a gap, such as --text="n_t to be"')
+  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  vocabulary = model.vocabulary
   unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
   # Each part with the gap before it: normalised as a whole, gaps might be lost.
   parts = [np.append(np.int32(unknown), vocabulary.encode(part)) for part in after]
   tokens = np.concatenate([vocabulary.encode(before), *parts])
   # From left to right, because a gap is context of the next one.
   gap = tokens.size - sum(part.size for part in parts)
-  text = before
+  filled = before
   chances_of = jax.jit(
-    lambda params, tokens: jax.nn.softmax(task.model.apply(params, tokens[:, None]))
+    lambda params, tokens: jax.nn.softmax(model.apply(params, None, tokens[:, None])[1])
   )
   for part, rest in zip(parts, after):
-    found = jax.device_get(chances_of(params, jax.device_put(tokens)))
+    found = jax.device_get(chances_of(model.params, jax.device_put(tokens)))
     chances = np.array(found[gap, 0])
     if vocabulary.unknown is not None:
       chances[vocabulary.unknown] = 0
@@ -106,10 +134,18 @@ def _fill() -> None:
     print(", ".join(f"{vocabulary.tokens[i]!r} {chances[i]:.3f}" for i in best))
     tokens[gap] = best[0]
     gap += part.size
-    text += vocabulary.decode(best[:1]) + rest
-  print(text)
-  common.result({"text": text})
+    filled += vocabulary.decode(best[:1]) + rest
+  print(filled)
+  result({"text": filled}, settings[Folder].json)
 
+
+PAGE = Page(
+  "cloze",
+  main,
+  (Cloze, Text, Batches, Architecture, Training, Folder, Processes, Arms),
+  # Of older runs, which had every setting of a language model.
+  former={"partition": "random", "tie_embeddings": False},
+)
 
 if __name__ == "__main__":
-  common.run_main(main)
+  door.run(PAGE, __doc__)

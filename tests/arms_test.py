@@ -16,7 +16,10 @@ import pytest
 from commands import run
 from tables import close, quick, same
 
+from experiments import charlm
 from experiments.session import armfile
+from experiments.session.folder import Folder
+from experiments.session.settings import Settings
 from unroll import devices, train
 from unroll.arms import Arms
 from unroll.cells import CELLS
@@ -382,9 +385,9 @@ FILES = {
   json.dumps([{**A, "name": "x"}]): "arm 0: give",
   json.dumps([A, {**A, "workdir": "./a"}]): "two arms share",
   json.dumps([{**A, "flags": {"hidden": "8"}}]): "--hidden makes another program",
-  json.dumps([{**A, "flags": {"seed": "one"}}]): "--seed=one",
-  json.dumps([{**A, "flags": {"seed": "-1"}}]): "--seed=-1",
-  json.dumps([{**A, "flags": {"clip_norm": None}}]): "--clip_norm=None",
+  json.dumps([{**A, "flags": {"seed": "one"}}]): "seed=one",
+  json.dumps([{**A, "flags": {"seed": "-1"}}]): "seed=-1",
+  json.dumps([{**A, "flags": {"clip_norm": None}}]): "clip_norm=None",
 }
 
 
@@ -393,18 +396,22 @@ def test_a_bad_file_is_refused(tmp_path, content):
   path = tmp_path / "arms.json"
   path.write_text(content)
   with pytest.raises(BadInput) as refused:
-    armfile.read(str(path))
+    arms_of(path)
   assert FILES[content] in str(refused.value) and "\n" not in str(refused.value)
+
+
+def arms_of(path):
+  return armfile.read(Settings.of(charlm.PAGE, arms=str(path)))
 
 
 def test_an_arm_may_live_at_home(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", "/home/me")
   path = tmp_path / "arms.json"
   path.write_text(json.dumps([{**A, "workdir": "~/a"}]))
-  assert [own.workdir for own in armfile.read(str(path))] == ["/home/me/a"]
+  assert [own[Folder].workdir for own in arms_of(path)] == ["/home/me/a"]
   path.write_text(json.dumps([A, {**A, "workdir": "~nobody-here/a"}]))
   with pytest.raises(BadInput, match="arm 1: there is no home ~nobody-here"):
-    armfile.read(str(path))
+    arms_of(path)
 
 
 REFUSED = [

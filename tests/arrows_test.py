@@ -142,6 +142,36 @@ def nothing_is_unpickled(path: PurePath, source: str) -> Iterator[str]:
       yield f"line {node.value.lineno} names allow_pickle, which is off by itself"
 
 
+DOOR = PurePath("experiments/session/door.py")
+OF_TEXT = re.compile(r"vocabular|tokens?(?![a-z])|char(acter)?s?(?![a-z])|corpus", re.I)
+
+
+def flags_are_read_at_the_door(path: PurePath, source: str) -> Iterator[str]:
+  if path.parts[0] != "experiments" or path == DOOR:
+    return
+  if "FLAGS" in source or any(within(n, "absl") for n in imports(path, source)):
+    yield "reads a flag: the door makes settings of them, which are passed on"
+
+
+def the_trainer_knows_no_text(path: PurePath, source: str) -> Iterator[str]:
+  if path.parts[:2] != ("experiments", "session"):
+    return
+  for number, line in enumerate(source.splitlines(), 1):
+    if found := OF_TEXT.search(line):
+      yield f"line {number} names {found[0]!r}: the trainer runs any task"
+
+
+def functions_of_pages_are_short(path: PurePath, source: str) -> Iterator[str]:
+  if path.parts[0] != "experiments":
+    return
+  for node in ast.walk(ast.parse(source)):
+    if not isinstance(node, ast.FunctionDef):
+      continue
+    lines = (node.end_lineno or 0) - node.lineno + 1
+    if lines > 60:
+      yield f"line {node.lineno}: {node.name} has {lines} lines, more than 60"
+
+
 def what_is_public_is_documented(path: PurePath, source: str) -> Iterator[str]:
   tree = ast.parse(source)
   if source.strip() and not ast.get_docstring(tree):
@@ -200,6 +230,18 @@ LAWS: dict[Law, tuple[tuple[str, str], ...]] = {
     ("src/unroll/data/text.py", "import pickle"),
     ("launch/sweep.py", "from cloudpickle import dumps"),
     ("experiments/charlm.py", "np.load(file, allow_pickle=True)"),
+  ),
+  flags_are_read_at_the_door: (
+    ("experiments/charlm.py", "from absl import flags"),
+    ("experiments/session/task.py", "batch = FLAGS.batch"),
+  ),
+  the_trainer_knows_no_text: (
+    ("experiments/session/task.py", "class Task:\n  vocabulary: Vocabulary"),
+    ("experiments/session/task.py", "speed = 'tokens / s'"),
+    ("experiments/session/conclusion.py", "print('bits per character')"),
+  ),
+  functions_of_pages_are_short: (
+    ("experiments/charlm.py", "def main():\n" + "  pass\n" * 60),
   ),
   what_is_public_is_documented: (
     ("src/unroll/scan.py", "import jax"),

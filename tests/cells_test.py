@@ -10,7 +10,7 @@ from rows import ROWS
 from tables import CELLS, REGISTRY, USERS, B, D, H, inputs, parameters, same, unroll
 
 from unroll import cells
-from unroll.linear import Init, named_init
+from unroll.start import Init, named_init
 from unroll.types import BadInput
 
 KEY = jax.random.key(0)
@@ -36,7 +36,7 @@ def test_every_cell_keeps_the_protocol(name):
     assert mine.shape == other.shape
 
 
-@pytest.mark.parametrize("name", REGISTRY.keys() & DENSE.keys())
+@pytest.mark.parametrize("name", sorted(REGISTRY.keys() & DENSE.keys()))
 def test_constructors_take_the_same_arguments(name):
   signature = inspect.signature(REGISTRY[name]).parameters
   assert list(signature)[:2] == ["input_size", "hidden_size"]
@@ -96,7 +96,7 @@ def test_chrono_sets_the_gates_that_remember():
 
 @pytest.mark.parametrize("name", ["rnn", "relu_rnn", "irnn"])
 def test_chrono_needs_a_gate(name):
-  with pytest.raises(BadInput, match="--init=chrono needs a gated cell"):
+  with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     REGISTRY[name](D, H, init=Init(chrono=50.0))
 
 

@@ -339,7 +339,7 @@ def test_a_step_taken_away_before_it_is_looked_at_is_not_damaged(tmp_path, monke
 def test_a_damaged_best_step_names_the_way_to_the_others(tmp_path):
   save_all(tmp_path, [1, 2, 3], best=[2])
   flip(0.5)(tmp_path / "2")
-  way = r"steps \[2\] are damaged; --checkpoint=newest restores .* of \[1, 3\]"
+  way = r"steps \[2\] are damaged; checkpoint=newest restores .* of \[1, 3\]"
   with pytest.raises(BadInput, match=way):
     restore(tmp_path, make_state(0), which="best", warn=lambda said: None)
   assert restore(tmp_path, make_state(0), warn=never).step == 3

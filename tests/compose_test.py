@@ -150,7 +150,7 @@ def test_wiring_by_hand(residual, skip):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("value", [-0.1, 1.0])
 def test_a_rate_outside_its_range_is_refused(rate, value):
-  with pytest.raises(BadInput, match=f"--{rate}={value}"):
+  with pytest.raises(BadInput, match=f"{rate}={value}"):
     compose.deep(CELLS["rnn"], wiring=Wiring(**{rate: value}))
 
 

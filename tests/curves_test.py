@@ -157,7 +157,7 @@ def test_a_spike_does_not_flatten_the_losses():
 
 
 def test_a_directory_that_is_no_run(tmp_path):
-  with pytest.raises(BadInput, match=r"no metrics.jsonl: give the --workdir"):
+  with pytest.raises(BadInput, match=r"no metrics.jsonl: give the `workdir`"):
     curves.curves(tmp_path)
 
 

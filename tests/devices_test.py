@@ -35,7 +35,7 @@ def test_a_count_of_devices(spec, batch, width, most, count):
 
 @pytest.mark.parametrize("spec", ["0", "3", "4", "two", "", "-1", "1.5"])
 def test_another_count_is_refused(spec):
-  with pytest.raises(BadInput, match=rf"--devices={spec}: choose auto or one of 1, 2,"):
+  with pytest.raises(BadInput, match=rf"devices={spec}: choose auto or one of 1, 2,"):
     devices.named_count(spec, 8, 4, 3)
 
 
@@ -200,5 +200,5 @@ def test_two_processes_train_as_one(alone):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-  with pytest.raises(BadInput, match=r"--batch=9 cannot be shared .* --processes=2"):
+  with pytest.raises(BadInput, match=r"batch=9 cannot be shared .* by processes=2"):
     devices.divide("auto", 9, 8, processes=2)

@@ -136,7 +136,7 @@ def test_training_leaves_what_the_design_says(trained):
   }
   assert steps_of(run) == [20, 21, 23]
   config = json.loads((run / "config.json").read_text())
-  assert config["flags"]["hidden"] == ["16"] and config["flags"]["seed"] == 0
+  assert config["flags"]["hidden"] == [16] and config["flags"]["seed"] == 0
   assert config["versions"].keys() >= {"jax", "python"} and len(config["data"]) == 64
   assert (run / "sample.txt").read_text() in done.stdout
   assert "Traceback" not in done.stderr
@@ -861,7 +861,7 @@ REFUSED = [
   (["--workdir=n\udcffx"], "--workdir=n", "UTF-8"),
   (["--workdir=mine"], "--workdir=mine", "diary.txt"),
   (["--workdir=mine", "--overwrite"], "--workdir=mine", "diary.txt"),
-  (["--bidirectional"], "--bidirectional", "experiments.cloze"),
+  (["--bidirectional"], "bidirectional"),
   (["--mode=sample"], "--mode=sample", "--workdir"),
   (["--mode=eval", "--workdir=mine"], "--workdir=mine", "config.json"),
   (["--mode=eval", "--workdir=nowhere"], "--workdir=nowhere", "config.json"),
@@ -1068,7 +1068,7 @@ def test_steps_without_end_end_with_the_time(folder):
 
 def test_a_changed_text_is_another_run(copy):
   (copy / "book.txt").write_text(book() + "!")
-  refused(run(copy, "charlm", *TINY, "--workdir=run"), "text of --corpus", "changed")
+  refused(run(copy, "charlm", *TINY, "--workdir=run"), "data of --corpus", "changed")
 
 
 def test_a_strange_vocabulary_is_refused_and_put_right_by_training(copy):

@@ -11,7 +11,6 @@ import socket
 import time
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -92,9 +91,9 @@ def interrupt(vote):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
-  from experiments.session import terminal
+  from experiments.session import gang, terminal
 
-  monkeypatch.setattr(terminal, "FLAGS", SimpleNamespace(processes=processes))
+  monkeypatch.setattr(gang, "_count", processes)
   before = signal.getsignal(signal.SIGINT)
   try:
     with terminal.interrupts():
@@ -107,15 +106,15 @@ def test_one_of_several_cannot_be_asked_too_late(monkeypatch, processes):
 
 def interrupt_late():
   """Sends this process a SIGINT when it has been trained."""
-  from experiments.session import trainer
+  from experiments.session import conclusion
 
-  page = trainer.page
+  page = conclusion.page
 
   def paged(*arguments, **options):
     signal.raise_signal(signal.SIGINT)
     page(*arguments, **options)
 
-  trainer.page = paged
+  conclusion.page = paged
 
 
 @pytest.mark.integration
@@ -232,13 +231,13 @@ def test_who_is_on_another_machine_reaches_no_coordinator(folder):
 
 def terminated_early():
   """Sends this process a SIGTERM before it trains, and gives it time to heed that."""
-  from experiments.session import dataset
+  from experiments.parts import text
 
   def load(*_):
     signal.raise_signal(signal.SIGTERM)
     time.sleep(5)
 
-  dataset.load = load
+  text.load = load
 
 
 @pytest.mark.integration

@@ -254,7 +254,7 @@ def test_named_schemes(spec, length, overlap):
   ],
 )
 def test_another_scheme_is_refused(spec):
-  with pytest.raises(BadInput, match=f"--truncation={spec}: choose full, tbptt:K"):
+  with pytest.raises(BadInput, match=f"truncation={spec}: choose full, tbptt:K"):
     gradients.named_scheme(spec)
 
 

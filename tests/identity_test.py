@@ -3,13 +3,16 @@
 import json
 
 import pytest
-from absl.testing import flagsaver
 
-from experiments.session import common, identity
-from unroll.data.vocabulary import Vocabulary
+from experiments import charlm
+from experiments.session import identity
+from experiments.session.settings import Settings
+from experiments.session.task import Size, Task
+from unroll.metrics import NATS
 from unroll.types import BadInput
 
-FLAGS = common.FLAGS
+PAGE = charlm.PAGE
+CHANGING = [n for n, s in PAGE.settings.items() if s.role == "changing"]
 WRONG = [
   None,
   True,
@@ -25,48 +28,64 @@ WRONG = [
   {},
   {"a": 1},
 ]
+TASK = Task(
+  *(None, None, None, None, {}, (NATS,)),
+  size=Size(1, 1, 1.0),
+  data="0" * 64,
+  model="language",
+  files={"vocab.json": "ab"},
+  splits={"train": 9, "val": 1},
+)
 
 
 @pytest.fixture
 def made(tmp_path):
-  """The folder of a run with the flags as they are by default."""
-  with flagsaver.flagsaver():
-    FLAGS.mark_as_parsed()
-    tokens = Vocabulary.build("ab", "char", "none")
-    config = identity.identity("charlm", common.config(), tokens, "0" * 64)
-    identity.write(tmp_path, config)
-    yield tmp_path
+  """The folder of a run with the settings as they are by default."""
+  identity.write(tmp_path, identity.identity(Settings.of(PAGE), TASK))
+  return tmp_path
 
 
-def flags_of(path):
-  return identity.read(path)["flags"]
+def read(path):
+  return identity.read(path, PAGE)
 
 
-def test_a_configuration_is_taken_over_as_it_was_written(made):
-  before = flags_of(made)
-  identity.adopt(made, identity.read(made), ())
-  assert json.loads(json.dumps(common.config())) == before
-  assert identity.differences(identity.read(made), identity.read(made)) == []
+def differences(there, here):
+  return identity.differences(PAGE, there, here)
+
+
+def plain(settings):
+  return json.loads(json.dumps(settings.values("run", "changing", "data")))
+
+
+def test_a_configuration_is_taken_over_as_it_was_written(tmp_path):
+  """Whatever the values of the run, and of the call that takes them over."""
+  other = Settings.of(PAGE, hidden=(7, 5), ema=0.5, forget_bias=1.0, seed=3, steps=4)
+  identity.write(tmp_path, identity.identity(other, TASK))
+  found = identity.adopted(Settings.of(PAGE), tmp_path, read(tmp_path), ())
+  assert plain(found) == plain(other) == read(tmp_path)["flags"]
+  assert differences(read(tmp_path), read(tmp_path)) == []
 
 
 def test_no_value_of_another_type_is_taken_over(made):
-  """For every flag and many values: as it would be written, or refused by name."""
-  config = identity.read(made)
+  """For every setting and many values: as it would be written, or refused by name."""
+  config = json.loads((made / "config.json").read_text())
   taken = 0
-  for name, own in config["flags"].items():
+  for name in config["flags"]:
     for value in WRONG:
       changed = {**config, "flags": {**config["flags"], name: value}}
+      (made / "config.json").write_text(json.dumps(changed))
       try:
-        identity.adopt(made, changed, ())
+        found = identity.adopted(Settings.of(PAGE), made, read(made), ())
       except BadInput as error:
         assert "config.json has" in str(error) and f"--{name}" in str(error)
+        continue
+      taken += 1
+      (value_found,) = [v for n, v in plain(found).items() if n == name]
+      if PAGE.settings[name].listed:
+        assert value_found == [int(part) for part in value]
       else:
-        taken += 1
-        found = FLAGS[name].value
-        kind = type(FLAGS[name].default)
-        assert isinstance(found, kind) or FLAGS[name].default is None
-        assert value is None or found == value or value != value
-      FLAGS[name].value = own
+        assert value_found == value or value != value
+        assert type(value) in (type(value_found), int)
   assert 0 < taken < len(WRONG) * len(config["flags"]) / 2
 
 
@@ -74,65 +93,82 @@ def test_no_value_of_another_type_is_taken_over(made):
   "text",
   [
     *('{"flags": [1]}', '{"versions": 5}', '{"history": {"a": 1}}', '{"data": 7}'),
+    *('{"files": [1]}', '{"files": {"a": 1}}', '{"splits": 3}'),
     *("[]", "null", "7", '"a"', "{}", "[" * 100_000, "{", ""),
   ],
 )
 def test_what_is_no_configuration(made, text):
-  whole = identity.read(made)
+  whole = read(made)
   if text.startswith("{") and text.endswith("}") and len(text) > 2:
     text = json.dumps({**whole, **json.loads(text)})
   (made / "config.json").write_text(text)
   with pytest.raises(BadInput, match=r"config\.json is not .*: restore it"):
-    identity.read(made)
+    read(made)
 
 
-@pytest.mark.parametrize("name", sorted(common.MAY_CHANGE))
+@pytest.mark.parametrize("name", CHANGING)
 def test_what_may_change_is_no_other_run(made, name):
-  before = identity.read(made)
-  identity.update(made, 0)
-  FLAGS[name].value = 7
-  assert identity.update(made, 5)[name][1] == FLAGS[name].value
-  after = identity.read(made)
-  assert identity.differences(before, after) == []
+  before = read(made)
+  assert identity.update(made, Settings.of(PAGE), 0) == {}
+  settings = Settings.of(PAGE, **{name: 7})
+  assert identity.update(made, settings, 5)[name][1] == 7
+  after = read(made)
+  assert differences(before, after) == []
   old = {name: before["flags"][name]}
   assert after["history"] == [{"until_step": 5, "flags": old}]
-  assert identity.update(made, 9) == {} and identity.read(made) == after
+  assert identity.update(made, settings, 9) == {} and read(made) == after
+
+
+OTHER = {bool: True, int: 97, float: 0.25, str: "other"}
 
 
 def test_what_is_another_run(made):
-  config = identity.read(made)
-  for name in config["flags"].keys() - common.MAY_CHANGE - {"corpus"}:
-    changed = {**config, "flags": {**config["flags"], name: "other"}}
-    [said] = identity.differences(config, changed)
+  config = read(made)
+  for name in config["flags"].keys() - {*CHANGING, "corpus"}:
+    setting = PAGE.settings[name]
+    value = setting.choices[-1] if setting.choices else OTHER[setting.type]
+    value = [value] if setting.listed else value
+    if value == config["flags"][name]:
+      value = setting.choices[0]
+    changed = {**config, "flags": {**config["flags"], name: value}}
+    [said] = differences(config, changed)
     assert said.startswith(f"--{name} (there ")
-  for part in ("experiment", "data", "vocabulary"):
-    assert len(identity.differences(config, {**config, part: "other"})) == 1
+  others = {"experiment": "x", "data": "x", "files": {}, "splits": {"train": 8}}
+  for part, other in others.items():
+    assert len(differences(config, {**config, part: other})) == 1
 
 
-def test_a_flag_younger_than_the_run_is_as_by_default(made):
-  config = identity.read(made)
+def test_every_setting_of_a_page_is_of_the_run_unless_it_says_otherwise(made):
+  """What a page forgets to say errs on the safe side."""
+  left = PAGE.settings.keys() - read(made)["flags"].keys()
+  assert left == {name for name, s in PAGE.settings.items() if s.role == "call"}
+
+
+def test_a_setting_younger_than_the_run_is_as_by_default(made):
+  config = read(made)
   older = {k: v for k, v in config["flags"].items() if k not in ("ema", "stride")}
   older = {**config, "flags": older}
-  assert identity.differences(older, config) == []
+  assert differences(older, config) == []
   changed = {**config, "flags": {**config["flags"], "ema": 0.5}}
-  assert identity.differences(older, changed) == ["--ema (there 0.0, here 0.5)"]
+  assert differences(older, changed) == ["--ema (there 0.0, here 0.5)"]
+
+
+def test_the_run_of_an_older_version_is_the_same_one(made):
+  """It had the digest of a vocabulary, widths as texts, and said nothing of splits."""
+  config = read(made)
+  flags = {**config["flags"], "hidden": ["256"]}
+  older = {"experiment": "charlm", "flags": flags, "data": "0" * 64}
+  older["vocabulary"] = config["files"]["vocab.json"]
+  (made / "config.json").write_text(json.dumps(older))
+  assert differences(read(made), config) == [] == differences(config, read(made))
 
 
 @pytest.mark.parametrize(
-  "there, here, same",
-  [
-    ("a.txt", "b/a.txt", True),
-    ("tinyshakespeare", "input.txt", True),
-    ("ptb", "all.txt", False),  # an official split there, none here
-    ("wikitext2", "wikitext2", True),
-  ],
+  "part, same",
+  [({}, True), ({"data": "1" * 64}, False), ({"splits": {"val": 2}}, False)],
 )
-def test_the_same_text_elsewhere(made, there, here, same):
-  config = identity.read(made)
-  one, other = (
-    {**config, "flags": {**config["flags"], "corpus": corpus}}
-    for corpus in (there, here)
-  )
-  assert (identity.differences(one, other) == []) == same
-  changed = {**other, "data": "1" * 64}
-  assert identity.differences(one, changed)
+def test_the_same_data_elsewhere(made, part, same):
+  """Data may move, as long as they are the same and are split alike."""
+  config = read(made)
+  flags = {**config["flags"], "corpus": "elsewhere/a.txt"}
+  assert (differences(config, {**config, "flags": flags, **part}) == []) == same

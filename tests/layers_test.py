@@ -141,7 +141,7 @@ def test_what_bidirectional_refuses():
   layer, cells, params, carry, xs = two_ways("sum")
   with pytest.raises(ValueError, match="drop reverse"):
     layer.unroll(params, carry, xs, reverse=True)
-  with pytest.raises(BadInput, match="--merge=max: choose one of concat, sum"):
+  with pytest.raises(BadInput, match="merge=max: choose one of concat, sum"):
     layers.bidirectional(*cells, "max")
 
 

@@ -1,4 +1,4 @@
-"""The laws of `linear`: products, gates, and how parameters start."""
+"""The laws of `linear`: products and activations."""
 
 import jax
 import jax.numpy as jnp
@@ -7,50 +7,8 @@ import pytest
 from tables import noise, same
 
 from unroll import linear
-from unroll.types import BadInput
 
-KEY = jax.random.key(0)
 SIZE = 16
-
-
-@pytest.mark.parametrize("count", [1, 3, 4])
-def test_every_gate_is_orthogonal(count):
-  blocks = np.split(linear.gates(linear.orthogonal, KEY, SIZE, SIZE, count), count, 1)
-  for block in blocks:
-    np.testing.assert_allclose(block.T @ block, np.eye(SIZE), atol=1e-5)
-  assert len({block.tobytes() for block in blocks}) == count
-
-
-def test_every_gate_is_the_identity():
-  blocks = linear.gates(linear.identity, KEY, SIZE, SIZE, 2)
-  same(blocks, np.tile(np.eye(SIZE, dtype=np.float32), (1, 2)))
-
-
-def test_gates_do_not_share_a_fan():
-  """The bound of Glorot's is that of one gate, not of all side by side."""
-  kernel = linear.gates(linear.glorot, KEY, SIZE, 4 * SIZE, 4)
-  bound = (6 / (SIZE + 4 * SIZE)) ** 0.5
-  assert 0.95 * bound < np.abs(kernel).max() <= bound
-
-
-@pytest.mark.parametrize("shape", [(64, SIZE), (1000, 4)])
-def test_uniform_has_the_bounds_of_its_width(shape):
-  drawn = linear.uniform(KEY, shape)
-  bound = shape[-1] ** -0.5
-  assert -bound <= drawn.min() < -0.95 * bound
-  assert 0.95 * bound < drawn.max() <= bound
-
-
-def test_biases_are_drawn_gate_by_gate():
-  biases = linear.bias_gates(linear.uniform, KEY, SIZE, 3)
-  assert biases.shape == (3 * SIZE,) and len(np.unique(biases)) == 3 * SIZE
-  assert np.abs(biases).max() <= SIZE**-0.5
-
-
-def test_chrono_biases_are_logs_of_memories():
-  steps = np.exp(linear.chrono_bias(KEY, 4000, 100.0))
-  assert 1 <= steps.min() < 2 and 98 < steps.max() <= 99
-  assert abs(steps.mean() - 50) < 3
 
 
 @pytest.mark.parametrize("kinds", ["s", "t", "ss", "ssts", "tst"])
@@ -107,24 +65,6 @@ def test_a_product_sums_in_the_precision_of_its_input():
   out = linear.product(x, w)
   assert out.dtype == jnp.float32
   assert out[0, 0] == 4096 + 32  # bfloat16 has no 4128
-
-
-@pytest.mark.parametrize("name", linear.INITS)
-def test_named_inits(name):
-  assert linear.named_init(name) == linear.INITS[name]
-
-
-def test_named_chrono():
-  assert linear.named_init("chrono:50") == linear.Init(chrono=50.0)
-
-
-@pytest.mark.parametrize(
-  "spec",
-  ["chrono", "chrono:", "chrono:a", "chrono:2", "chrono:nan", "he", "", "glorot:1"],
-)
-def test_another_init_is_refused(spec):
-  with pytest.raises(BadInput, match=f"--init={spec}: "):
-    linear.named_init(spec)
 
 
 # name -> (product, shape of x, shape of w): those by more than one matrix.

@@ -128,13 +128,13 @@ def test_the_cheapest_plan_that_fits_is_chosen():
 
 def test_a_budget_that_nothing_fits_is_refused_with_the_smallest_need():
   least = memory.size(size("recursive:2"))
-  sentence = f"--memory_budget=1.0 KiB: .* needs {least} under --remat=recursive:2"
+  sentence = f"memory_budget=1.0 KiB: .* needs {least} under remat=recursive:2"
   with pytest.raises(BadInput, match=sentence):
     memory.cheapest(lower, 2**10, STEPS)
 
 
 def test_a_short_sequence_has_no_plan_but_none():
-  with pytest.raises(BadInput, match="--remat=none, the leanest"):
+  with pytest.raises(BadInput, match="remat=none, the leanest"):
     memory.cheapest(lambda plan: lower(plan), 1, 8)
 
 
@@ -162,9 +162,7 @@ def test_sizes_are_read(spec, count):
   ["", "0", "0GiB", "0.1B", "-1", "2GB", "2G", "GiB", "2 GiB more", "1e9", "nan"],
 )
 def test_other_sizes_are_refused(spec):
-  with pytest.raises(
-    BadInput, match=rf"--memory_budget={re.escape(spec)}: give a size"
-  ):
+  with pytest.raises(BadInput, match=rf"memory_budget={re.escape(spec)}: give a size"):
     memory.named_size(spec)
 
 

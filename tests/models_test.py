@@ -193,7 +193,9 @@ def test_tied_embeddings_are_the_output_matrix():
 @pytest.mark.parametrize("embedding", [0, E])
 def test_tying_needs_equal_widths(embedding):
   model = LanguageModel(V, embedding, core(inputs=embedding or V), H, tie=True)
-  with pytest.raises(BadInput, match=f"--tie_embeddings .*={embedding} .* {H}"):
+  with pytest.raises(
+    BadInput, match=f"`tie_embeddings` .* embedding={embedding} .* {H}"
+  ):
     parameters(model)
 
 
@@ -241,7 +243,7 @@ def test_dropout_draws_from_the_stream_of_flax(make):
 
 
 def test_no_such_merge():
-  with pytest.raises(BadInput, match="--merge=max: choose one of concat, sum"):
+  with pytest.raises(BadInput, match="merge=max: choose one of concat, sum"):
     parameters(cloze(merge="max"))
 
 

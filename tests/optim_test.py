@@ -221,26 +221,26 @@ def test_float64_stays_float64(spec):
 
 
 @pytest.mark.parametrize(
-  "flag, spec, options",
+  "argument, spec, options",
   [
-    ("--optimizer", "adan", {}),
-    ("--optimizer", "", {}),
-    ("--optimizer", "sgd:0.9", {}),
-    ("--optimizer", "adam:0.9", {}),
-    ("--optimizer", "adam:0.9,0.99,0.999", {}),
-    ("--optimizer", "adam:", {}),
-    ("--optimizer", "momentum:x", {}),
-    ("--optimizer", "momentum:nan", {}),
-    ("--optimizer", "momentum:1", {}),
-    ("--clip_by", "adam", {"clip_by": "norm"}),
-    ("--clip_norm", "adam", {"clip_norm": -1.0}),
-    ("--clip_norm", "adam", {"clip_norm": float("nan")}),
-    ("--weight_decay", "adam", {"weight_decay": -0.1}),
-    ("--ema", "adam", {"ema": 1.0}),
+    ("optimizer", "adan", {}),
+    ("optimizer", "", {}),
+    ("optimizer", "sgd:0.9", {}),
+    ("optimizer", "adam:0.9", {}),
+    ("optimizer", "adam:0.9,0.99,0.999", {}),
+    ("optimizer", "adam:", {}),
+    ("optimizer", "momentum:x", {}),
+    ("optimizer", "momentum:nan", {}),
+    ("optimizer", "momentum:1", {}),
+    ("clip_by", "adam", {"clip_by": "norm"}),
+    ("clip_norm", "adam", {"clip_norm": -1.0}),
+    ("clip_norm", "adam", {"clip_norm": float("nan")}),
+    ("weight_decay", "adam", {"weight_decay": -0.1}),
+    ("ema", "adam", {"ema": 1.0}),
   ],
 )
-def test_bad_input_names_the_flag(flag, spec, options):
-  with pytest.raises(BadInput, match=f"^{flag}="):
+def test_bad_input_names_the_argument(argument, spec, options):
+  with pytest.raises(BadInput, match=f"^{argument}="):
     optim.optimizer(spec, **options)
 
 

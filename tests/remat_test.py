@@ -224,7 +224,7 @@ def test_a_plan_has_the_name_it_is_read_by(spec):
   ],
 )
 def test_no_other_name_is_read(spec):
-  with pytest.raises(BadInput, match=r"--remat=.*choose none, sqrt, every:K"):
+  with pytest.raises(BadInput, match=r"remat=.*choose none, sqrt, every:K"):
     named_plan(spec)
 
 

@@ -128,13 +128,13 @@ def test_other_schedules_count_but_do_not_scale(spec):
   [schedules.plateau, schedules.follows_end, lambda s: schedules.schedule(s, 1)],
 )
 def test_bad_input_names_the_flag(spec, build):
-  with pytest.raises(BadInput, match=r"^--schedule="):
+  with pytest.raises(BadInput, match=r"^schedule="):
     build(spec)
 
 
 def test_bad_rate_and_warmup():
   for rate in (-1.0, float("nan"), float("inf")):
-    with pytest.raises(BadInput, match=r"^--learning_rate="):
+    with pytest.raises(BadInput, match=r"^learning_rate="):
       schedules.schedule("constant", rate)
-  with pytest.raises(BadInput, match=r"^--warmup_steps="):
+  with pytest.raises(BadInput, match=r"^warmup_steps="):
     schedules.schedule("constant", 1.0, warmup_steps=-1)

@@ -138,10 +138,10 @@ class Dying:
 
 def interrupt_twice(where: str) -> None:
   """Ctrl-C at the fifth step, and another one on the way out."""
-  from experiments.session import trainer
+  from experiments.session import conclusion
 
   interrupt(signal.SIGINT)
-  page = trainer.page
+  page = conclusion.page
 
   def paged(*arguments, **options):
     if where == "destructor":
@@ -149,7 +149,7 @@ def interrupt_twice(where: str) -> None:
     signal.raise_signal(signal.SIGINT)
     page(*arguments, **options)
 
-  trainer.page = paged
+  conclusion.page = paged
 
 
 def test_the_end_of_the_terminal_saves(folder: Path) -> None:

@@ -250,7 +250,7 @@ def test_lines_that_are_not_text():
 def test_files_that_cannot_be_read(tmp_path):
   latin = tmp_path / "latin.txt"
   latin.write_bytes("na\u00efve".encode("latin-1"))
-  with pytest.raises(BadInput, match=r"latin\.txt.*0xef at offset 2.*--tokenizer=byte"):
+  with pytest.raises(BadInput, match=r"latin\.txt.*0xef at offset 2.*tokenizer=byte"):
     text_lib.read_text(latin, "word")
   empty = tmp_path / "empty.txt"
   empty.touch()

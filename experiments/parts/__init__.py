@@ -1,1 +1,1 @@
-"""What several pages are made of, chosen by settings: frozen values without flags."""
+"""What pages choose from: text, layers, series; each with its settings."""

@@ -31,16 +31,18 @@ class Series:
   series: str = setting(
     "ett", f"a series by its name: {', '.join([named.SINE, *named.SERIES])}"
   )
-  csv: str = setting("", "a CSV file to read instead of `series`", kind="path")
+  csv: str = setting(
+    "", "a CSV file to read instead of series", kind="path", role="data"
+  )
   target: tuple[str, ...] = setting((), "columns to forecast")
   inputs: tuple[str, ...] = setting((), "columns that forecasts look back on")
-  time: str = setting("", "the column of times of `csv`; empty: one row a step")
+  time: str = setting("", "the column of times of the file; empty: one row a step")
   time_format: str = setting(
     "", "how times are written, such as %d/%m/%Y; empty: ISO dates, months, numbers"
   )
   gaps: str = setting(
     "",
-    "how missing values are filled; empty: as is known of `series`",
+    "how missing values are filled; empty: as is known of the series",
     choices=("", *GAPS),
   )
   split: str = setting(
@@ -52,7 +54,9 @@ class Series:
     "standard", "centre and scale columns by the training part", choices=SCALES
   )
   calendar: bool = setting(False, "the cycles of day, week and year are known ahead")
-  lag: int = setting(0, "the season in rows; 0: as is known of `series`, or 1", least=0)
+  lag: int = setting(
+    0, "the season in rows; 0: as is known of the series, or 1", least=0
+  )
   window: int = setting(96, "rows of the past that a forecast looks at", least=1)
   horizon: int = setting(24, "rows to forecast", least=1)
   stride: int = setting(1, "rows between windows of training", least=1)

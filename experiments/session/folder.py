@@ -2,59 +2,67 @@
 
 import fcntl
 import os
-import secrets
 import shlex
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from absl import flags
 
 from experiments.session import identity
 from experiments.session.gang import Busy
-from experiments.session.identity import CONFIG
+from experiments.session.identity import Config
+from experiments.session.settings import Settings
+from experiments.session.task import Task
+from experiments.session.training import Training
 from unroll import checkpoint, files
-from unroll.data.vocabulary import Vocabulary
+from unroll.loading import CHECKPOINTS, CONFIG, current
+from unroll.settings import setting
 from unroll.types import BadInput
 
-FLAGS = flags.FLAGS
-
-VOCABULARY, CHECKPOINTS = "vocab.json", "checkpoints"
-# All that a run writes: what --overwrite may delete, and nothing else.
+# All that a run writes beside the files of its task: what --overwrite may delete, and
+# nothing else.
 OURS = (
-  *(CONFIG, VOCABULARY, CHECKPOINTS, "metrics.jsonl*", "events.out.tfevents.*"),
-  *("curves.png", "sample.txt", "report.html", files.PARTIAL),
+  *(CONFIG, CHECKPOINTS, "metrics.jsonl*", "events.out.tfevents.*", "curves.png"),
+  *("sample.txt", "forecasts.png", "errors.png", "report.html", files.PARTIAL),
 )
 # What stands in the folder beside the run: held while it trains; launch.train's notes.
 LOCK, GANG = ".lock", "gang"
 
 
-def check(
-  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
-) -> None:
+@dataclass(frozen=True)
+class Folder:
+  """The run"""
+
+  workdir: str = setting(
+    "", "the run's folder; a new one under runs/ if empty", kind="path", role="call"
+  )
+  overwrite: bool = setting(
+    False, "starts anew in a folder that holds a run", role="call"
+  )
+  checkpoint: str = setting(
+    "best",
+    "the checkpoint that other modes than train restore: best, newest or a step",
+    kind="checkpoint",
+    role="call",
+  )
+  json: bool = setting(False, "ends standard output with one JSON object", role="call")
+
+
+def check(settings: Settings, task: Task) -> None:
   """Refuses what `prepare` would refuse, and writes nothing.
 
   Raises:
     BadInput: if the folder holds another run, or something that is no run.
   """
-  path = Path(FLAGS.workdir)
+  path = Path(settings[Folder].workdir)
   if path.is_dir():
-    _refuse_another(path, identity.identity(experiment, settings, vocabulary, data))
+    _refuse_another(path, settings, task)
 
 
-def prepare(
-  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
-) -> Path:
+def prepare(settings: Settings, task: Task) -> Path:
   """Makes the folder of a new run, or opens that of the same run, and keeps others out.
 
   No other process can train there until this one has ended.
-
-  Args:
-    experiment: its name.
-    settings: the flags that make the run what it is.
-    vocabulary: saved beside the configuration.
-    data: sha256 of the corpus.
 
   Returns:
     The folder.
@@ -64,116 +72,115 @@ def prepare(
     Busy: if another process trains there.
     OSError: if it cannot be written.
   """
-  stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-  path = Path(FLAGS.workdir or Path("runs", experiment, stamp))
+  stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.urandom(2).hex()}"
+  path = Path(settings[Folder].workdir or Path("runs", settings.page.name, stamp))
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise BadInput(
-      f"--workdir={path} cannot be made ({error.strerror}): give another folder"
+      f"workdir={path} cannot be made ({error.strerror}): give another folder"
     ) from None
-  wanted = identity.identity(experiment, settings, vocabulary, data)
-  _refuse_another(path, wanted)  # before anything is written
+  _refuse_another(path, settings, task)  # before anything is written
   _lock(path)
-  _refuse_another(path, wanted)  # whoever had the lock may have begun one
-  if FLAGS.overwrite:
-    _clear(path)
-  # Also where a run goes on, whose file may be gone or another's by now.
-  files.write(path / VOCABULARY, vocabulary.to_json())
+  _refuse_another(path, settings, task)  # whoever had the lock may have begun one
+  if settings[Folder].overwrite:
+    _clear(path, task)
+  # Also where a run goes on, whose files may be gone or another's by now.
+  for name, text in task.files.items():
+    files.write(path / name, text)
   if (path / CONFIG).exists():
     return path
   # Last: a folder with a configuration is a whole run.
-  identity.write(path, wanted)
+  identity.write(path, identity.identity(settings, task))
   return path
 
 
-def existing(experiment: str, own: tuple[str, ...] = ()) -> tuple[Path, Vocabulary]:
-  """Opens the run of --workdir and takes over its flags.
+def existing(settings: Settings, own: tuple[str, ...] = ()) -> tuple[Path, Settings]:
+  """Opens the run of `workdir`.
 
   Args:
-    experiment: its name.
-    own: flags that this call may have of its own.
+    settings: of this call.
+    own: settings that this call may have beside those that may change.
 
   Returns:
-    The folder and the run's vocabulary.
+    The folder and the run's settings.
 
   Raises:
-    BadInput: if there is no such run, or a flag given contradicts it.
+    BadInput: if there is no such run, or a setting given contradicts it.
   """
-  if FLAGS.arms:
-    raise BadInput("--arms is for --mode=train: read one of its runs with --workdir")
-  if not FLAGS.workdir:
-    runs = sorted(Path("runs", experiment).glob(f"*/{CONFIG}"), key=os.path.getmtime)
+  page = settings.page
+  if not settings[Folder].workdir:
+    runs = sorted(Path("runs", page.name).glob(f"*/{CONFIG}"), key=os.path.getmtime)
     latest = f", such as --workdir={runs[-1].parent}" if runs else ""
-    raise BadInput(f"--mode={FLAGS.mode} needs --workdir, the run to read{latest}")
-  path = Path(FLAGS.workdir)
+    raise BadInput(f"{settings.shown('mode')} needs `workdir`, the run to read{latest}")
+  path = Path(settings[Folder].workdir)
   if not (path / CONFIG).exists():
     _refuse_nameless(path)
-    raise BadInput(f"--workdir={path} holds no {CONFIG}: train there first")
-  saved = identity.read(path)
-  if saved["experiment"] != experiment:
+    raise BadInput(f"workdir={path} holds no {CONFIG}: train there first")
+  saved = identity.read(path, page)
+  if saved["experiment"] != page.name:
     raise BadInput(
-      f"--workdir={path} is a run of experiments.{saved['experiment']}: use that"
+      f"workdir={path} is a run of experiments.{saved['experiment']}: use that"
     )
-  identity.adopt(path, saved, own)
-  if sealed := checkpoint.run_of(path / CHECKPOINTS):
+  found = identity.adopted(settings, path, saved, own)
+  if sealed := _sealed(path, settings):
     step, config = sealed
-    if differing := identity.differences(config, saved):
+    if differing := identity.differences(page, config, saved):
       raise BadInput(
         f"{path / CONFIG} is of another run than checkpoint {step}: it differs in "
         f"{', '.join(differing)}; restore it"
       )
-  restore = "restore it, or train on there, which writes it anew"
-  try:
-    text = (path / VOCABULARY).read_text("utf-8")
-  except FileNotFoundError:
-    raise BadInput(f"{path / VOCABULARY} is missing: {restore}") from None
-  except UnicodeDecodeError:
-    raise BadInput(f"{path / VOCABULARY} is not UTF-8 text: {restore}") from None
-  vocabulary = Vocabulary.from_json(text, str(path / VOCABULARY))
-  if vocabulary.digest() != saved["vocabulary"]:
-    raise BadInput(
-      f"{path / VOCABULARY} is not the vocabulary that the run was trained with: "
-      f"{restore}"
-    )
-  return path, vocabulary
+  return path, found
 
 
-def checkpoints(path: Path) -> checkpoint.Checkpoints:
+def checkpoints(path: Path, settings: Settings) -> checkpoint.Checkpoints:
   """What writes the checkpoints of a run, each with the configuration of the run."""
-  return checkpoint.Checkpoints(path / CHECKPOINTS, FLAGS.keep, identity.read(path))
+  config = identity.read(path, settings.page)
+  return checkpoint.Checkpoints(path / CHECKPOINTS, settings[Training].keep, config)
 
 
-def command(experiment: str) -> str:
-  """What repeats this run in a folder of its own: the flags that were given."""
-  given = [FLAGS[name] for name in FLAGS if FLAGS[name].present]
-  own = [flag for flag in given if flag.name not in ("workdir", "overwrite", "json")]
-  texts = [flag.serialize() for flag in own]
-  return shlex.join(["python", "-m", f"experiments.{experiment}", *texts])
+def command(settings: Settings) -> str:
+  """What repeats this run in a folder of its own: the settings that were given."""
+  left = ("workdir", "overwrite", "json")
+  texts = [flag for name, flag in settings.given.items() if name not in left]
+  return shlex.join(["python", "-m", f"experiments.{settings.page.name}", *texts])
 
 
-def _refuse_another(path: Path, wanted: dict[str, Any]) -> None:
-  if FLAGS.overwrite and (path / CONFIG).exists():
+def _sealed(path: Path, settings: Settings) -> tuple[int, Config] | None:
+  """The newest step that says which run it is of, and what it says."""
+  sealed = checkpoint.run_of(path / CHECKPOINTS)
+  if sealed is None or (config := current(sealed[1])) is None:
+    return None
+  where = path / CHECKPOINTS
+  return sealed[0], identity.without_former(config, settings.page, where)
+
+
+def _refuse_another(path: Path, settings: Settings, task: Task) -> None:
+  overwrite = settings[Folder].overwrite
+  if overwrite and (path / CONFIG).exists():
     return
   if (path / CONFIG).exists():
-    _same_run(path, "", identity.read(path), wanted)
-    if sealed := checkpoint.run_of(path / CHECKPOINTS):
-      _same_run(path, f"checkpoint {sealed[0]} of ", sealed[1], wanted)
+    _same_run(path, "", identity.read(path, settings.page), settings, task)
+    if sealed := _sealed(path, settings):
+      _same_run(path, f"checkpoint {sealed[0]} of ", sealed[1], settings, task)
     return
-  beside = (LOCK, GANG)
-  names = [e.name for e in path.iterdir() if not (_is_ours(e) or e.name in beside)]
+  names = [
+    entry.name
+    for entry in path.iterdir()
+    if not (_is_ours(entry, task) or entry.name in (LOCK, GANG))
+  ]
   if names:
     raise BadInput(
-      f"--workdir={path} holds {min(names)} and no run: give an empty or new folder"
+      f"workdir={path} holds {min(names)} and no run: give an empty or new folder"
     )
-  if not FLAGS.overwrite:
+  if not overwrite:
     _refuse_nameless(path)
 
 
 def _refuse_nameless(path: Path) -> None:
   if found := checkpoint.steps(path / CHECKPOINTS):
     raise BadInput(
-      f"--workdir={path} has checkpoints up to step {found[-1]}, but no {CONFIG} that "
+      f"workdir={path} has checkpoints up to step {found[-1]}, but no {CONFIG} that "
       "says of which run: put it back from a copy, or from a new folder in which the "
       "run's own command with --steps=0 writes it; or start afresh with --overwrite"
     )
@@ -186,7 +193,7 @@ def _lock(path: Path) -> None:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
     raise Busy(
-      f"--workdir={path} is being trained in by another process: wait for its end, or "
+      f"workdir={path} is being trained in by another process: wait for its end, or "
       "give another folder"
     ) from None
   except OSError:
@@ -194,21 +201,22 @@ def _lock(path: Path) -> None:
 
 
 def _same_run(
-  path: Path, part: str, there: dict[str, Any], here: dict[str, Any]
+  path: Path, part: str, there: Config, settings: Settings, task: Task
 ) -> None:
-  if differing := identity.differences(there, here):
+  here = identity.identity(settings, task)
+  if differing := identity.differences(settings.page, there, here):
     raise BadInput(
-      f"--workdir={path} holds {part}another run: it differs in "
-      f"{', '.join(differing)}; give another --workdir, or --overwrite to start afresh"
+      f"workdir={path} holds {part}another run: it differs in "
+      f"{', '.join(differing)}; give another `workdir`, or `overwrite` to start anew"
     )
 
 
-def _is_ours(entry: Path) -> bool:
-  return any(entry.match(pattern) for pattern in OURS)
+def _is_ours(entry: Path, task: Task) -> bool:
+  return any(entry.match(pattern) for pattern in (*OURS, *task.files))
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, task: Task) -> None:
   # First what says which run it is: one half gone is never taken for a whole.
   for entry in sorted(path.iterdir(), key=lambda entry: entry.name != CONFIG):
-    if _is_ours(entry):
+    if _is_ours(entry, task):
       shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -13,31 +13,41 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from jax.experimental import multihost_utils
 
 from experiments.session import output
 from unroll import devices, loop
 from unroll.errors import sentence
+from unroll.run import Progress
+from unroll.settings import setting
 from unroll.train import Control, StepMetrics, TrainState
 from unroll.types import BadInput
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("coordinator", "", "host:port where process 0 is to listen")
-flags.DEFINE_integer(
-  "processes", 1, "that share the batch; launch.train starts them", lower_bound=1
-)
-flags.DEFINE_integer("process", 0, "which of them this is, from 0", lower_bound=0)
 
 BIND = "JAX_COORDINATOR_BIND_ADDRESS"  # where process 0 listens, if set
 HEARTBEAT = 10  # seconds without one, after which a process is taken for dead
 NO_CONTROL = Control(*np.zeros(2, np.float32))
 Result = TypeVar("Result")
+# Of this process among those that train together; as `joined` was told.
+_number, _count = 0, 1
+
+
+@dataclass(frozen=True)
+class Processes:
+  """Processes"""
+
+  coordinator: str = setting("", "host:port where process 0 listens", role="call")
+  processes: int = setting(
+    1, "processes that share the batch; launch.train starts them", least=1, role="call"
+  )
+  process: int = setting(
+    0, "which of the processes this is, from 0", least=0, role="call"
+  )
 
 
 class Busy(BadInput):
@@ -45,41 +55,44 @@ class Busy(BadInput):
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[None]:
+def joined(wanted: Processes) -> Iterator[None]:
   """Meets the other processes, before JAX looks for its devices; does nothing alone.
 
   An error that no one foresaw, or that another process has died of, ends this process
   at once: the others must not wait for it, nor it for them.
 
+  Args:
+    wanted: how many there are, and which this is.
+
   Raises:
-    BadInput: for flags that cannot be.
+    BadInput: for numbers that cannot be.
   """
-  if FLAGS.process >= FLAGS.processes:
+  global _number, _count
+  if wanted.process >= wanted.processes:
     raise BadInput(
-      f"--process={FLAGS.process}: --processes={FLAGS.processes} are numbered from 0 "
-      f"to {FLAGS.processes - 1}"
+      f"process={wanted.process}: processes={wanted.processes} are numbered from 0 to "
+      f"{wanted.processes - 1}"
     )
-  if FLAGS.processes == 1:
+  if wanted.processes == 1:
     yield
     return
-  if FLAGS.mode != "train":
-    raise BadInput(f"--mode={FLAGS.mode} is for one process: drop --processes")
-  host, _, port = FLAGS.coordinator.rpartition(":")
+  host, _, port = wanted.coordinator.rpartition(":")
   if not host or not port.isdecimal():
     raise BadInput(
-      f"--coordinator={FLAGS.coordinator}: give the host:port where process 0 is to "
+      f"coordinator={wanted.coordinator}: give the host:port where process 0 is to "
       "listen"
     )
+  _number, _count = wanted.process, wanted.processes
   # What gloo prints of itself is no result.
   sys.stdout = output.Stream(os.fdopen(os.dup(1), "w"))
   os.dup2(2, 1)
   jax.distributed.initialize(
-    FLAGS.coordinator,
-    FLAGS.processes,
-    FLAGS.process,
+    wanted.coordinator,
+    wanted.processes,
+    wanted.process,
     cluster_detection_method="deactivate",
     # Whoever reaches it may take part: by itself it would listen on all interfaces.
-    coordinator_bind_address=os.environ.get(BIND, FLAGS.coordinator),
+    coordinator_bind_address=os.environ.get(BIND, wanted.coordinator),
     heartbeat_timeout_seconds=HEARTBEAT,
   )
   # JAX has taken it, for a service that is not used here, and would not end for it.
@@ -100,7 +113,12 @@ def joined() -> Iterator[None]:
 
 def speaks() -> bool:
   """Whether this process is the one that writes files and tells people."""
-  return FLAGS.process == 0
+  return _number == 0
+
+
+def many() -> bool:
+  """Whether other processes take part in the run."""
+  return _count > 1
 
 
 def leave(code: int) -> NoReturn:
@@ -160,11 +178,25 @@ def shaped(make: Callable[[], Any]) -> Any:
   )
 
 
-def same(tree: Any) -> Any:
-  """Arrays as process 0 has them, in every process."""
+def restored(
+  state: TrainState, restore: Callable[[TrainState], tuple[TrainState, Progress]]
+) -> tuple[TrainState, Progress]:
+  """State and progress as process 0 restores them, in every process.
+
+  Args:
+    state: before its first step; where this is not process 0, shapes of it.
+    restore: reads the newest checkpoint; called in process 0 alone.
+  """
   if jax.process_count() == 1:
-    return tree
-  return multihost_utils.broadcast_one_to_all(tree)
+    return restore(state)
+
+  def newest() -> dict[str, Any]:
+    nonlocal state
+    state, progress = restore(state)
+    return progress.to_json()
+
+  progress = Progress.from_json(told(newest))
+  return multihost_utils.broadcast_one_to_all(state), progress
 
 
 Question = Callable[[], bool]

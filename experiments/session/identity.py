@@ -1,47 +1,38 @@
 """What a run is: `config.json`, and the same sealed into each of its checkpoints.
 
-All flags of a run stand there, but not all make it another run. How far it goes, how
-often it is looked at and what its steps cost may differ from one call to the next: the
-file has the current values, and under "history" those that held until a step.
+All settings of a run stand there, but not all make it another run: `settings.Role` says
+which may differ from one call to the next. The file has the current values, and under
+"history" those that held until a step.
 """
 
+import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
-from experiments.session import common
+from experiments.session.settings import Page, Settings
+from experiments.session.task import Task
 from unroll import files
-from unroll.data import corpora
-from unroll.data.vocabulary import Vocabulary
+from unroll.loading import CONFIG, current
+from unroll.settings import checked
 from unroll.types import BadInput
-
-FLAGS = flags.FLAGS
-
-CONFIG = "config.json"
 
 Config = dict[str, Any]
 
 
-def identity(
-  experiment: str, settings: dict[str, Any], vocabulary: Vocabulary, data: str
-) -> Config:
-  """What a run of the flags would be.
-
-  Args:
-    experiment: its name.
-    settings: its flags, `common.config`.
-    vocabulary: what its tokens are.
-    data: sha256 of the corpus.
-  """
+def identity(settings: Settings, task: Task) -> Config:
+  """What a run with these settings would be."""
   return {
-    "experiment": experiment,
-    "flags": _plain(settings),  # as JSON reads it back: tuples are lists there
-    "data": data,
-    "vocabulary": vocabulary.digest(),
+    "experiment": settings.page.name,
+    # As JSON reads it back: tuples are lists there.
+    "flags": _plain(settings.values("run", "changing", "data")),
+    "model": task.model,
+    "data": task.data,
+    "splits": dict(task.splits),
+    "files": {name: _digest(text) for name, text in task.files.items()},
   }
 
 
@@ -53,85 +44,128 @@ def write(path: Path, config: Config) -> None:
   _write(path, {**config, "versions": versions})
 
 
-def read(path: Path) -> Config:
-  """The configuration of the run in a folder; BadInput if it is not one."""
+def read(path: Path, page: Page) -> Config:
+  """The configuration of a page's run in a folder, as this version writes it.
+
+  Raises:
+    BadInput: it is damaged, or of another page.
+  """
   try:
-    saved = json.loads((path / CONFIG).read_text("utf-8"))
+    config = current(json.loads((path / CONFIG).read_text("utf-8")))
   except (ValueError, RecursionError) as error:
     raise BadInput(f"{path / CONFIG} is not JSON ({error}): restore it") from None
-  match saved:
-    case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
-      versions, history = saved.get("versions", {}), saved.get("history", [])
-      if isinstance(versions, dict) and isinstance(history, list):
-        for name in saved["flags"].keys() & set(FLAGS):
-          _checked(path / CONFIG, name, saved["flags"][name])
-        return saved
-  raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+  if config is None:
+    raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+  if config["experiment"] != page.name:
+    return config
+  config = without_former(config, page, path / CONFIG)
+  for name in config["flags"].keys() & page.settings.keys():
+    config["flags"][name] = _checked(path / CONFIG, page, name, config["flags"][name])
+  return config
 
 
-def differences(there: Config, here: Config) -> list[str]:
+def without_former(config: Config, page: Page, where: Path) -> Config:
+  """A configuration without the settings that the page has no more.
+
+  Raises:
+    BadInput: one of them has another value than the page can read.
+  """
+  flags = config["flags"]
+  former = page.former if config["experiment"] == page.name else {}
+  for name in former.keys() & flags.keys():
+    if flags[name] != former[name]:
+      raise BadInput(
+        f"{where} has --{name}={flags[name]}, and only {former[name]} is left: use the "
+        "program that trained the run"
+      )
+  kept = {name: flags[name] for name in flags if name not in former}
+  return {**config, "flags": kept}
+
+
+def differences(page: Page, there: Config, here: Config) -> list[str]:
   """What makes `here` another run than `there`, in words; empty for the same one."""
-  before, now = there["flags"], here["flags"]
-  same_text = there["data"] == here["data"]
-  free = common.MAY_CHANGE | ({"corpus"} if same_text else set())
+  before, now = _known(page, there["flags"]), _known(page, here["flags"])
+  same_data = there["data"] == here["data"]
+  places = {name for name, s in page.settings.items() if s.role == "data"}
+  changing = {name for name, s in page.settings.items() if s.role == "changing"}
+  free = changing | (places if same_data else set())
   differing = [
-    f"--{name} (there {_of(before, name)}, here {_of(now, name)})"
+    f"--{name} (there {_shown(before.get(name))}, here {_shown(now.get(name))})"
     for name in sorted((before.keys() | now.keys()) - free)
-    if not _same(_of(before, name), _of(now, name))
+    if not _same(before.get(name), now.get(name))
   ]
   if there["experiment"] != here["experiment"]:
     differing.insert(0, f"the experiment (there {there['experiment']})")
-  if not differing and not same_text:
-    differing.append("the text of --corpus, which has changed")
-  if not differing and _parts(before) != _parts(now):
-    differing.append("the official split of --corpus")
-  if not differing and there["vocabulary"] != here["vocabulary"]:
-    differing.append("its vocabulary")
+  named = " and ".join(f"--{name}" for name in sorted(places))
+  if not differing and not same_data:
+    differing.append(f"the data of {named}, which have changed")
+  if not differing and not _same_splits(there, here):
+    differing.append(f"the splits of the data of {named}")
+  if not differing and there["files"] != here["files"]:
+    files = there["files"].items() ^ here["files"].items()
+    differing.append(f"its {', '.join(sorted({name for name, _ in files}))}")
   return differing
 
 
-def adopt(path: Path, saved: Config, own: tuple[str, ...]) -> None:
-  """Makes the flags those of a run.
+def adopted(
+  settings: Settings, path: Path, saved: Config, own: tuple[str, ...]
+) -> Settings:
+  """The settings of a run, but for those that this call may have and was given.
 
   Args:
-    path: its folder.
+    settings: of the call.
+    path: the run's folder.
     saved: its configuration.
-    own: flags that this call may have of its own.
+    own: settings that this call may have beside those that may change.
 
   Raises:
-    BadInput: if a flag that was given contradicts the run.
+    BadInput: if a setting that was given contradicts the run.
   """
-  moved = None
+  page = settings.page
+  given = settings.values("run", "changing", "data")
+  taken = {}
   for name, value in saved["flags"].items():
-    if name not in FLAGS:
+    if name not in page.settings:
       raise BadInput(f"{path / CONFIG} has a flag --{name} that does not exist here")
-    value = _checked(path / CONFIG, name, value)
-    flag = FLAGS[name]
-    if flag.present and not _same(_plain(flag.value), value):
-      if name in common.MAY_CHANGE or name in own:
+    if page.settings[name].role == "call":  # of another version
+      continue
+    value = checked(page.settings[name], value)
+    if name in settings.given and not _same(given[name], value):
+      if page.settings[name].role == "changing" or name in own:
         continue
-      if name == "corpus":
-        moved = value
-        continue
-      raise _contradicts(path, name, value)
-    flag.value = value
-  if moved is not None:
-    text = corpora.load(FLAGS.corpus, FLAGS.tokenizer)
-    if text.digest != saved["data"] or _parts(saved["flags"]) != _parts(_given()):
-      raise _contradicts(path, "corpus", moved)
+      shown = _shown(_plain(given[name]))
+      raise BadInput(
+        f"--{name}={shown} contradicts the run in {path}, which has {_shown(value)}: "
+        "drop the flag"
+      )
+    taken[name] = value
+  return settings.adopted(taken)
 
 
-def update(path: Path, step: int) -> dict[str, tuple[Any, Any]]:
+def check_data(path: Path, saved: Config, task: Task, settings: Settings) -> None:
+  """Refuses data that are not those that a run was trained on."""
+  here = {"splits": dict(task.splits)}
+  if task.data != saved["data"] or not _same_splits(saved, here):
+    places = [n for n, s in settings.page.settings.items() if s.role == "data"]
+    raise BadInput(
+      f"{settings.shown(*places)}: these are not the data that {path} was trained on: "
+      "restore them, or say where they are now"
+    )
+
+
+def update(path: Path, settings: Settings, step: int) -> dict[str, tuple[Any, Any]]:
   """Has the configuration say what holds from now on, and what held until `step`.
 
   Returns:
-    What has changed: flag -> (before, now).
+    What has changed: setting -> (before, now).
   """
-  saved, current = read(path), _given()
+  saved = read(path, settings.page)
+  known = _known(settings.page, saved["flags"])
+  current = _plain(settings.values("changing", "data"))
   before = {
-    name: _of(saved["flags"], name)
+    name: known.get(name)
     for name, value in current.items()
-    if _of(saved["flags"], name) != value
+    if not _same(known.get(name), value)
   }
   if before:
     if step:
@@ -142,63 +176,57 @@ def update(path: Path, step: int) -> dict[str, tuple[Any, Any]]:
   return {name: (value, current[name]) for name, value in before.items()}
 
 
-def _given() -> dict[str, Any]:
-  """The flags that may differ from one call on a run to the next."""
-  names = sorted({*common.MAY_CHANGE, "corpus"})
-  return _plain({name: FLAGS[name].value for name in names})
+def _digest(text: str) -> str:
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _of(settings: dict[str, Any], name: str) -> Any:
-  """A flag of a run; one that is younger than the run was as by default."""
-  if name in settings or name not in FLAGS:
-    return settings.get(name)
-  return _plain(FLAGS[name].default)
+def _same_splits(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+  """Whether data are split alike; older versions did not say how."""
+  if not (there.get("splits") and here.get("splits")):
+    return True
+  return there["splits"] == here["splits"]
 
 
-def _parts(settings: dict[str, Any]) -> int:
-  """Of how many texts a corpus consists: an official split has three."""
-  entry = corpora.CORPORA.get(str(settings.get("corpus")))
-  return len(entry.files) if entry else 1
+def _known(page: Page, flags: Mapping[str, Any]) -> dict[str, Any]:
+  """The settings of a run; one that is younger than the run was as by default."""
+  defaults = {
+    name: _plain(setting.default)
+    for name, setting in page.settings.items()
+    if setting.role != "call"
+  }
+  known = {
+    name: _plain(checked(page.settings[name], value)) if name in defaults else value
+    for name, value in flags.items()
+  }
+  return {**defaults, **known}
 
 
 def _same(one: Any, other: Any) -> bool:
   return one == other or (one != one and other != other)
 
 
-def _contradicts(path: Path, name: str, value: Any) -> BadInput:
-  return BadInput(
-    f"--{name}={FLAGS[name].value} contradicts the run in {path}, which has {value}: "
-    "drop the flag"
-  )
+def _shown(value: Any) -> str:
+  if isinstance(value, list | tuple):
+    return ",".join(map(str, value))
+  return str(value)
 
 
-def _checked(where: Path, name: str, value: Any) -> Any:
-  """A value of a flag as JSON has it, if the flag takes it."""
-  flag = FLAGS[name]
+def _checked(where: Path, page: Page, name: str, value: Any) -> Any:
+  """A value of a setting as JSON has it, if the setting takes it."""
+  setting = page.settings[name]
   try:
-    if value is None:
-      good = flag.default is None
-    else:
-      good = isinstance(value, bool) == flag.boolean
-      good &= not isinstance(value, list) or all(isinstance(v, str) for v in value)
-      found = flag.parser.parse(value)
-      # A path is written out; NaN is no number that equals itself.
-      good &= isinstance(found, str) or _same(found, value)
-      value = found if good else value
-  except (TypeError, ValueError, OverflowError):
-    good = False
-  allowed = getattr(flag.parser, "enum_values", None)
-  if not good and allowed and isinstance(value, str):
+    return _plain(checked(setting, value))
+  except BadInput:
+    pass
+  if setting.choices and isinstance(value, str):
     raise BadInput(
-      f"{where} has --{name}={value}, which is none of {', '.join(allowed)} here: use "
-      "the program that trained the run"
+      f"{where} has --{name}={value}, which is none of {', '.join(setting.choices)} "
+      "here: use the program that trained the run"
     )
-  if not good:
-    raise BadInput(
-      f"{where} has {json.dumps(value)} for --{name}, which is no value of it: restore "
-      "the file"
-    )
-  return value
+  raise BadInput(
+    f"{where} has {json.dumps(value)} for --{name}, which is no value of it: restore "
+    "the file"
+  )
 
 
 def _write(path: Path, config: Config) -> None:

@@ -5,22 +5,40 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-from absl import flags
 from tqdm import tqdm
 
-from experiments.session import common, gang
+from experiments.session import gang
+from experiments.session.output import as_json
 from unroll import stops
 from unroll.loop import Budget
 from unroll.run import Progress
 
-FLAGS = flags.FLAGS
-
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
-
-
 STOPPING = "stopping after this step, with a checkpoint; once more stops at once\n"
+
+
+def say(message: str) -> None:
+  """One line for people, on standard error; of several processes one speaks."""
+  if gang.speaks():
+    print(message, file=sys.stderr, flush=True)
+
+
+def result(found: Any, asked: bool) -> None:
+  """Ends standard output with one JSON object, if that was asked for."""
+  if asked:
+    print(as_json(found))
+
+
+@contextlib.contextmanager
+def extra(path: Path) -> Iterator[None]:
+  """For a file that only shows a run: the run is whole without it."""
+  try:
+    yield
+  except Exception as error:  # whatever a library finds wrong with it
+    say(f"{path} is missing: {error}")
 
 
 @contextlib.contextmanager
@@ -31,16 +49,23 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     if gang.speaks():
       os.write(2, STOPPING.encode())  # print may be at work where the signal came
 
-  # Whichever of several processes was asked first had all of them stop: what reaches
-  # another only now, on its way out, asks for nothing more.
-  with stops.collected(tell, deaf_after=FLAGS.processes > 1) as asked:
+  # A signal that arrives after several processes have agreed to stop is ignored.
+  with stops.collected(tell, deaf_after=gang.many()) as asked:
     yield lambda: bool(asked)
 
 
 class Display:
-  """A progress bar on a terminal, a line now and then elsewhere."""
+  """A progress bar on a terminal, a line now and then elsewhere.
 
-  def __init__(self, budget: Budget, progress: Progress):
+  Args:
+    budget: when training ends.
+    progress: where it starts.
+    objective: the number of an evaluation that is shown, such as "val/loss".
+    counted: the plural of what is counted for the speed.
+  """
+
+  def __init__(self, budget: Budget, progress: Progress, objective: str, counted: str):
+    self._objective, self._counted = objective, counted
     self._timed = budget.steps is None
     total = budget.seconds if self._timed else budget.steps
     self._bar = tqdm(
@@ -50,6 +75,8 @@ class Display:
       disable=not sys.stderr.isatty(),
       bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
     )
+    # Next to the training loss, that of the validation split needs no other name.
+    self._label = objective.removesuffix("/loss").replace("_", " ")
     self._line_due = 0.0
 
   def __enter__(self) -> "Display":
@@ -63,12 +90,12 @@ class Display:
     """Shows where training is, if anyone can still read it."""
     text = f"step {progress.step:,} loss {loss:.3f}"
     if progress.last:
-      text += f" val {progress.last['val/loss']:.3f}"
-    text += f" {speed:,.0f} tokens/s"
+      text += f" {self._label} {progress.last[self._objective]:.3f}"
+    text += f" {speed:,.0f} {self._counted}/s"
     with contextlib.suppress(OSError):
       if not self._bar.disable:
         self._bar.n = round(progress.seconds) if self._timed else progress.step
         self._bar.set_postfix_str(text)
       elif time.monotonic() >= self._line_due:
-        common.say(f"{progress.seconds:6.1f}s {text}")
+        say(f"{progress.seconds:6.1f}s {text}")
         self._line_due = time.monotonic() + LINES_EVERY

@@ -1,252 +1,242 @@
-"""What every experiment does with a task: train it, restore it, evaluate it."""
+"""What every page does with a task: train it, restore it, evaluate it.
 
+One path leads from a task to a finished run, of one run or of many side by side. What
+differs is where arrays lie: `Alone` or `Together`.
+"""
+
+import contextlib
 import functools
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-from absl import flags
 
-from experiments.session import (
-  architecture,
-  common,
-  dataset,
-  folder,
-  gang,
-  identity,
-  planning,
-  together,
-)
+from experiments.session import armfile, conclusion, folder, gang, identity, planning
+from experiments.session.alone import Alone
+from experiments.session.folder import Folder
+from experiments.session.pieces import Pieces, parameters
+from experiments.session.resumption import resumed
+from experiments.session.settings import Settings
 from experiments.session.start import STARTED
-from experiments.session.task import (
-  MEASURES,
-  Build,
-  Finish,
-  Task,
-  arm_of_flags,
-  averaged,
-  budgeted,
-  check_size,
-  extra,
-  fresh_state,
-  hooks,
-  lowered,
-  numbers,
-  resumed,
-  show,
-  step_of,
-  summary,
-)
-from experiments.session.terminal import Display, interrupts
-from unroll import checkpoint, devices, loop
-from unroll.data.batches import Source
+from experiments.session.task import Build, Finish, Task
+from experiments.session.terminal import Display, interrupts, result, say
+from experiments.session.together import Together
+from experiments.session.training import Training
+from unroll import loop, remat
+from unroll.data.batches import ALL, Source
 from unroll.data.prefetch import dispatches
-from unroll.report.page import page
-from unroll.run import Progress, Run
+from unroll.loading import load, texts
+from unroll.run import Hooks, Objective, Progress, Run
 from unroll.runlog import RunLog
-from unroll.train import Arm, TrainState, make_dispatch, make_evaluate
-from unroll.types import BadInput, Params, Sums
+from unroll.train import Arm, TrainState
+from unroll.types import BadInput
 
-FLAGS = flags.FLAGS
+Place = Alone | Together
 
 
-def train(
-  experiment: str, own: tuple[str, ...], build: Build, finish: Finish | None = None
-) -> None:
-  """--mode=train: from flags to a finished run, or as far as it is let.
+def train(settings: Settings, build: Build, finish: Finish | None = None) -> None:
+  """From settings to a finished run, or as far as it is let; of every arm of --arms.
 
   Args:
-    experiment: its name.
-    own: the flags of the experiment itself that make the run what it is.
+    settings: of the call.
     build: makes the task.
     finish: what is still to be shown of a finished run.
   """
-  if FLAGS.arms:
-    return together.train(experiment, own, build, finish)
-  spread = _spread()
-  data = dataset.load()
-  planned = functools.partial(build, data.vocabulary, data, "val")
-  task = planned(
-    planning.chosen(lambda plan, batch: lowered(planned(plan), batch, spread), data)
+  together = bool(settings[armfile.Arms].arms)
+  each = armfile.read(settings) if together else [settings]
+  task = build(settings, None)  # before JAX looks for its devices
+  place: Place = (
+    Together(settings, task.size, len(each)) if together else Alone(settings, task.size)
   )
-  source = dataset.source(data.tokens["train"], spread.columns(FLAGS.batch))
-  arm, budget = arm_of_flags(), budgeted(source)
-  fresh = jax.jit(functools.partial(fresh_state, task))
-  check_size(jax.eval_shape(fresh, arm.seed))
-  state = gang.shaped(lambda: fresh(arm.seed))
-  # Only now, when all flags have been found good, is anything written.
-  run = experiment, common.config(*own), data.vocabulary, data.digest
-  path = Path(gang.told(lambda: str(folder.prepare(*run))))
-  state, progress, finished = _fit(
-    task, source, arm, state, spread, budget, data.tokens_per_char["val"], path
+  task.check()
+  pieces = _pieces(settings, task, place)
+  arms = [one[Training].arm() for one in each]
+  sources = [task.train(one[Training].seed, place.columns) for one in each]
+  budget = _budget(each, sources)
+  pieces.check_size(arms[0].seed, settings)
+  states = place.fresh(pieces, arms)
+
+  def prepared() -> list[Path]:
+    # Only when all that is asked for has been found good is anything written.
+    for one in each:
+      folder.check(one, task)
+    return [folder.prepare(one, task) for one in each]
+
+  paths = place.told(prepared)
+  restores = [
+    functools.partial(resumed, path=path, settings=one, budget=budget)
+    for path, one in zip(paths, each)
+  ]
+  state, runs, done = _fit(
+    pieces, place, each, arms, sources, budget, place.restored(states, restores), paths
   )
-  if not gang.speaks():
-    return
-  params = jax.device_put(jax.device_get(averaged(state)), jax.local_devices()[0])
-  told = summary(progress, state, finished, path)
-  if finished:
-    show(told)
-    if finish:
-      finish(task.model, params, data.vocabulary, path)
-  else:
-    common.say(f"interrupted; the same command with --workdir={path} goes on")
-  with extra(path / "report.html"):
-    page(path, command=folder.command(experiment), summary=told, measures=MEASURES)
-  common.result(told)
-
-
-def evaluate(experiment: str, build: Build) -> None:
-  """--mode=eval: the validation split, and the test split where there is one."""
-  path, vocabulary = folder.existing(experiment)
-  spread = _spread()
-  data = dataset.load(vocabulary)
-  if data.digest != identity.read(path)["data"]:
-    raise BadInput(
-      f"--corpus={FLAGS.corpus} is not the text that {path} was trained on: restore "
-      "it, or say where it is now"
+  if gang.speaks():
+    found = conclusion.conclude(
+      pieces, place, each, state, runs, done, budget, paths, finish
     )
+    result(found if together else found[0], settings[Folder].json)
+
+
+def evaluate(settings: Settings, build: Build) -> None:
+  """The validation split of a run, and its test split where there is one."""
+  path, settings = folder.existing(settings)
+  saved = identity.read(path, settings.page)
+  task = build(settings, texts(path, saved["files"]))
+  place = Alone(settings, task.size)
+  identity.check_data(path, saved, task, settings)
+  pieces = Pieces.of(task, settings[Training], remat.NONE)
+  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
   results: dict[str, Any] = {}
-  params, step = restore(build(vocabulary, data, "val"), path)
-  for split in ("val", "test"):
-    if split in data.tokens:
-      task = build(vocabulary, data, split)
-      results |= _evaluator(task, split, data.tokens_per_char[split], spread)(params)
+  for split in task.evaluations:
+    results |= place.evaluator(pieces, split)(model.params)
   for name, value in results.items():
     print(f"{name:24} {value:.4f}")
-  common.result({**results, "step": step, "workdir": str(path)})
+  result({**results, "step": model.at, "workdir": str(path)}, settings[Folder].json)
+
+
+def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
+  """The pieces of the program under the plan of `remat`."""
+  training = settings[Training]
+
+  def lowered(plan: remat.Plan, batch: Any) -> jax.stages.Lowered:
+    return Pieces.of(task, training, plan).lowered(batch, place.spread, settings)
+
+  plan = planning.chosen(lowered, training, lambda: task.train(training.seed, ALL)[0])
+  return Pieces.of(task, training, plan)
+
+
+def _budget(each: Sequence[Settings], sources: Sequence[Source]) -> loop.Budget:
+  budgets = {one[Training].budget(source) for one, source in zip(each, sources)}
+  if len(budgets) > 1:
+    raise BadInput(
+      f"truncation={each[0][Training].truncation} cuts an epoch into another number of "
+      "steps for each seed, so that arms would not end together: give `steps`, not "
+      "`epochs`"
+    )
+  return budgets.pop()
 
 
 def _fit(
-  task: Task,
-  source: Source,
-  arm: Arm,
-  state: TrainState,
-  spread: devices.Spread,
+  pieces: Pieces,
+  place: Place,
+  each: Sequence[Settings],
+  arms: Sequence[Arm],
+  sources: Sequence[Source],
   budget: loop.Budget,
-  tokens_per_char: float,
-  path: Path,
-) -> tuple[TrainState, Progress, bool]:
-  """Trains in a folder, from its newest checkpoint if there is one.
+  found: Sequence[tuple[TrainState, Progress]],
+  paths: Sequence[Path],
+) -> tuple[Any, list[Run], bool]:
+  """Trains each run in its folder, from where it was.
 
   Returns:
-    The state, its progress, and whether the run is finished.
+    The state of all, the runs, and whether the budget is spent.
   """
-  parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-
-  def put(tree: Any) -> Any:
-    """The same on every device: put there, as JAX may be told to move nothing."""
-    if jax.process_count() > 1:  # the program places it, without waiting for a vote
-      return tree
-    return spread.put(tree, jax.tree.map(lambda leaf: spread.whole, tree))
-
-  def newest() -> dict[str, Any]:
-    nonlocal state
-    state, progress = resumed(state, path, budget)
-    return progress.to_json()
-
-  progress = Progress.from_json(gang.told(newest))
-  shardings = spread.state(state)
-  state = spread.put(gang.same(state), shardings)
-  arm = put(arm)
-  common.say(
-    f"{parameters:,} parameters, {len(source):,} steps an epoch, run in {path}"
-  )
-  evaluate = _evaluator(task, "val", tokens_per_char, spread)
-  periods = (FLAGS.eval_every, FLAGS.checkpoint_every)
-  batches = dispatches(source, progress.step, budget.steps, FLAGS.dispatch, periods)
-  with (
-    gang.alone(lambda: RunLog(path, progress.step, warn=common.say)) as log,
-    gang.alone(lambda: folder.checkpoints(path)) as checkpoints,
-    interrupts() as interrupted,
-    gang.alone(lambda: Display(budget, progress)) as display,
-  ):
-    dispatch = make_dispatch(
-      functools.partial(step_of, task), (shardings, spread.whole)
+  states, progresses = zip(*found)
+  _say_what_begins(states[0], sources[0], paths)
+  training, task = pieces.training, pieces.task
+  periods = (training.eval_every, training.checkpoint_every)
+  objective = _objective(task)
+  state = place.placed(states)
+  program = place.program(pieces, arms, state, sources)
+  with contextlib.ExitStack() as stack:
+    enter = stack.enter_context
+    writers = [
+      enter(_writers(path, progress, one))
+      for path, progress, one in zip(paths, progresses, each)
+    ]
+    interrupted = enter(interrupts())
+    least = min(progresses, key=lambda progress: progress.step)
+    display: Any = enter(
+      gang.alone(lambda: Display(budget, least, objective.name, task.counted))
     )
-    program = loop.Program(
-      dispatch=lambda state, batches, counts, controls: dispatch(
-        arm, state, batches, *put((np.int32(counts[0]), controls[0]))
-      ),
-      evaluate=lambda state: [evaluate(averaged(state))],
-      split=lambda tree: [tree],
-    )
-    program, stop, late = gang.agreed(spread, program, interrupted)
-    run = Run(progress, hooks(log, checkpoints, display.show, spread.gathered), STARTED)
-    state, finished = loop.fit(
+    shows = place.displays(display, len(each))
+    program, stop, late = place.agreed(program, interrupted)
+    runs = [
+      Run(
+        progress, _hooks(task, objective, *both, show, place.spread.gathered), STARTED
+      )
+      for progress, both, show in zip(progresses, writers, shows)
+    ]
+    state, done = loop.fit(
       program,
       state,
-      [run],
-      ((count, spread.join(some, 2)) for count, some in batches),
+      runs,
+      place.batches(
+        sources,
+        lambda source: _joined(source, progresses, budget, training.dispatch, periods),
+      ),
       budget,
       stop=stop,
-      eval_every=FLAGS.eval_every,
-      checkpoint_every=FLAGS.checkpoint_every,
+      eval_every=training.eval_every,
+      checkpoint_every=training.checkpoint_every,
       late=late,
     )
-    if run.error:
-      raise run.error
-  return state, run.progress, finished
+  return program.split(state), runs, done
 
 
-def restore(task: Task, path: Path) -> tuple[Params, int]:
-  """The parameters of --checkpoint, moving average and all, and their step.
+def _say_what_begins(state: TrainState, source: Source, paths: Sequence[Path]) -> None:
+  many = "" if len(paths) == 1 else f"{len(paths)} arms of "
+  where = f"run in {paths[0]}"
+  if many:
+    where = f"runs in {paths[0]} to {paths[-1]}"
+  say(
+    f"{many}{parameters(state):,} parameters, {len(source):,} steps an epoch, {where}"
+  )
 
-  Raises:
-    BadInput: if the run has no such checkpoint.
+
+@contextlib.contextmanager
+def _writers(
+  path: Path, progress: Progress, settings: Settings
+) -> Iterator[tuple[Any, Any]]:
+  """The log and the checkpoints of a run; in one of several processes alone."""
+  with (
+    gang.alone(lambda: RunLog(path, progress.step, warn=say)) as log,
+    gang.alone(lambda: folder.checkpoints(path, settings)) as checkpoints,
+  ):
+    yield log, checkpoints
+
+
+def _objective(task: Task) -> Objective:
+  first = task.measures[0]
+  return Objective(f"val/{first.name}", first.better)
+
+
+def _hooks(
+  task: Task, objective: Objective, log: Any, checkpoints: Any, show: Any, gathered: Any
+) -> Hooks:
+  """What the loop calls for a run: its log, its checkpoints, the terminal.
+
+  The log is on disk before a checkpoint is, which is therefore never ahead of it.
   """
-  optimizer = common.optimizer()
-  like = jax.eval_shape(functools.partial(fresh_state, task), arm_of_flags().seed)
-  saved = path / folder.CHECKPOINTS
-  which: Any = FLAGS.checkpoint
-  found = checkpoint.steps(saved)
-  if isinstance(which, int) and found and which not in found:
-    raise BadInput(
-      f"--checkpoint={which}: {saved} has those of step {', '.join(map(str, found))}"
-    )
-  unjudged = which == "best" and not checkpoint.best_steps(saved)
-  which = "newest" if unjudged else which
-  restored = checkpoint.restore(saved, like, which=which, warn=common.say)
-  if restored is None:
-    raise BadInput(f"{saved} holds no checkpoint: train the run first")
-  if unjudged:
-    common.say(
-      f"{path} has no best checkpoint, as no evaluation has chosen one yet: this is "
-      f"the newest, of step {restored.step}"
-    )
-  state = restored.state
-  return optimizer.averaged(state.opt_state, state.params), restored.step
+
+  def save(state: TrainState, progress: Progress, best: bool) -> None:
+    log.sync()
+    checkpoints.save(progress.step, gathered(state), progress.to_json(), best=best)
+
+  return Hooks(
+    objective,
+    save,
+    log.write,
+    show,
+    checkpoints.check,
+    measures=tuple(m for m in task.measures if m.logged),
+    counted=task.counted,
+  )
 
 
-def _evaluator(
-  task: Task, split: str, tokens_per_char: float, spread: devices.Spread
-) -> Callable[[Params], dict[str, float]]:
-  """Compiles `params -> {"val/loss_streamed": …}`: nats, bits and perplexity."""
-
-  def compiled(source: Source) -> Callable[[Params], dict[str, Sums]]:
-    batches = jax.tree.map(lambda *leaves: np.stack(leaves), *source)
-    batches = jax.device_put(batches, spread.batches(batches))
-    count = jax.device_put(np.int32(len(source)), spread.whole)
-    run = make_evaluate(task.loss)
-
-    def measure(params: Params) -> dict[str, Sums]:
-      carry = task.carry(params, source.rows)
-      return run(params, carry, batches, count)[1]
-
-    return measure
-
-  measures = {name: compiled(source) for name, source in task.evaluations.items()}
-
-  def evaluate(params: Params) -> dict[str, float]:
-    sums = {name: measure(params) for name, measure in measures.items()}
-    return numbers(task, split, sums, tokens_per_char)
-
-  return evaluate
-
-
-def _spread() -> devices.Spread:
-  planning.keep_memory()
-  width = max(architecture.hidden_sizes())
-  count = devices.divide(FLAGS.devices, FLAGS.batch, width, FLAGS.processes)
-  return devices.Spread(count)
+def _joined(
+  source: Source,
+  progresses: Sequence[Progress],
+  budget: loop.Budget,
+  size: int,
+  periods: Sequence[int],
+) -> Iterator[tuple[int, Any]]:
+  """The dispatches from the first run's step on; none crosses the step of another."""
+  last = math.inf if budget.steps is None else budget.steps
+  starts = sorted({progress.step for progress in progresses if progress.step < last})
+  for start, stop in itertools.pairwise([*starts, budget.steps]):
+    assert start is not None
+    yield from dispatches(source, start, stop, size, periods)

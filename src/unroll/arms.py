@@ -27,10 +27,10 @@ def one_by_one(size: int) -> bool:
 
 
 class Arms:
-  """So many arms on so many devices.
+  """Arms, spread evenly over devices.
 
-  Where the devices do not divide the arms, the last arm fills the places left over:
-  they take no time, as another device has as many arms to run.
+  Where the devices do not divide the arms, the last arm is repeated as padding. The
+  padding costs no time, because some device has that many arms to run anyway.
 
   Args:
     count: of arms.
@@ -72,7 +72,7 @@ class Arms:
     return jax.jit(sharded, donate_argnums=tuple(donate))
 
   def stack(self, trees: Sequence[Any]) -> Any:
-    """What each arm has of its own, as one argument, arms first, on the devices."""
+    """The arms' values, stacked into one argument on the devices, arms first."""
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *self.filled(trees))
     return jax.device_put(stacked, self.sharding(0))
 
@@ -81,7 +81,7 @@ class Arms:
     return [*each, *[each[-1]] * (self._places - self.count)]
 
   def split(self, tree: Any) -> list[Any]:
-    """What each arm has in a result, on the host."""
+    """The part of each arm in a result, on the host."""
     host = jax.device_get(tree)
     return [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(self.count)]
 
@@ -95,7 +95,7 @@ def _spec(axis: int | None) -> PartitionSpec:
 
 
 def _loop(function: Callable[..., Any], axes: Sequence[int | None]):
-  """What `jax.vmap` gives, one after another."""
+  """The result of `jax.vmap`, computed one after another."""
 
   def call(*arguments: Any) -> Any:
     def at(i: jax.Array) -> Any:

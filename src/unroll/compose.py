@@ -78,7 +78,7 @@ def _of_cell(inner: Derivative) -> Derivative:
 
 
 class Wiring(NamedTuple):
-  """What stands between the layers of a deep network; the same for both orders.
+  """The connections between the layers of a deep network; the same for both orders.
 
   Attributes:
     residual: adds a layer's input to its output where the widths agree
@@ -103,7 +103,7 @@ class Wiring(NamedTuple):
     """Returns itself. Raises BadInput for a rate outside [0, 1)."""
     for name in ("dropout", "input_dropout", "output_dropout"):
       if not 0 <= getattr(self, name) < 1:
-        raise BadInput(f"--{name}={getattr(self, name)}: give a rate from 0 to below 1")
+        raise BadInput(f"{name}={getattr(self, name)}: give a rate from 0 to below 1")
     return self
 
   def reads_input(self) -> bool:
@@ -230,7 +230,7 @@ def deep(*cells: Cell, wiring: Wiring | None = None) -> Cell:
 
 
 def init_all(cells, key: Key) -> tuple[Params, ...]:
-  """Parameters of several cells or layers, each from a key of its own."""
+  """Parameters of several cells or layers, each drawn from another key."""
   keys = jax.random.split(key, len(cells))
   return tuple(cell.init(k) for cell, k in zip(cells, keys, strict=True))
 

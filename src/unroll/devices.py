@@ -1,4 +1,4 @@
-"""Where training runs: the cores of a CPU as devices of their own, and its memory.
+"""Where training runs: each core of a CPU as a device, and the memory of the process.
 
 XLA spreads each operation of a program over the cores, and waits for all of them: at
 every step of a recurrent network, for microseconds of work. With a device a core and
@@ -23,15 +23,15 @@ from unroll.types import BadInput
 # Rows of a batch: fewer on a device do not pay for reading all weights on each of
 # them; the weights of layers wider than WIDE are read from beyond a core's own cache.
 ROWS, WIDE_ROWS, WIDE = 4, 16, 512
-# Of glibc's malloc: options, and the bytes of a heap of a thread's own.
+# Options of glibc's malloc, and the bytes of a thread's heap.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 HEAP = 2**26
 
 
 def cores() -> int:
   """How many cores this process may use: NPROC, which XLA reads too, or all it has."""
-  if (told := os.environ.get("NPROC", "")).isdecimal():
-    return max(int(told), 1)
+  if (nproc := os.environ.get("NPROC", "")).isdecimal():
+    return max(int(nproc), 1)
   try:
     return len(os.sched_getaffinity(0))
   except AttributeError:  # not every system has it
@@ -65,7 +65,7 @@ def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
   """
   if batch % processes:
     raise BadInput(
-      f"--batch={batch} cannot be shared evenly by --processes={processes}: make it a "
+      f"batch={batch} cannot be shared evenly by processes={processes}: make it a "
       "multiple"
     )
   rows = batch // processes
@@ -83,7 +83,7 @@ def named_count(spec: str, rows: int, width: int, most: int) -> int:
   if spec.isdecimal() and int(spec) in dividing:
     return int(spec)
   raise BadInput(
-    f"--devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
+    f"devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
     f"as divide the {rows} rows of a batch that a process has, and are there"
   )
 
@@ -118,7 +118,7 @@ def _up_to(spec: str, most: int) -> int:
   if spec.isdecimal() and 1 <= int(spec) <= most:
     return int(spec)
   raise BadInput(
-    f"--devices={spec}: choose auto or a number from 1 to {most}, as many as there are "
+    f"devices={spec}: choose auto or a number from 1 to {most}, as many as there are "
     "and have an arm each"
   )
 
@@ -126,13 +126,16 @@ def _up_to(spec: str, most: int) -> int:
 def keep_memory(rows: int = 1, steps: float = 1, units: int = 1) -> None:
   """Lets the process keep the memory that it frees; for good, and glibc only.
 
-  By default a large array comes from the system at every call of a program, page by
-  page and zeroed, and goes back after it: a third of the time of a small layer.
+  By default the system hands out a large array at every call of a program, page by
+  page and zeroed, and takes it back afterwards. That is a third of the time of a small
+  layer.
 
-  Every thread has a heap of its own: at a common one they search among what all of
-  them freed, up to a tenth of a small training step. What is too large for such a
-  heap would still come from the system, so where arrays are, threads share one. That
-  is for threads to come: it is to be told before JAX looks for its devices.
+  Each thread keeps its own heap, as glibc has it: threads that share one search through
+  the free blocks of all of them, up to a tenth of the time of a small training step. An
+  array larger than `HEAP` does not fit a thread's heap and would come from the system
+  again, so if the largest array exceeds `HEAP`, all threads share one heap. glibc asks
+  for the number of heaps when a thread starts: call this before JAX looks for its
+  devices.
 
   Args:
     rows: B, of a device if that is known.
@@ -157,9 +160,9 @@ class Spread:
   """
 
   def __init__(self, count: int):
-    chosen = [device for devices in _by_process() for device in devices[:count]]
-    self.count = len(chosen)
-    self._mesh = Mesh(np.array(chosen), ("batch",))
+    devices = [device for of_one in _by_process() for device in of_one[:count]]
+    self.count = len(devices)
+    self._mesh = Mesh(np.array(devices), ("batch",))
 
   def state(self, state: TrainState) -> TrainState:
     """The shardings of a training state: its carry `[B, ...]` is spread."""
@@ -184,8 +187,8 @@ class Spread:
 
   def columns(self, batch: int) -> slice:
     """Which of B columns this process makes, where they divide by the devices."""
-    own = batch // jax.process_count()
-    return slice(jax.process_index() * own, (jax.process_index() + 1) * own)
+    width = batch // jax.process_count()
+    return slice(jax.process_index() * width, (jax.process_index() + 1) * width)
 
   def put(self, tree: Any, shardings: Any) -> Any:
     """Places arrays of which every process has the whole, and the same."""

@@ -1,4 +1,4 @@
-"""What is said to a user whose input is wrong; it needs no JAX."""
+"""Errors that a user can mend, and how they read; this file needs no JAX."""
 
 
 class BadInput(ValueError):
@@ -6,6 +6,6 @@ class BadInput(ValueError):
 
 
 def sentence(error: OSError) -> str:
-  """What went wrong, and with which file."""
+  """The reason of an operating system's error, and the file that it concerns."""
   where = f" ({error.filename})" if error.filename else ""
   return f"{error.strerror or error}{where}"

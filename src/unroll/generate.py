@@ -26,7 +26,7 @@ COLDEST, HOTTEST = 1e-30, 1e30
 
 @struct.dataclass
 class Sample:
-  """What `sample` drew.
+  """The tokens that `sample` drew.
 
   Every stream's carry has read all but its last token, and past its count a stream
   repeats that token: `carry` with the prompt `tokens[-1:]` goes on where this ended.

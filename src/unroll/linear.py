@@ -1,104 +1,14 @@
-"""Affine maps and their initialisers: all that a cell multiplies by."""
+"""Products of a step and of the gradient, and the gates' activations."""
 
 import functools
-import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array, BadInput, Key
+from unroll.types import Array
 
-Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
 SIZABLE = 2**18  # bytes of a matrix: too many for the first cache
 ROWS = 8  # as many as a set of that cache has lines
-
-glorot: Initializer = jax.nn.initializers.glorot_uniform()
-orthogonal: Initializer = jax.nn.initializers.orthogonal()
-zeros: Initializer = jax.nn.initializers.zeros
-
-
-def identity(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
-  """The identity matrix `[H, H]` (Le, Jaitly & Hinton 2015)."""
-  del key
-  return jnp.eye(*shape, dtype=dtype)
-
-
-def uniform(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-  """Uniform on ±1/√H, H the last axis: what torch's recurrent layers start from."""
-  bound = shape[-1] ** -0.5
-  return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-class Init(NamedTuple):
-  """How a cell's parameters start, gate by gate.
-
-  Attributes:
-    kernel: input-to-hidden `[D, H]`, one draw a gate.
-    recurrent: hidden-to-hidden `[H, H]`, one draw a gate.
-    bias: `[H]`, one draw a gate.
-    chrono: `T_max` of chrono initialisation, or None: gate biases are drawn so that
-      memories last for 1 to T_max steps (Tallec & Ollivier 2018, section 3).
-  """
-
-  kernel: Initializer = glorot
-  recurrent: Initializer = orthogonal
-  bias: Initializer = zeros
-  chrono: float | None = None
-
-
-INITS = {
-  "orthogonal": Init(),
-  "glorot": Init(recurrent=glorot),
-  "identity": Init(recurrent=identity),
-  "uniform": Init(uniform, uniform, uniform),
-}
-
-
-MOST = 1e30  # far beyond it float32 ends
-
-
-def named_init(spec: str) -> Init:
-  """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD`, `chrono:T_max`.
-
-  Raises:
-    BadInput: for another name, a deviation that is not positive, or a T_max below 3.
-  """
-  if spec in INITS:
-    return INITS[spec]
-  name, _, argument = spec.partition(":")
-  try:
-    number = float(argument)
-  except ValueError:
-    number = math.nan
-  if name == "chrono" and 3 <= number <= MOST:
-    return Init(chrono=number)
-  if name == "normal" and 0 < number <= MOST:
-    normal = jax.nn.initializers.normal(number)
-    return Init(normal, normal)
-  raise BadInput(
-    f"--init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
-    "standard deviation, or chrono:T_max with the longest memory, at least 3 steps; "
-    f"both up to {MOST:g}"
-  )
-
-
-def gates(init: Initializer, key: Key, rows: int, size: int, count: int) -> Array:
-  """Draws `count` blocks `[rows, size]` side by side: `[rows, count·size]`."""
-  keys = jax.random.split(key, count)
-  return jnp.concatenate([init(k, (rows, size), jnp.float32) for k in keys], axis=1)
-
-
-def bias_gates(init: Initializer, key: Key, size: int, count: int) -> Array:
-  """Draws `count` independent `[size]` biases end to end: `[count·size]`."""
-  keys = jax.random.split(key, count)
-  return jnp.concatenate([init(k, (size,), jnp.float32) for k in keys])
-
-
-def chrono_bias(key: Key, size: int, t_max: float) -> Array:
-  """log u with u uniform on [1, T_max - 1]: a gate that forgets after about u steps."""
-  return jnp.log(jax.random.uniform(key, (size,), jnp.float32, 1.0, t_max - 1.0))
 
 
 def product(x: Array, w: Array) -> Array:
@@ -184,7 +94,8 @@ def summed_outer(x: Array, dz: Array, dtype) -> Array:
 def bias_gradient(dz: Array, dtype) -> Array:
   """Σ_t dz_t, over the batch too, `[T, B, …, M] -> [M]`.
 
-  A product as well: beside others of dz, a sum would have XLA copy all of it.
+  It is computed as a matrix product: next to the other products of dz, XLA would copy
+  dz for a sum.
   """
   rows = _rows(dz, spread_over(dz) if dz.ndim > 2 else 1)
   ones = jnp.ones(rows.shape[0], dz.dtype)
@@ -196,7 +107,8 @@ def _rows(x: Array, devices: int) -> Array:
   """`[T, B, …, N]` as rows `[…, N]`, those of each device together.
 
   Reshaping `[T, B]` to `[T·B]` would gather a B that is spread over devices, so the
-  devices go first. Contracted as two axes XLA would transpose `x`, which is slow.
+  axis of devices goes first. XLA would transpose `x` to contract two axes, which is
+  slow.
   """
   if x.ndim < 3:
     return x
@@ -249,18 +161,18 @@ def _transposed_jvp(devices: int, primals, tangents):
 def _by_rows(w: Array, devices: int) -> Array:
   """The copy of `transposed`, of `ROWS` rows at a time."""
   count, columns = w.shape
-  own = count // devices
-  rows = min(ROWS, own)
-  parts = w.reshape(devices, own, columns)
+  share = count // devices
+  rows = min(ROWS, share)
+  parts = w.reshape(devices, share, columns)
 
   def copy(i, turned):
-    # Of the last rows, a slice begins early enough to have as many as the others.
-    some = jax.lax.dynamic_slice_in_dim(parts, i * rows, rows, axis=1)
-    some = jnp.swapaxes(some, 1, 2)
-    return jax.lax.dynamic_update_slice_in_dim(turned, some, i * rows, axis=2)
+    # The last slice begins early enough to have as many rows as the others.
+    block = jax.lax.dynamic_slice_in_dim(parts, i * rows, rows, axis=1)
+    block = jnp.swapaxes(block, 1, 2)
+    return jax.lax.dynamic_update_slice_in_dim(turned, block, i * rows, axis=2)
 
-  turned = jnp.zeros_like(parts, shape=(devices, columns, own))
-  turned = jax.lax.fori_loop(0, -(-own // rows), copy, turned)
+  turned = jnp.zeros_like(parts, shape=(devices, columns, share))
+  turned = jax.lax.fori_loop(0, -(-share // rows), copy, turned)
   return jnp.moveaxis(turned, 0, 1).reshape(columns, count)
 
 

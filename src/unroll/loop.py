@@ -15,7 +15,7 @@ from unroll.train import Control
 
 
 class Budget(NamedTuple):
-  """When training ends: after so many steps or seconds, whichever comes first.
+  """When training ends: after a number of steps or seconds, whichever comes first.
 
   Attributes:
     steps: None for no limit.
@@ -37,7 +37,7 @@ class Budget(NamedTuple):
 
 
 class Program(NamedTuple):
-  """What the loop drives: the runs of one state, which advance side by side.
+  """The program that the loop drives: the runs of one state, which advance together.
 
   Attributes:
     dispatch: `(state, batches, counts, controls) -> (state, metrics)`, a count and a

@@ -62,7 +62,7 @@ def check(count: int, what: str) -> None:
 
   Args:
     count: bytes that it needs at the least.
-    what: its arguments or flags, with their values.
+    what: its arguments, with their values.
 
   Raises:
     BadInput: it does not fit.
@@ -92,9 +92,9 @@ def cheapest(lower: Callable[[Plan], Lowered], budget: int, length: int) -> Fit:
       return Fit(plan, needs)
   leanest = min(needs, key=lambda name: needs[name])
   raise BadInput(
-    f"--memory_budget={size(budget)}: a training step needs {size(needs[leanest])} "
-    f"under --remat={leanest}, the leanest plan: give as much, or a smaller model or "
-    "--batch"
+    f"memory_budget={size(budget)}: a training step needs {size(needs[leanest])} "
+    f"under remat={leanest}, the leanest plan: give as much, or a smaller model or "
+    "`batch`"
   )
 
 
@@ -120,11 +120,11 @@ def named_size(spec: str) -> int:
   Raises:
     BadInput: for anything else, or nothing at all.
   """
-  found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B|)", spec.strip())
-  count = float(found[1]) * UNITS[found[2] or "B"] if found else 0.0
+  match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]iB|B|)", spec.strip())
+  count = float(match[1]) * UNITS[match[2] or "B"] if match else 0.0
   if not 1 <= count < math.inf:
     raise BadInput(
-      f"--memory_budget={spec}: give a size such as 2GiB, 800MiB or 64KiB, or a number "
+      f"memory_budget={spec}: give a size such as 2GiB, 800MiB or 64KiB, or a number "
       "of bytes"
     )
   return int(count)

@@ -22,6 +22,8 @@ class Measure(NamedTuple):
     also: another unit and how many of it make one of `unit`, for a second axis.
     form: how the number is written, a format specification.
     label: what people call it; "" is name and unit.
+    drawn: whether it has a panel of the curves; not one that another tells as well.
+    logged: whether it is logged for every step of training, beside the loss.
   """
 
   name: str
@@ -31,11 +33,19 @@ class Measure(NamedTuple):
   also: tuple[str, float] | None = None
   form: str = ",.3f"
   label: str = ""
+  drawn: bool = True
+  logged: bool = False
 
   @property
   def title(self) -> str:
     """The name in words."""
     return self.name.replace("_", " ")
+
+  def shown(self, value: float) -> str:
+    """A value for people, such as "loss 1.305 nats"."""
+    if self.label:
+      return f"{value:{self.form}} {self.label}"
+    return " ".join(filter(None, (self.title, f"{value:{self.form}}", self.unit)))
 
   def __str__(self) -> str:
     return self.label or ", ".join(filter(None, (self.title, self.unit)))
@@ -97,9 +107,15 @@ BITS_PER_CHAR = Measure(
   "lower",
   lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_char")(sums)),
   label="bits per character",
+  drawn=False,
 )
 PERPLEXITY = Measure(
-  "perplexity", "", "lower", lambda sums: perplexity(_loss(sums)), form=",.2f"
+  "perplexity",
+  "",
+  "lower",
+  lambda sums: perplexity(_loss(sums)),
+  form=",.2f",
+  drawn=False,
 )
 # Of a classifier whose loss has the Sums "accuracy": what was right, of how many.
-ACCURACY = Measure("accuracy", "", "higher", mean_of("accuracy"))
+ACCURACY = Measure("accuracy", "", "higher", mean_of("accuracy"), logged=True)

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unroll import specs
 from unroll.parameters import completed, matrices, refuse_complex, trained
 from unroll.types import Array, BadInput, Params
 
-# Every form of the flag: what may follow the name, as defaults. A word is required.
-OPTIMIZERS: Mapping[str, tuple[float | str, ...]] = {
+# The decay rates that may follow a name, by default.
+OPTIMIZERS: specs.Forms = {
   "sgd": (),
   "momentum": (0.9,),
   "rmsprop": (0.9,),
@@ -29,10 +30,10 @@ OPTIMIZERS: Mapping[str, tuple[float | str, ...]] = {
 
 
 class OptState(NamedTuple):
-  """What an optimiser remembers.
+  """The memory of an optimiser.
 
   Attributes:
-    updates: how many were made, int32 scalar.
+    updates: the number of updates so far, int32 scalar.
     precondition: the state of the optax preconditioner.
     average: the debiased moving average of the parameters; None if not asked for.
   """
@@ -67,7 +68,7 @@ def optimizer(
   weight_decay: float | None = None,
   ema: float = 0.0,
 ) -> Optimizer:
-  """Builds an optimiser from its flags.
+  """Builds an optimiser from its spec and options.
 
   All arithmetic and all state are in float32 (or wider, if the parameters are), so
   that the small rates of a moving average survive parameters in bfloat16. What is
@@ -92,22 +93,22 @@ def optimizer(
     The optimiser.
 
   Raises:
-    BadInput: a flag has no such value.
+    BadInput: an argument has no such value.
   """
-  name, numbers = parse("--optimizer", spec, OPTIMIZERS)
+  name, numbers = specs.read("optimizer", spec, OPTIMIZERS)
   if not all(0 <= number < 1 for number in numbers):
-    raise BadInput(f"--optimizer={spec}: a decay rate must be in [0, 1)")
+    raise BadInput(f"optimizer={spec}: a decay rate must be in [0, 1)")
   if clip_by not in CLIPS:
-    raise BadInput(f"--clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
+    raise BadInput(f"clip_by={clip_by} is unknown: use one of {', '.join(CLIPS)}")
   traced = isinstance(clip_norm, jax.Array)  # a number that is not known yet
   if not traced and not 0 <= clip_norm < math.inf:
-    raise BadInput(f"--clip_norm={clip_norm} must be 0 (off) or a positive number")
+    raise BadInput(f"clip_norm={clip_norm} must be 0 (off) or a positive number")
   if weight_decay is None:
     weight_decay = 0.01 if name == "adamw" else 0.0
   if not 0 <= weight_decay < math.inf:
-    raise BadInput(f"--weight_decay={weight_decay} must be 0 (off) or positive")
+    raise BadInput(f"weight_decay={weight_decay} must be 0 (off) or positive")
   if not 0 <= ema < 1:
-    raise BadInput(f"--ema={ema} must be 0 (off) or a decay rate below 1")
+    raise BadInput(f"ema={ema} must be 0 (off) or a decay rate below 1")
   preconditioner = _preconditioner(name, *numbers)
 
   def init(params: Params) -> OptState:
@@ -175,39 +176,6 @@ def gradient_norm(grads: Params) -> Array:
   """
   norms = [_norm(_wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
   return _norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
-
-
-def parse(
-  flag: str, spec: str, forms: Mapping[str, tuple[float | str, ...]]
-) -> tuple[str, tuple[float, ...]]:
-  """Reads `name` or `name:number,number`.
-
-  Args:
-    flag: the flag it comes from, for the message.
-    spec: what the user gave.
-    forms: name -> its numbers' defaults; a word in place of a default names a
-      number that has none.
-
-  Returns:
-    The name and its numbers.
-
-  Raises:
-    BadInput: no such name, or not its numbers; names every form there is.
-  """
-  name, colon, text = spec.partition(":")
-  try:
-    given = text.split(",") if colon else forms[name]
-    numbers = tuple(float(number) for number in given)
-    if len(numbers) == len(forms[name]):
-      return name, numbers
-  except (KeyError, ValueError):
-    pass  # the same sentence serves every mistake
-  allowed = []
-  for form, defaults in forms.items():
-    tail = ":" + ",".join(map(str, defaults)) if defaults else ""
-    required = any(isinstance(default, str) for default in defaults)
-    allowed.append(form + tail if required or not tail else f"{form}[{tail}]")
-  raise BadInput(f"{flag}={spec} is not understood: use one of {', '.join(allowed)}")
 
 
 def _preconditioner(name: str, *decays: float) -> optax.GradientTransformation:

@@ -96,7 +96,7 @@ def trained(params: Params) -> Params:
 
 
 def completed(part: Params, params: Params) -> Params:
-  """What `trained` has left, with the frozen parameters of another pytree."""
+  """Trained parameters, completed by the frozen parameters of another pytree."""
   return jax.tree.map(
     lambda leaf, new, held: leaf if held else new,
     params,

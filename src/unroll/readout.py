@@ -12,44 +12,20 @@ the backward pass only scales them, and nothing is computed twice.
 
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from unroll import metrics, scan
-from unroll.linear import (
-  Initializer,
-  bias_gradient,
-  product,
-  spread_over,
-  summed_outer,
-)
+from unroll.linear import bias_gradient, product, spread_over, summed_outer
 from unroll.placement import placed
 from unroll.reverse_mode import reverse_mode_only
 from unroll.types import Array, Sums
 
-# A slice has so many rows on each device that adding up dW does not count, and so many
-# bytes of logits that the loop does not: `docs/benchmarks.md` has the measurement.
+# The least of a slice: rows on each device, so that adding up dW costs little beside
+# its products, and bytes of logits, so that the loop costs little beside its steps.
+# `docs/benchmarks.md` has the measurement.
 ROWS, BYTES = 256, 4 * 2**20
-
-
-class Output(nn.Module):
-  """The parameters of an output layer; called with the width H of what it reads.
-
-  Attributes:
-    vocabulary: V.
-    kernel_init: of the matrix.
-  """
-
-  vocabulary: int
-  kernel_init: Initializer = nn.initializers.lecun_normal()
-
-  @nn.compact
-  def __call__(self, width: int) -> tuple[Array, Array]:
-    """The matrix `[H, V]` and the bias `[V]`."""
-    kernel = self.param("kernel", self.kernel_init, (width, self.vocabulary))
-    return kernel, self.param("bias", nn.initializers.zeros, (self.vocabulary,))
 
 
 def logits(ys: Array, kernel: Array, bias: Array) -> Array:
@@ -165,8 +141,8 @@ def _nats(zs: Array, target: Array) -> tuple[Array, Array]:
   """-log p(target) `[...]` and log Σ exp l `[..., 1]` of logits `[..., V]`."""
   log_z = jax.nn.logsumexp(zs, axis=-1, keepdims=True)
   # Where nothing counts, the target may be anything: it is clipped.
-  chosen = jnp.take_along_axis(zs, target[..., None], axis=-1, mode="clip")
-  return (log_z - chosen)[..., 0], log_z
+  hit = jnp.take_along_axis(zs, target[..., None], axis=-1, mode="clip")
+  return (log_z - hit)[..., 0], log_z
 
 
 def _weigh(nats: Array, weight: Array) -> Array:
@@ -175,7 +151,7 @@ def _weigh(nats: Array, weight: Array) -> Array:
 
 
 def _slices(ys: Array, bias: Array) -> range:
-  """Where slices of so many steps start; the last may be shorter.
+  """Where the slices of a sequence start; the last may be shorter.
 
   Of sizes that are not known yet (`jax.export`), one slice has all steps.
   """

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 METRICS = "metrics.jsonl"
+PER_SECOND = "_per_second"  # ends the name of the speed, after what is counted
 
 Record = dict[str, Any]
 
@@ -83,6 +84,12 @@ def measured(records: Sequence[Record], name: str) -> list[tuple[int, float | No
     for one in records
     if name in one and (one[name] is None or _is_number(one[name]))
   ]
+
+
+def rate_of(records: Sequence[Record]) -> str:
+  """The name of the speed: what a run counts, and "_per_second"."""
+  names = (name for one in records for name in one if name.endswith(PER_SECOND))
+  return next(names, f"targets{PER_SECOND}")
 
 
 def number(value: Any) -> float | None:

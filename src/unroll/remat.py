@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll import specs
 from unroll.types import BadInput, Carry
 
 # Segments within each of `recursive()`: a third of the passes that halving takes, for
 # 4/3 of its carries.
 MOST = 8
-# Steps of a segment times B, about, or more, unless a plan says how to cut: a segment
-# has its weights transposed and their gradients added, which costs as much as some
-# hundred.
+# The least rows (steps times B) of a segment, about, unless the plan fixes its length:
+# a segment transposes its weights and adds up their gradients, which costs as much as
+# some hundred rows.
 ROWS = 512
 # Of `recursive:DEPTH`: 2^32 steps have been cut into single ones by then.
 DEEPEST = 32
@@ -81,32 +82,32 @@ def recursive(depth: int | None = None) -> Plan:
 
 
 def _evenly(length: int, depth: int, least: float = 0) -> tuple[int, ...]:
-  """The lengths that cut so often, each into as many parts, none far below `least`."""
-  found = [length]
-  for left in range(depth, 0, -1):
-    if least > found[-1] / 2:
+  """The lengths of `depth` cuts into equally many parts, none far below `least`."""
+  lengths = [length]
+  for cuts in range(depth, 0, -1):
+    if least > lengths[-1] / 2:
       break
-    wanted = max(found[-1] ** (left / (left + 1)), least)
-    found.append(_near(found[-1], wanted))
-  return tuple(found[1:])
+    ideal = max(lengths[-1] ** (cuts / (cuts + 1)), least)
+    lengths.append(_near(lengths[-1], ideal))
+  return tuple(lengths[1:])
 
 
 def deepest(length: int) -> int:
-  """The depth of `recursive()` for so many steps."""
+  """The depth of `recursive()` for a sequence of `length` steps."""
   depth = 0
   while MOST ** (depth + 1) < length:
     depth += 1
   return depth
 
 
-def _near(length: int, wanted: float) -> int:
-  """A divisor of `length` close to the one wanted, so that no shorter one is left."""
+def _near(length: int, ideal: float) -> int:
+  """A divisor of `length` close to the ideal, so that all segments have one length."""
   divisors = [
-    k for k in range(math.ceil(wanted / 2), int(2 * wanted) + 1) if length % k == 0
+    k for k in range(math.ceil(ideal / 2), int(2 * ideal) + 1) if length % k == 0
   ]
   # A power of two can at least be cut again without a rest.
-  nearest = 2 ** round(math.log2(wanted))
-  return min(divisors, key=lambda k: abs(math.log(k / wanted)), default=nearest)
+  nearest = 2 ** round(math.log2(ideal))
+  return min(divisors, key=lambda k: abs(math.log(k / ideal)), default=nearest)
 
 
 def named_plan(spec: str) -> Plan:
@@ -115,16 +116,19 @@ def named_plan(spec: str) -> Plan:
   Raises:
     BadInput: for anything else, or a number below 1.
   """
-  for plan in (NONE, sqrt(), recursive()):
-    if spec == plan.name:
-      return plan
-  name, _, argument = spec.partition(":")
-  numbered: dict[str, Callable[[int], Plan]] = {"every": every, "recursive": recursive}
-  most = DEEPEST if name == "recursive" else math.inf
-  if name in numbered and argument.isdecimal() and 1 <= int(argument) <= most:
-    return numbered[name](int(argument))
+  match specs.split(spec, int):
+    case "none", ():
+      return NONE
+    case "sqrt", ():
+      return sqrt()
+    case "every", (length,) if length >= 1:
+      return every(length)
+    case "recursive", ():
+      return recursive()
+    case "recursive", (depth,) if 1 <= depth <= DEEPEST:
+      return recursive(depth)
   raise BadInput(
-    f"--remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
+    f"remat={spec}: choose none, sqrt, every:K with a length of at least 1, "
     f"recursive or recursive:DEPTH with a depth from 1 to {DEEPEST}, or auto"
   )
 

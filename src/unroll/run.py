@@ -24,7 +24,7 @@ class Progress(NamedTuple):
   Attributes:
     step: updates so far.
     seconds: wall clock so far.
-    tokens: targets counted so far.
+    targets: those counted so far.
     plateau: how the objective has fared.
     last: the last evaluation's numbers, with its step.
     best: the best evaluation's numbers, with its step.
@@ -32,7 +32,7 @@ class Progress(NamedTuple):
 
   step: int
   seconds: float
-  tokens: float
+  targets: float
   plateau: Plateau
   last: dict[str, float]
   best: dict[str, float]
@@ -43,8 +43,10 @@ class Progress(NamedTuple):
 
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> "Progress":
-    """Reads what `to_json` gave."""
-    return cls(**{**data, "plateau": Plateau(**data["plateau"])})
+    """Reads what `to_json` gave; older versions called targets tokens."""
+    targets = data["tokens"] if "tokens" in data else data["targets"]
+    found = {name: data[name] for name in cls._fields if name != "targets"}
+    return cls(**{**found, "targets": targets, "plateau": Plateau(**data["plateau"])})
 
 
 class Objective(NamedTuple):
@@ -67,11 +69,13 @@ class Hooks(NamedTuple):
     save: `(state, progress, best)`; must copy the state, which is donated next.
     log: takes one record, `{"step": n, …}`; one of them has the "start_seconds" that
       passed before the first step of this session was done.
-    show: `(progress, recent mean loss, tokens per second)`, for eyes only.
+    show: `(progress, recent mean loss, targets per second)`, for eyes only.
     check: called about once a second; raises OSError where no save can succeed any
       more, so that a run does not go on for nothing until the next one.
     measures: logged for each step as "train/<name>", beside "train/loss"; all that
       they read must be in the sums of the training loss.
+    counted: the plural of what a target is; the speed is logged as
+      "<counted>_per_second".
   """
 
   objective: Objective
@@ -80,6 +84,7 @@ class Hooks(NamedTuple):
   show: Callable[[Progress, float, float], None]
   check: Callable[[], None]
   measures: tuple[Measure, ...] = ()
+  counted: str = "targets"
 
 
 class Run:
@@ -123,9 +128,9 @@ class Run:
     for record in _records(step, count, metrics, self._hooks.measures):
       self._hooks.log(record)
     loss = metrics.sums["loss"]
-    tokens = float(loss.count[:count].sum())
+    targets = self.progress.targets + float(loss.count[:count].sum())
     self.progress = self.progress._replace(
-      step=step + count, seconds=self.elapsed(), tokens=self.progress.tokens + tokens
+      step=step + count, seconds=self.elapsed(), targets=targets
     )
     if step == self._first:
       start = time.monotonic() - self._session
@@ -160,7 +165,7 @@ class Run:
       best=self.progress.best if plateau.bad else numbers,
     )
     self._hooks.log(numbers)
-    self._recent = _Recent(self.progress)  # evaluation has no tokens a second
+    self._recent = _Recent(self.progress)  # evaluation has no targets a second
 
   @property
   def evaluated(self) -> bool:
@@ -209,13 +214,12 @@ class _Recent:
       self.flush(progress, hooks)
 
   def flush(self, progress: Progress, hooks: Hooks) -> None:
-    tokens = progress.tokens - self._since.tokens
-    if not tokens:
+    targets = progress.targets - self._since.targets
+    if not targets:
       return
-    speed = tokens / max(progress.seconds - self._since.seconds, 1e-9)
-    hooks.log(
-      {"step": progress.step, "seconds": progress.seconds, "tokens_per_second": speed}
-    )
-    hooks.show(progress, self._loss / tokens, speed)
+    speed = targets / max(progress.seconds - self._since.seconds, 1e-9)
+    rate = f"{hooks.counted}_per_second"
+    hooks.log({"step": progress.step, "seconds": progress.seconds, rate: speed})
+    hooks.show(progress, self._loss / targets, speed)
     hooks.check()
     self._since, self._loss = progress, 0.0

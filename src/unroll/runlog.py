@@ -1,4 +1,4 @@
-"""What a run reports: `metrics.jsonl`, the truth, and TensorBoard events of it.
+"""The log of a run: `metrics.jsonl`, the truth, and TensorBoard events of it.
 
 A record is a flat dict with a "step", such as `{"step": 100, "train/loss": 2.31}`. Both
 files are appended by one unbuffered write a record, so that a killed run loses none;

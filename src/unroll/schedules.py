@@ -1,16 +1,16 @@
 """Learning rate schedules: pure functions of the step, the horizon and the plateau."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from unroll.optim import parse
+from unroll import specs
 from unroll.types import Array, BadInput, Better
 
-SCHEDULES: Mapping[str, tuple[float | str, ...]] = {
+SCHEDULES: specs.Forms = {
   "constant": (),
   "linear": (0.0,),
   "cosine": (0.0,),
@@ -25,7 +25,7 @@ Schedule = Callable[[Array, Array, Array], Array]
 def schedule(
   spec: str, learning_rate: float | Array, warmup_steps: int = 0
 ) -> Schedule:
-  """Builds a schedule from its flags.
+  """Builds a schedule from its spec.
 
   With p = step / horizon, held in [0, 1], the learning rate is multiplied by
 
@@ -50,14 +50,14 @@ def schedule(
     is float32.
 
   Raises:
-    BadInput: a flag has no such value.
+    BadInput: an argument has no such value.
   """
-  name, numbers = _parse(spec)
+  name, numbers = _read(spec)
   traced = isinstance(learning_rate, jax.Array)
   if not traced and not 0 <= learning_rate < math.inf:
-    raise BadInput(f"--learning_rate={learning_rate} must be 0 or a positive number")
+    raise BadInput(f"learning_rate={learning_rate} must be 0 or a positive number")
   if warmup_steps < 0:
-    raise BadInput(f"--warmup_steps={warmup_steps} must be 0 (none) or positive")
+    raise BadInput(f"warmup_steps={warmup_steps} must be 0 (none) or positive")
   decay = _decay(name, *numbers)
 
   def rate(step: Array, horizon: Array, scale: Array) -> Array:
@@ -105,7 +105,7 @@ def plateau(spec: str) -> Plateau:
   Raises:
     BadInput: `spec` is no schedule.
   """
-  name, numbers = _parse(spec)
+  name, numbers = _read(spec)
   if name != "plateau":
     return Plateau(patience=1, factor=1.0)
   patience, factor = numbers
@@ -118,19 +118,19 @@ def follows_end(spec: str) -> bool:
   Raises:
     BadInput: `spec` is no schedule.
   """
-  return _parse(spec)[0] in ("linear", "cosine")
+  return _read(spec)[0] in ("linear", "cosine")
 
 
-def _parse(spec: str) -> tuple[str, tuple[float, ...]]:
-  name, numbers = parse("--schedule", spec, SCHEDULES)
+def _read(spec: str) -> tuple[str, tuple[float, ...]]:
+  name, numbers = specs.read("schedule", spec, SCHEDULES)
   match name, numbers:
     case "step" | "plateau", (count, _) if count % 1 or not 1 <= count < 2**31:
       what = SCHEDULES[name][0]
       raise BadInput(
-        f"--schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
+        f"schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
       )
   if not all(0 <= number <= 1 for number in numbers[-1:]):
-    raise BadInput(f"--schedule={spec}: the last number must be a fraction in [0, 1]")
+    raise BadInput(f"schedule={spec}: the last number must be a fraction in [0, 1]")
   return name, numbers
 
 

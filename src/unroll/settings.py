@@ -1,35 +1,60 @@
-"""Settings: frozen values that a person chooses, each with its help and what it allows.
+"""Settings: frozen values that a person chooses, with help, limits and a role.
 
   @dataclass(frozen=True)
   class Training:
     steps: int = setting(100, "updates to train for", least=1)
 
-`Training(steps=5)` is the value; a program that reads flags can make one of every field.
+`Training(steps=5)` is the value. A program that reads flags makes one of each field,
+and a file of settings is checked field by field: neither is known here.
 """
 
+import contextlib
 import dataclasses
+import math
+import types
+import typing
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from unroll.errors import BadInput
+
+# What another value of a setting means for a run that is there already:
+# run: it is another run. changing: the run goes on with the new value. data: the same
+# run, as long as the data are the same at the new place. call: nothing, as the value is
+# of one call and no part of the run.
+Role = Literal["run", "changing", "data", "call"]
+MOST = 2**31 - 1  # as a whole number of 32 bits, which devices count in
+LARGEST = 3e38  # as a number of 32 bits
 
 
-class Described(NamedTuple):
-  """What a person is told of a setting, and what it allows.
+class Setting(NamedTuple):
+  """What a setting is.
 
   Attributes:
+    name: of the field.
+    type: bool, int, float or str.
+    default: its value where none is given.
     help: one plain sentence.
-    choices: the values it may have; () for any.
+    listed: whether the value is a tuple of that type.
+    optional: whether the value may be None.
+    choices: the values that it may have; () for any.
     least: the least number; None for no limit.
-    most: the greatest number; None for no limit.
-    kind: of text that names something on a disk: "path" or "checkpoint"; "" for none.
-    of_run: whether another value makes another run of it.
+    most: the greatest number.
+    kind: of text that names something on a disk: "path" or "checkpoint"; else "".
+    role: see `Role`.
   """
 
+  name: str
+  type: type
+  default: Any
   help: str
-  choices: tuple[str, ...] = ()
-  least: float | None = None
-  most: float | None = None
-  kind: str = ""
-  of_run: bool = True
+  listed: bool
+  optional: bool
+  choices: tuple[str, ...]
+  least: float | None
+  most: float
+  kind: str
+  role: Role
 
 
 def setting(
@@ -40,30 +65,113 @@ def setting(
   least: float | None = None,
   most: float | None = None,
   kind: str = "",
-  of_run: bool = True,
+  role: Role = "run",
 ) -> Any:
-  """A field of a frozen dataclass, with what `described` tells of it.
+  """A field of a frozen dataclass; the arguments are the attributes of `Setting`.
 
-  Its type is read off the annotation: bool, int, float, str or tuple[…], or one of
-  them | None.
-
-  Args:
-    default: its value where no other is given.
-    help: see `Described`, as of the arguments that follow.
-    choices: the values it may have.
-    least: the least number.
-    most: the greatest number.
-    kind: "path" or "checkpoint".
-    of_run: false where the same run may have another value from one call to the next.
+  Its annotation is bool, int, float or str, a tuple of one of them, or one | None.
   """
-  told = Described(help, tuple(choices), least, most, kind, of_run)
-  return dataclasses.field(default=default, metadata={"setting": told})
+  limits = {"choices": tuple(choices), "least": least, "most": most}
+  return dataclasses.field(
+    default=default, metadata={"help": help, **limits, "kind": kind, "role": role}
+  )
 
 
-def described(group: type) -> dict[str, Described]:
-  """What was told of each setting of a dataclass, by name, in its order."""
-  return {
-    field.name: field.metadata["setting"]
-    for field in dataclasses.fields(group)
-    if "setting" in field.metadata
-  }
+def described(group: type) -> dict[str, Setting]:
+  """The settings of a dataclass by name, in its order."""
+  hints = typing.get_type_hints(group)
+  found = {}
+  for field in dataclasses.fields(group):
+    hint, optional, listed = hints[field.name], False, False
+    if isinstance(hint, types.UnionType):
+      (hint,) = (part for part in hint.__args__ if part is not type(None))
+      optional = True
+    if typing.get_origin(hint) is tuple:
+      hint, listed = hint.__args__[0], True
+    told = dict(field.metadata)
+    most = told.pop("most")
+    if most is None:
+      most = {int: MOST, float: LARGEST}.get(hint, math.inf)
+    found[field.name] = Setting(
+      name=field.name,
+      type=hint,
+      default=field.default,
+      listed=listed,
+      optional=optional,
+      most=most,
+      **told,
+    )
+  return found
+
+
+def checked(setting: Setting, value: Any) -> Any:
+  """A value as JSON or a list of texts has it, in the type of a setting.
+
+  Raises:
+    BadInput: it is no value of that setting.
+  """
+  if value is None:
+    if not setting.optional:
+      raise BadInput(f"{setting.name}=null: give a value")
+    return None
+  if setting.listed:
+    if not isinstance(value, list | tuple):
+      raise BadInput(f"{setting.name}={value!r}: give a list")
+    return tuple(_one(setting, each, value) for each in value)
+  return _one(setting, value, value)
+
+
+def parsed(setting: Setting, text: str) -> Any:
+  """A value as a person writes it, in the type of a setting; `checked`.
+
+  Raises:
+    BadInput: it is no value of that setting.
+  """
+  value: Any = text
+  try:
+    if setting.type is bool and not setting.listed:
+      value = {"true": True, "false": False}[text.lower()]
+    elif setting.type in (int, float) and not setting.listed:
+      value = setting.type(text)
+    elif setting.kind == "checkpoint" and text.isdecimal():
+      value = int(text)
+    elif setting.listed:
+      value = [part.strip() for part in text.split(",")] if text else []
+  except (KeyError, ValueError):
+    raise BadInput(f"{setting.name}={text}: give {_allowed(setting)}") from None
+  return checked(setting, value)
+
+
+def _one(setting: Setting, value: Any, whole: Any) -> Any:
+  shown = ",".join(map(str, whole)) if isinstance(whole, list | tuple) else whole
+  kind, wrong = setting.type, f"{setting.name}={shown}"
+  if setting.kind == "checkpoint" and isinstance(value, int):
+    return value
+  if setting.listed and kind in (int, float) and isinstance(value, str):
+    with contextlib.suppress(ValueError):
+      value = kind(value)
+  whole_number = isinstance(value, int) and not isinstance(value, bool)
+  if kind is float and whole_number:
+    value = float(value)
+  if not isinstance(value, kind) or (kind is int and not whole_number):
+    raise BadInput(f"{wrong}: give {_allowed(setting)}")
+  if setting.choices and value not in setting.choices:
+    raise BadInput(f"{wrong}: choose one of {', '.join(setting.choices)}")
+  if isinstance(value, int | float) and not math.isnan(value):
+    least = -setting.most if setting.least is None else setting.least
+    if not least <= value <= setting.most:
+      raise BadInput(f"{wrong}: give {_allowed(setting)}")
+  return value
+
+
+def _allowed(setting: Setting) -> str:
+  """The values of a setting, in words."""
+  name = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+  what = name[setting.type]
+  if setting.type not in (int, float):
+    return what
+  what = f"{what}s" if setting.listed else f"a {what}"
+  if setting.least is None:
+    return f"{what} up to {setting.most:g}"
+  most = f"{setting.most:d}" if setting.type is int else f"{setting.most:g}"
+  return f"{what} from {setting.least:g} to {most}"

@@ -1,4 +1,4 @@
-"""What asks a process to stop: Ctrl-C, SIGTERM, a terminal's end; it needs no JAX."""
+"""Requests to stop: Ctrl-C, SIGTERM, a terminal's end; this file needs no JAX."""
 
 import contextlib
 import os

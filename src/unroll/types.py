@@ -93,8 +93,8 @@ class Cell(NamedTuple):
       declared by `parameters.Elementwise` and `parameters.Frozen`.
     carry: `(params, batch size) -> carry`, the initial recurrent state `[B, …]`.
     project: `(params, xs [T, B, …]) -> zs [T, B, …]`: the products that do not depend
-      on the carry, for every step at once; a bias costs less in the step. A cell whose
-      input meets the carry before any matrix product returns its input.
+      on the carry, for every step at once. Add biases in `step`, where XLA fuses the
+      addition. If a cell combines x with the carry before any product, return xs.
     step: `(params, carry, z [B, …]) -> (carry, y [B, …])`: one step in time; with
       `context`, `(params, carry, z, context) -> (carry, y)`.
     derivative: the step's backward pass by hand, where there is one.

@@ -5,16 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import (
-  Init,
-  add_bias,
-  bias_gates,
-  bias_gradient,
-  chrono_bias,
-  gates,
-  squash,
-  weight_gradient,
-)
+from unroll.linear import add_bias, bias_gradient, squash, weight_gradient
+from unroll.start import Init, bias_gates, chrono_bias, gates
 from unroll.types import Array, Cell, Derivative, Key
 
 

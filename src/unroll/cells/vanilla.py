@@ -6,15 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.linear import (
-  Init,
-  add_bias,
-  bias_gates,
-  bias_gradient,
-  gates,
-  identity,
-  weight_gradient,
-)
+from unroll.linear import add_bias, bias_gradient, weight_gradient
+from unroll.start import Init, bias_gates, gates, identity
 from unroll.types import Array, BadInput, Cell, Derivative, Key
 
 
@@ -55,7 +48,7 @@ def vanilla(
   """
   init = init or Init()
   if init.chrono is not None:
-    raise BadInput("--init=chrono needs a gated cell: choose --cell=gru or --cell=lstm")
+    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
 
   def new(key: Key) -> VanillaParams:
     key_x, key_h, key_b = jax.random.split(key, 3)

@@ -162,7 +162,7 @@ class Checkpoints:
   def _fresh(
     self, step: int, arrays: dict[str, np.ndarray], content: dict[str, Any]
   ) -> Path:
-    """Writes a step into a folder of its own."""
+    """Writes a step into a new folder."""
     # Threads of a write that failed may still be at work in the last.
     self._folder = Path(tempfile.mkdtemp(dir=self._partial))
     fresh = self._folder / str(step)
@@ -216,6 +216,7 @@ def restore(
   like: Any,
   *,
   which: Literal["newest", "best"] | int = "newest",
+  part: bool = False,
   warn: Callable[[str], Any] = warnings.warn,
 ) -> Restored | None:
   """Reads the newest intact checkpoint, every leaf checked against its digest.
@@ -228,6 +229,7 @@ def restore(
       structure, shapes and dtypes must be those saved, and are those returned, as is
       where committed arrays live.
     which: `"newest"`, `"best"` (the newest one saved with `best=True`), or a step.
+    part: whether `like` may lack leaves that were saved: None stands for them.
     warn: called with one sentence for each damaged step that is passed over.
 
   Returns:
@@ -238,45 +240,48 @@ def restore(
       asked for; if the checkpoint is of another model than `like`.
   """
   directory = Path(directory).absolute()
-  wanted = leaves.specs(like)
+  specs = leaves.specs(like)
   damaged: list[int] = []
-  while found := steps(directory):
-    best = [step for step in found if (directory / str(step) / _BEST).exists()]
-    choices: dict[str | int, list[int]] = {step: [step] for step in found}
-    asked = {**choices, "newest": found, "best": best}.get(which, [])
-    left = [step for step in asked if step not in damaged]
-    if not left:
-      raise BadInput(_none_left(directory, which, found, damaged))
-    path = directory / str(left[-1])
+  while saved := steps(directory):
+    best = [step for step in saved if (directory / str(step) / _BEST).exists()]
+    choices: dict[str | int, list[int]] = {step: [step] for step in saved}
+    asked = {**choices, "newest": saved, "best": best}.get(which, [])
+    intact = [step for step in asked if step not in damaged]
+    if not intact:
+      raise BadInput(_none_left(directory, which, saved, damaged))
+    path = directory / str(intact[-1])
     before = _identity(path)
     try:
       content = sealed.content(path)
-      leaves.check_same_model(path, content["specs"], wanted)
+      there = content["specs"]
+      if part:
+        there = {name: there[name] for name in there if name in specs}
+      leaves.check_same_model(path, there, specs)
       arrays = sealed.arrays(path, content["digests"])
     except sealed.Damaged as error:
       if before is None or before != _identity(path):
         continue  # the run that trains here took it away: there are others now
       warn(f"checkpoint {path} is damaged and passed over: {error}")
-      damaged.append(left[-1])
+      damaged.append(intact[-1])
       continue
     likes, structure = jax.tree.flatten(like)
-    values = map(leaves.placed, map(arrays.get, wanted), likes)
+    values = map(leaves.placed, map(arrays.get, specs), likes)
     state = jax.tree.unflatten(structure, values)
-    return Restored(left[-1], state, content["meta"])
+    return Restored(intact[-1], state, content["meta"])
   return None
 
 
 def _none_left(
-  directory: Path, which: str | int, found: list[int], damaged: list[int]
+  directory: Path, which: str | int, saved: list[int], damaged: list[int]
 ) -> str:
   """Why there is nothing to restore, and what to do."""
   if not damaged:
-    return f"{directory} has no {which} checkpoint: its steps are {found}"
-  others = [step for step in found if step not in damaged]
+    return f"{directory} has no {which} checkpoint: its steps are {saved}"
+  others = [step for step in saved if step not in damaged]
   return (
     f"{directory} has no intact checkpoint to restore, steps {sorted(damaged)} are "
     + (
-      f"damaged; --checkpoint=newest restores the newest intact one of {others}"
+      f"damaged; checkpoint=newest restores the newest intact one of {others}"
       if others
       else "damaged; take them from a copy, or start afresh in another directory"
     )
@@ -284,7 +289,10 @@ def _none_left(
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-  """What tells a step from another that takes its place; None if it is gone."""
+  """The identity of a step's folder, so that another in its place is told apart.
+
+  It is None if the folder is gone.
+  """
   try:
     status = path.lstat()
   except FileNotFoundError:

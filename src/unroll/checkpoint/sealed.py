@@ -55,7 +55,7 @@ class Damaged(Exception):
 
 
 def steadily(call: Callable[[], Result]) -> Result:
-  """What `call` gives; again if it fails where the clock of the day was set meanwhile.
+  """The result of `call`, called again if it fails while the clock of the day is set.
 
   Orbax takes its timeouts by that clock: one set forward ends its work at once.
   """

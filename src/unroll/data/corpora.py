@@ -207,4 +207,4 @@ def _no_such_corpus(name: str) -> str:
   names = sorted([*embedded.EMBEDDED, *CORPORA])
   close = difflib.get_close_matches(name, names, n=1)
   hint = f"; did you mean {close[0]}?" if close else ""
-  return f"--corpus={name} is neither a file nor one of {', '.join(names)}{hint}"
+  return f"corpus={name} is neither a file nor one of {', '.join(names)}{hint}"

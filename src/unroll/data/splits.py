@@ -35,14 +35,14 @@ def split(corpus: Corpus, spec: str = "", normalize: str = "none") -> Mapping[st
   if WHOLE not in texts:
     if spec:
       raise BadInput(
-        f"--split={spec}: {corpus.name} has a split of its own; leave --split empty, "
+        f"split={spec}: {corpus.name} has a split of its own; leave `split` empty, "
         "or give one of its files by path"
       )
     return texts
   text = texts[WHOLE]
   parts = (spec or DEFAULT).split(",")
   if not 2 <= len(parts) <= len(NAMES):
-    raise BadInput(f"--split={spec} has {len(parts)} parts; it takes train,val[,test]")
+    raise BadInput(f"split={spec} has {len(parts)} parts; it takes train,val[,test]")
   cut = _ranges if ":" in spec else by_fractions
   edges = cut(parts, len(text), spec)
   return {name: text[slice(*edge)] for name, edge in zip(NAMES, edges)}
@@ -62,8 +62,8 @@ def by_fractions(parts: list[str], size: int, spec: str) -> list[tuple[int, int]
       raise decimal.InvalidOperation
   except decimal.InvalidOperation:
     raise BadInput(
-      f"--split={spec}: fractions must lie between 0 and 1 and add up to at most 1, "
-      f"such as --split={DEFAULT}"
+      f"split={spec}: fractions must lie between 0 and 1 and add up to at most 1, "
+      f"such as split={DEFAULT}"
     ) from None
   cuts = [int(size * sum(fractions[:i])) for i in range(len(fractions) + 1)]
   return list(itertools.pairwise(cuts))
@@ -72,11 +72,11 @@ def by_fractions(parts: list[str], size: int, spec: str) -> list[tuple[int, int]
 def _ranges(parts: list[str], size: int, spec: str) -> list[tuple[int, int]]:
   edges = []
   for part in parts:
-    found = re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", part)
-    start, stop = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", part)
+    start, stop = map(int, match.groups()) if match else (0, 0)
     if not start < stop <= size:
       raise BadInput(
-        f"--split={spec}: {part!r} is not a range start:stop of characters with "
+        f"split={spec}: {part!r} is not a range start:stop of characters with "
         f"0 <= start < stop <= {size}, the length of the normalised text"
       )
     edges.append((start, stop))

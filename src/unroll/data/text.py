@@ -107,14 +107,14 @@ def read_text(path: pathlib.Path, tokenizer: str = "char") -> str:
   """
   try:
     if not stat.S_ISREG(path.stat().st_mode):
-      raise BadInput(f"{path} is not a regular file; --corpus takes a text file")
+      raise BadInput(f"{path} is not a regular file; `corpus` takes a text file")
     data = path.read_bytes()
   except OSError as error:
     raise BadInput(
-      f"{path} cannot be read ({error.strerror}); --corpus takes a readable text file"
+      f"{path} cannot be read ({error.strerror}); `corpus` takes a readable text file"
     ) from error
   if not data:
-    raise BadInput(f"{path} is empty (0 bytes); --corpus takes a file that holds text")
+    raise BadInput(f"{path} is empty (0 bytes); `corpus` takes a file that holds text")
   return decode_text(data, str(path), tokenizer)
 
 
@@ -132,7 +132,7 @@ def decode_text(data: bytes, where: str, tokenizer: str = "char") -> str:
     start = error.start + len(data) - len(error.object)
     raise BadInput(
       f"{where} is not UTF-8: byte {data[start]:#04x} at offset {start}; "
-      "convert the file to UTF-8, or take its bytes as they are with --tokenizer=byte"
+      "convert the file to UTF-8, or take its bytes as they are with tokenizer=byte"
     ) from error
 
 
@@ -154,16 +154,16 @@ def read_lines(data: bytes, where: str, tokenizer: str = "char") -> list[str]:
   if not lines[-1]:
     lines.pop()
   errors = "surrogateescape" if tokenizer == "byte" else "strict"
-  found = []
+  texts = []
   for number, line in enumerate(lines, 1):
     try:
-      found.append(line.removesuffix(b"\r").decode("utf-8", errors))
+      texts.append(line.removesuffix(b"\r").decode("utf-8", errors))
     except UnicodeDecodeError as error:
       raise BadInput(
         f"{where}, line {number} is not UTF-8: byte {line[error.start]:#04x} at offset "
         f"{error.start}; convert it to UTF-8"
       ) from None
-  return found
+  return texts
 
 
 def one_line(text: str) -> str:
@@ -174,7 +174,7 @@ def one_line(text: str) -> str:
   )
 
 
-def _choose(table: Mapping[str, Value], name: str, flag: str) -> Value:
+def _choose(table: Mapping[str, Value], name: str, argument: str) -> Value:
   if name not in table:
-    raise BadInput(f"--{flag}={name} is not one of {', '.join(table)}")
+    raise BadInput(f"{argument}={name} is not one of {', '.join(table)}")
   return table[name]

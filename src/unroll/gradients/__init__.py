@@ -1,11 +1,14 @@
 """How the gradient through time is taken: schemes are values, swapped at will."""
 
+from unroll import specs
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.truncated import truncated
 from unroll.types import BadInput, Sums
+
+END = 2**31  # of what a device counts with
 
 
 def named_scheme(spec: str) -> Scheme:
@@ -14,22 +17,16 @@ def named_scheme(spec: str) -> Scheme:
   Raises:
     BadInput: for anything else, or lengths that the scheme does not take.
   """
-  name, _, argument = spec.partition(":")
-  try:
-    numbers = [int(number) for number in argument.split(",")] if argument else []
-  except ValueError:
-    numbers = [0]
-  if max(numbers, default=0) >= 2**31:  # beyond what a device counts to
-    numbers = []
-  if name == "full" and not argument:
-    return full()
-  if name == "tbptt" and len(numbers) in (1, 2) and min(numbers) >= 1:
-    return truncated(*numbers)
-  if name == "random" and len(numbers) == 1 and numbers[0] >= SHORTEST:
-    return random(*numbers)
+  match specs.split(spec, int):
+    case "full", ():
+      return full()
+    case "tbptt", (_,) | (_, _) as lengths if 1 <= min(lengths) <= max(lengths) < END:
+      return truncated(*lengths)
+    case "random", (k,) if SHORTEST <= k < END:
+      return random(k)
   raise BadInput(
-    f"--truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
-    f"least 1, or random:K with K at least {SHORTEST}, all below {2**31}"
+    f"truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
+    f"least 1, or random:K with K at least {SHORTEST}, all below {END}"
   )
 
 

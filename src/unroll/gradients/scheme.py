@@ -1,4 +1,4 @@
-"""What a truncation scheme is: an estimator of gradients, and chunks to go with it."""
+"""A truncation scheme: an estimator of gradients, and the chunks that go with it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ Memory = Any
 
 
 class Estimate(NamedTuple):
-  """What an estimator finds for one chunk.
+  """The result of an estimator for one chunk.
 
   Attributes:
     value: the mean loss.

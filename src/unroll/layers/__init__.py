@@ -1,6 +1,6 @@
 """Sequence -> sequence: recurrent, stacked, bidirectional, and the Flax layer."""
 
-from unroll.layers.linen import Recurrent
+from unroll.layers.linen import Recurrent, initial_carry
 from unroll.layers.sequences import (
   MERGES,
   BidirectionalCarry,
@@ -21,6 +21,7 @@ __all__ = [
   "Recurrent",
   "as_layer",
   "bidirectional",
+  "initial_carry",
   "recurrent",
   "rematerialised",
   "stacked",

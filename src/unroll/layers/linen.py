@@ -1,5 +1,6 @@
 """A cell or layer as a layer of Flax (Linen)."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -122,3 +123,15 @@ def _cast(params: Params, dtype) -> Params:
     params,
     matrices(params),
   )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def initial_carry(model: Any, params: Params, batch: int) -> Carry:
+  """The carry that B sequences of a Linen model start with, made on the device.
+
+  Args:
+    model: has a method `initial_carry`, as `Recurrent` has.
+    params: its variables.
+    batch: B.
+  """
+  return model.apply(params, batch, method="initial_carry")

@@ -94,8 +94,8 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
     options |= {"valid": valid, "reverse": reverse, "every": every}
 
     def layer(layer, params, carry):
-      own = options | _reading(layer, context)
-      return lambda xs: layer.unroll(params, carry, xs, **own)
+      reading = options | _reading(layer, context)
+      return lambda xs: layer.unroll(params, carry, xs, **reading)
 
     def drop(xs, rate, site):
       if rate == 0 or carry.draw.key is None:
@@ -110,8 +110,8 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
       steps = jnp.arange(xs.shape[0], dtype=jnp.int32)
       return xs * jax.vmap(at)(steps[::-1] if reverse else steps)
 
-    each = [layer(*both) for both in zip(layers, params, carry.layers, strict=True)]
-    carries, ys = wiring.connect(each, xs, drop)
+    bound = [layer(*both) for both in zip(layers, params, carry.layers, strict=True)]
+    carries, ys = wiring.connect(bound, xs, drop)
     length = xs.shape[0]
     draw = carry.draw._replace(t=carry.draw.t + length)
     if every:
@@ -155,7 +155,7 @@ def bidirectional(
     BadInput: for another merge.
   """
   if merge is not None and merge not in MERGES:
-    raise BadInput(f"--merge={merge}: choose one of {', '.join(MERGES)}")
+    raise BadInput(f"merge={merge}: choose one of {', '.join(MERGES)}")
   layers = (as_layer(forward), as_layer(backward))
   reads = any(layer.context for layer in layers)
 

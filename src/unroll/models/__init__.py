@@ -1,1 +1,1 @@
-"""What an experiment trains."""
+"""Models: what an experiment trains, made of parts and of a recurrent core."""

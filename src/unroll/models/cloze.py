@@ -4,14 +4,21 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from unroll import readout, scan
+from unroll import remat, scan
+from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
-from unroll.layers import MERGES, Layer, Recurrent, bidirectional
-from unroll.linear import Initializer
-from unroll.readout import Output
+from unroll.layers import (
+  MERGES,
+  Layer,
+  Recurrent,
+  bidirectional,
+  rematerialised,
+  stacked,
+)
+from unroll.models.parts import Embedding, Readout
+from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Sums, afresh
 
 
@@ -43,16 +50,15 @@ class ClozeModel(nn.Module):
 
   def setup(self):
     if self.merge not in MERGES:
-      raise BadInput(f"--merge={self.merge}: choose one of {', '.join(MERGES)}")
-    if self.embedding:
-      self.embed = nn.Embed(self.vocabulary, self.embedding)
+      raise BadInput(f"merge={self.merge}: choose one of {', '.join(MERGES)}")
+    self.embed = Embedding(self.vocabulary, self.embedding)
     core = self.forward or self.backward
     if self.forward and self.backward:
       core = bidirectional(self.forward, self.backward, merge=None)
     if core is None:
       raise ValueError("forward and backward are None: give at least one layer")
     self.recurrent = Recurrent(core, dtype=self.dtype, named=self.named)
-    self.output = Output(self.vocabulary, self.kernel_init)
+    self.output = Readout(self.vocabulary, self.kernel_init, self.dtype)
 
   def __call__(self, tokens: Array, carry: Carry | None = None) -> Array:
     """Reads tokens `[T, B]`; returns logits `[T, B, V]` for each of them.
@@ -60,22 +66,18 @@ class ClozeModel(nn.Module):
     Every sequence starts afresh: of the carry only the randomness is used.
     """
     ys = self._read(tokens, carry)
-    return readout.logits(ys, *self._output(ys))
+    return self.output(ys.shape[-1]).logits(ys)
 
   def cross_entropy(
     self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
   ) -> Sums:
     """Reads a `data.Batch`; returns the nats of its inputs."""
     ys = self._read(batch.inputs, carry, backward=backward)
-    return readout.cross_entropy(
-      ys, *self._output(ys), batch.inputs, batch.weight, backward=backward
-    )
+    head = self.output(ys.shape[-1])
+    return head.cross_entropy(ys, batch.inputs, batch.weight, backward)
 
   def _read(self, tokens: Array, carry: Carry | None, **options) -> Array:
-    if self.embedding:
-      xs = self.embed(tokens)
-    else:
-      xs = jax.nn.one_hot(tokens, self.vocabulary)
+    xs = self.embed(tokens).dense()
     initial = self.initial_carry(tokens.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
     if self.forward and self.backward:
@@ -84,10 +86,6 @@ class ClozeModel(nn.Module):
     if self.forward:
       return _later(self.recurrent(xs, carry, **options)[1])
     return _earlier(self.recurrent(xs, carry, reverse=True, **options)[1])
-
-  def _output(self, ys: Array) -> tuple[Array, Array]:
-    kernel, bias = self.output(ys.shape[-1])
-    return kernel.astype(self.dtype or kernel.dtype), bias
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a sequence starts with."""
@@ -102,6 +100,42 @@ def _later(ys: Array) -> Array:
 def _earlier(ys: Array) -> Array:
   """Every output one step earlier, so that step t has read from t + 1 on."""
   return jnp.concatenate([ys[1:], jnp.zeros_like(ys[:1])])
+
+
+def cloze_model(
+  architecture: Architecture,
+  vocabulary: int,
+  *,
+  embedding: int = 64,
+  side: str | None = None,
+  merge: str = "concat",
+  plan: remat.Plan = remat.NONE,
+) -> ClozeModel:
+  """The model with the layers of an architecture.
+
+  Args:
+    architecture: cells, widths and what stands between them.
+    vocabulary: V.
+    embedding: E; 0 for one-hot vectors.
+    side: "forward" or "backward" reads from one side; None from both.
+    merge: how both sides become one.
+    plan: which segments are computed again for the gradient.
+  """
+
+  def core(direction: str) -> Layer | None:
+    if side not in (None, direction):
+      return None
+    cells = architecture.cells(embedding or vocabulary)
+    return rematerialised(stacked(*cells, wiring=architecture.wiring), plan)
+
+  return ClozeModel(
+    vocabulary=vocabulary,
+    embedding=embedding,
+    forward=core("forward"),
+    backward=core("backward"),
+    merge=merge,
+    **architecture.model_options(),
+  )
 
 
 def cloze_loss(model: ClozeModel, backward: scan.Backward = "fast") -> ChunkLoss:

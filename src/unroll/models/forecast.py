@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from unroll import scan
 from unroll.data.series.horizons import Horizon
 from unroll.layers import Layer, Recurrent
-from unroll.linear import Initializer
 from unroll.models import feedback
 from unroll.models.feedback import FedBackCarry, FedBackParams, affine, perceptron
-from unroll.readout import Output
+from unroll.models.parts import Readout
+from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Cell, Params, afresh
 
 Normalise = Literal["none", "last", "instance"]
@@ -180,9 +180,9 @@ class WindowForecaster(Forecaster):
   hidden: tuple[int, ...] = ()
 
   def setup(self):
-    self.layers = [Output(width) for width in self.hidden]
-    self.head = Output(self._outputs(), self.kernel_init)
-    self.effect = Output(self._step, self.kernel_init)
+    self.layers = [Readout(width) for width in self.hidden]
+    self.head = Readout(self._outputs(), self.kernel_init)
+    self.effect = Readout(self._step, self.kernel_init)
 
   def _direct(self, xs, carry, backward):
     flat = jnp.moveaxis(self._last(xs), 0, 1).reshape(xs.shape[1], -1)
@@ -230,8 +230,8 @@ class RecurrentForecaster(Forecaster):
     if self.feedback and not isinstance(self.core, Cell):
       raise ValueError("feedback=True: the core must be a Cell, such as compose.deep's")
     self.recurrent = Recurrent(self.core, named=self.named)
-    self.head = Output(self._outputs(), self.kernel_init)
-    self.effect = Output(self._step, self.kernel_init)
+    self.head = Readout(self._outputs(), self.kernel_init)
+    self.effect = Readout(self._step, self.kernel_init)
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a window starts with."""

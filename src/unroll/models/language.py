@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
-import jax.numpy as jnp
 
-from unroll import readout, remat, scan
+from unroll import remat, scan
+from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
-from unroll.layers import Layer, Recurrent
-from unroll.linear import Initializer
-from unroll.readout import Output
-from unroll.types import Array, BadInput, Carry, Lookup, Sums
+from unroll.layers import Layer, Recurrent, stacked
+from unroll.models.parts import Embedding, Head, Readout
+from unroll.start import Initializer
+from unroll.types import Array, BadInput, Carry, Sums
 
 
 class LanguageModel(nn.Module):
@@ -41,23 +41,17 @@ class LanguageModel(nn.Module):
   def setup(self):
     if self.tie and self.embedding != self.width:
       raise BadInput(
-        f"--tie_embeddings needs --embedding={self.embedding} to be the width of the "
+        f"`tie_embeddings` needs embedding={self.embedding} to be the width of the "
         f"last layer, {self.width}: make them equal"
       )
-    if self.embedding:
-      self.embed = nn.Embed(
-        self.vocabulary,
-        self.embedding,
-        embedding_init=nn.initializers.normal(self.embedding**-0.5),
-        dtype=self.dtype,
-      )
+    # By default Flax's embedding has the same distribution, and other last bits.
+    deviation = self.embedding**-0.5 if self.embedding else 1.0
+    normal = nn.initializers.normal(deviation)
+    self.embed = Embedding(self.vocabulary, self.embedding, normal)
     self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
+    self.output = Readout(self.vocabulary, self.kernel_init, self.dtype, self.tie)
     if self.tie:
-      self.output_bias = self.param(
-        "output_bias", nn.initializers.zeros, (self.vocabulary,)
-      )
-    else:
-      self.output = Output(self.vocabulary, self.kernel_init)
+      nn.share_scope(self, self.output)
 
   def __call__(
     self,
@@ -72,7 +66,7 @@ class LanguageModel(nn.Module):
     With T = 1 it is the step of generation.
     """
     carry, ys = self._read(tokens, carry, valid=valid, reset=reset)
-    return carry, readout.logits(ys, *self._output())
+    return carry, self._head().logits(ys)
 
   def cross_entropy(
     self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
@@ -80,25 +74,40 @@ class LanguageModel(nn.Module):
     """Reads a `data.Batch`; returns the carry and the nats of its targets."""
     masks = {"valid": batch.valid, "reset": batch.reset}
     carry, ys = self._read(batch.inputs, carry, **masks, backward=backward)
-    sums = readout.cross_entropy(
-      ys, *self._output(), batch.targets, batch.weight, backward=backward
-    )
-    return carry, sums
+    head = self._head()
+    return carry, head.cross_entropy(ys, batch.targets, batch.weight, backward)
 
   def _read(self, tokens, carry, **options) -> tuple[Carry, Array]:
-    table = self.embed.embedding if self.embedding else jnp.eye(self.vocabulary)
-    return self.recurrent(Lookup(cast(Array, table), tokens), carry, **options)
+    return self.recurrent(self.embed(tokens), carry, **options)
 
-  def _output(self) -> tuple[Array, Array]:
-    if self.tie:
-      kernel, bias = cast(Array, self.embed.embedding).T, self.output_bias
-    else:
-      kernel, bias = self.output(self.width)
-    return kernel.astype(self.dtype or kernel.dtype), bias
+  def _head(self) -> Head:
+    return self.output(self.width, self.embed.table())
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a text starts with."""
     return self.recurrent.initial_carry(batch)
+
+
+def language_model(
+  architecture: Architecture, vocabulary: int, *, embedding: int = 64, tie: bool = False
+) -> LanguageModel:
+  """The model with the layers of an architecture.
+
+  Args:
+    architecture: cells, widths and what stands between them.
+    vocabulary: V.
+    embedding: E; 0 for one-hot vectors.
+    tie: uses the embedding as the output matrix.
+  """
+  cells = architecture.cells(embedding or vocabulary)
+  return LanguageModel(
+    vocabulary=vocabulary,
+    embedding=embedding,
+    core=stacked(*cells, wiring=architecture.wiring),
+    width=architecture.output_size,
+    tie=tie,
+    **architecture.model_options(),
+  )
 
 
 def next_token_loss(

@@ -1,1 +1,1 @@
-"""What a run looked like: pictures and pages made from the files it left behind."""
+"""Pictures and pages of a run, made from the files that it left behind."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from unroll.metrics import Measure, mean_of
-from unroll.records import METRICS, Record, measured, read
+from unroll.records import METRICS, PER_SECOND, Record, measured, rate_of, read
 from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
@@ -52,7 +52,7 @@ def curves(
   workdir = Path(workdir)
   metrics, path = workdir / METRICS, workdir / "curves.png"
   if not metrics.is_file():
-    raise BadInput(f"{workdir} has no {METRICS}: give the --workdir of a run")
+    raise BadInput(f"{workdir} has no {METRICS}: give the `workdir` of a run")
   records, title = read(metrics, warn=warn), workdir.resolve().name
   figure = draw(records, title=title, measures=measures, clip_norm=clip_norm)
   with warnings.catch_warnings():
@@ -97,7 +97,8 @@ def draw(
     dress(axes, measure.title.capitalize(), measure.unit, corner)
   norms, rates, speeds, *spare = panels
   _gradient_norms(norms, records, clip_norm)
-  for axes, name in ((rates, "learning_rate"), (speeds, "tokens_per_second")):
+  speed = rate_of(records)
+  for axes, name in ((rates, "learning_rate"), (speeds, speed)):
     _line(axes, _series(records, name))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("step", color=MUTED)
@@ -106,7 +107,7 @@ def draw(
   norms.set_xlim(-0.02 * last, 1.02 * last)
   dress(norms, "Gradient norm before clipping", "l2 norm")
   dress(rates, "Learning rate", "")
-  dress(speeds, "Speed", "tokens / s")
+  dress(speeds, "Speed", f"{speed.removesuffix(PER_SECOND)} / s")
   for axes in spare:
     axes.remove()
   return figure
@@ -132,8 +133,8 @@ def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
     axes.plot(steps, values, "o-", color=color, ms=3, lw=1.6, label=label)
     axes.plot(steps[i], values[i], "*", color=color, ms=12, mec="white", zorder=5)
     shown.append(values)
-  found = np.concatenate(shown)
-  finite = found[np.isfinite(found)]
+  values = np.concatenate(shown)
+  finite = values[np.isfinite(values)]
   if finite.size:
     _limits(axes, finite, measure)
     _second_axis(axes, measure)
@@ -141,12 +142,14 @@ def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
 
 def _evaluations(records: Records, measure: Measure) -> list[tuple[str, str]]:
   """The names of a measure's evaluations in the records, and what to call them."""
-  one = f"val/{measure.name}"
+  single = f"val/{measure.name}"
   names = dict.fromkeys(name for record in records for name in record)
-  several = [name for name in names if name.startswith(f"{one}_")]
+  several = [name for name in names if name.startswith(f"{single}_")]
   if several:
-    return [(name, f"validation, {name.removeprefix(f'{one}_')}") for name in several]
-  return [(one, "validation")]
+    return [
+      (name, f"validation, {name.removeprefix(f'{single}_')}") for name in several
+    ]
+  return [(single, "validation")]
 
 
 def _limits(axes: "Axes", values: np.ndarray, measure: Measure) -> None:
@@ -217,7 +220,7 @@ def dress(axes: "Axes", title: str, unit: str, corner: Corner = "upper right") -
   """Gives a panel its title, unit, grid and legend, once everything is drawn in it."""
   from matplotlib.ticker import LogFormatter, MaxNLocator
 
-  # With a height of its own: to find one, every label would be measured again.
+  # With a fixed height: to find one, every label would be measured again.
   axes.set_title(title, loc="left", color=INK, fontsize=12, y=1)
   axes.set_ylabel(unit, color=MUTED)
   axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -244,9 +247,9 @@ def _number(value: float, position: float) -> str:
 
 
 def _series(records: Records, name: str) -> Series:
-  found = measured(records, name)
-  steps = np.array([step for step, _ in found], int)
-  return steps, np.array([value for _, value in found], float)  # None: NaN
+  points = measured(records, name)
+  steps = np.array([step for step, _ in points], int)
+  return steps, np.array([value for _, value in points], float)  # None: NaN
 
 
 def _extremes(series: Series) -> Series:

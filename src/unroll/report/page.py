@@ -10,6 +10,7 @@ from typing import Any
 
 from unroll import files
 from unroll.metrics import Measure
+from unroll.records import PER_SECOND
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -17,7 +18,6 @@ TEMPLATE = Path(__file__).with_name("page.html")
 FIGURES = {
   "parameters": ("parameters", ",d"),
   "steps": ("steps", ",d"),
-  "tokens_per_second": ("tokens per second", ",d"),
   "seconds": ("seconds", ",.1f"),
   "skipped": ("steps skipped", ",d"),
 }
@@ -37,7 +37,7 @@ def page(
       they are there and what was written.
     command: what repeats the run.
     summary: its final numbers, and whether it is "finished". Shown are those of
-      `FIGURES` and of the measures that it has.
+      `FIGURES`, of the measures that it has, and its speed.
     measures: how its "val/<name>" and "train/<name>" are called and written; the first
       is the objective, whose "best/val/<name>" is shown as well.
 
@@ -77,9 +77,11 @@ def _figures(summary: Mapping[str, Any], measures: Sequence[Measure]) -> str:
     if not number:
       named[f"best/val/{measure.name}"] = ("at its best", measure.form)
     named[f"train/{measure.name}"] = (f"training {measure}", measure.form)
+  speeds = [name for name in summary if name.endswith(PER_SECOND)]
+  rates = {name: (name.replace("_", " "), ",d") for name in speeds}
   found = [
     f"<div><b>{format(summary[key], form)}</b><span>{html.escape(name)}</span></div>"
-    for key, (name, form) in {**named, **FIGURES}.items()
+    for key, (name, form) in {**named, **FIGURES, **rates}.items()
     if summary.get(key) is not None
   ]
   return f'<div class="figures">{"".join(found)}</div>' if found else ""

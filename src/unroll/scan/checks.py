@@ -1,4 +1,4 @@
-"""What `unroll` is given, checked by name and shape before anything is traced."""
+"""Checks of the arguments of `unroll`, by name and shape, before anything is traced."""
 
 import jax
 import jax.numpy as jnp

@@ -2,9 +2,9 @@
 
 Both loops work in place: `saved` overwrites the projected inputs, and the gradients
 overwrite `saved`. A scan would stack each into a fresh array, which on a CPU costs
-as much as the arithmetic of a small layer. XLA can do so only if every read of the
-old array comes before it is written, and it goes by the flow of data alone: a row is
-therefore read by the step before, from the array which that step has just written.
+as much as the arithmetic of a small layer. XLA works in place only if every read of an
+array comes before the write, and it orders reads and writes by data dependence only.
+Each iteration therefore loads the next row from the array that it has just written.
 """
 
 import functools
@@ -53,7 +53,7 @@ class _Loops(NamedTuple):
 
   @property
   def sides(self) -> tuple[int, int]:
-    """Of a step t: carries[t] stands left of it, carries[t + 1] right of it.
+    """The carries around step t: carries[t] stands left of it, carries[t + 1] right.
 
     Returns:
       What is added to t for the carry before the step, and for that after it.
@@ -149,7 +149,7 @@ class _Loops(NamedTuple):
 
 
 def _results(step, carry: Carry, z: Array):
-  """What comes of a step beside its carry, as shapes.
+  """The output of a step and what it saves, as shapes.
 
   Returns:
     Where the output stands among the leaves of the carry, or None; the output; and what

@@ -14,9 +14,9 @@ from unroll.types import Array, Lookup
 def pays(xs: Lookup) -> bool:
   """Whether projecting the table takes fewer operations than projecting the sequence.
 
-  Per step and projected feature, forward and backward: 3 D of a sequence, V and a
-  share of the table's of a lookup. A single step is one of a loop, out of which XLA
-  takes the table's projection.
+  Forward and backward together, a sequence takes 3·D·T·B products for each projected
+  feature, and a lookup V·T·B + 3·D·V. For T = 1 the second term is left out: a single
+  step stands in a loop, and XLA projects the table before the loop.
   """
   (vocabulary, width), steps = xs.table.shape, xs.ids.size
   own = 0 if xs.ids.shape[0] == 1 else vocabulary * 3 * width

@@ -1,4 +1,4 @@
-"""What `valid` and `reset` do at a step."""
+"""The masks of a step: `valid` holds the carry, `reset` starts it again."""
 
 import jax
 import jax.numpy as jnp

@@ -83,7 +83,7 @@ def named_matrices(params: Params, make: Callable[[int, Array, str], Matrix]) ->
 def looped(params: Params, zs: Array, *, transposed: bool = False) -> Params:
   """Parameters, or those with their matrices transposed, for a loop over `[T, B, …]`.
 
-  To generate is a loop of one step for every token: that must not copy a matrix.
+  A loop of one step copies no matrix: generation runs one for every token.
   """
   steps, rows = zs.shape[0], zs.shape[1] // linear.spread_over(zs)
   copied = linear.transposed if linear.at_least(steps, 2) else jnp.transpose

@@ -122,7 +122,7 @@ def _not_derived(cell: Cell, params, at, length) -> str:
 
 
 def _projected(cell: Cell, params, xs) -> tuple[jax.ShapeDtypeStruct, bool]:
-  """What `project` makes of a sequence, and whether of bare arrays."""
+  """The projected sequence, and whether `project` needs bare arrays for it."""
   try:
     zs = jax.eval_shape(lambda p, xs: cell.project(wrapped(p), xs), params, xs)
     bare = False

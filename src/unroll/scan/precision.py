@@ -52,7 +52,7 @@ def vectors_in_type(params: Params, dtype) -> Params:
 
 
 def in_one_type(params: Params, carry: Carry, xs, context):
-  """What a scan reads, all but matrices in the widest type of all."""
+  """The inputs of a scan, all but matrices in the widest type of all."""
   dtype = widest_type(params, carry, xs, context)
   return vectors_in_type(params, dtype), *in_type((carry, xs, context), dtype)
 

@@ -1,0 +1,228 @@
+"""Text: its settings, and how they make it numbers and batches."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.session.settings import Settings
+from experiments.session.task import Size
+from experiments.session.training import Training
+from unroll import memory
+from unroll.architecture import Architecture
+from unroll.data import corpora, splits, text
+from unroll.data.batches import ALL, Lanes, Source, Windows
+from unroll.data.vocabulary import UNKNOWN, Vocabulary
+from unroll.settings import setting
+from unroll.types import BadInput, Sums
+
+VOCABULARY = "vocab.json"  # in a run's folder
+
+
+@dataclass(frozen=True)
+class Text:
+  """Text"""
+
+  corpus: str = setting(
+    "pydoc",
+    "the text: pydoc, stdlib, a registry name, or a text file",
+    kind="path",
+    role="data",
+  )
+  tokenizer: str = setting("char", "what a token is", choices=sorted(text.TOKENIZERS))
+  normalize: str = setting(
+    "none",
+    "none, or letters: lower case, a-z and space only",
+    choices=sorted(text.NORMALIZERS),
+  )
+  min_count: int = setting(1, "rarer tokens become <unk>", least=1)
+  split: str = setting(
+    "",
+    "train,val[,test] as fractions (0.9,0.1) or ranges of characters "
+    "(0:900,900:1000); empty: the official split, else 0.9,0.1",
+  )
+  embedding: int = setting(64, "width of the embedding; 0: one-hot", least=0)
+
+
+@dataclass(frozen=True)
+class Batches:
+  """Batches of text"""
+
+  window: int = setting(0, "steps a batch spans; 0: what the truncation takes", least=0)
+  stride: int = setting(
+    0, "steps from one random window to the next; 0: the window", least=0
+  )
+  eval_window: int = setting(256, "steps of a validation window", least=1)
+  eval_stride: int = setting(
+    0, "steps from one validation window to the next; 0: the window", least=0
+  )
+
+
+class Dataset(NamedTuple):
+  """A corpus in numbers.
+
+  Attributes:
+    vocabulary: built from the training text.
+    tokens: int32 ids of each split.
+    tokens_per_char: of each split its tokens, and the characters that they stand for.
+    digest: sha256 of the corpus.
+  """
+
+  vocabulary: Vocabulary
+  tokens: Mapping[str, np.ndarray]
+  tokens_per_char: Mapping[str, Sums]
+  digest: str
+
+
+def load(settings: Text, known: Vocabulary | None = None) -> Dataset:
+  """Loads, normalises, splits and numbers a corpus.
+
+  Args:
+    settings: which, and how.
+    known: the vocabulary of an existing run; None builds it from the training text.
+  """
+  tokenizer = settings.tokenizer
+  if tokenizer == "byte" and settings.min_count > 1:
+    raise BadInput(
+      f"min_count={settings.min_count} makes tokens <unk>, which tokenizer=byte has "
+      "not: drop it"
+    )
+  corpus = corpora.load(settings.corpus, tokenizer)
+  if corpus.pretokenized and tokenizer == "word":
+    tokenizer = "whitespace"
+  parts = splits.split(corpus, settings.split, settings.normalize)
+  vocab = known or Vocabulary.build(
+    parts["train"], tokenizer, settings.normalize, min_count=settings.min_count
+  )
+  tokens = {name: vocab.encode(part) for name, part in parts.items()}
+  _refuse_short(settings, vocab, tokens)
+  facts = {
+    name: Sums(tokens[name].size, len(part))  # type: ignore[arg-type]
+    for name, part in parts.items()
+  }
+  return Dataset(vocab, tokens, facts, corpus.digest)
+
+
+def _refuse_short(
+  settings: Text, vocab: Vocabulary, tokens: Mapping[str, np.ndarray]
+) -> None:
+  """Refuses splits and vocabularies that nothing can be learned from."""
+  for name, ids in tokens.items():
+    if ids.size < 2:
+      raise BadInput(
+        f"corpus={settings.corpus}: its {name} split needs 2 tokens or more and has "
+        f"{ids.size}: give a longer text or another `split`"
+      )
+  if len(vocab) < 2 and settings.min_count > 1:
+    raise BadInput(
+      f"min_count={settings.min_count}: no token of the training text is that "
+      "frequent; lower it"
+    )
+  if len(vocab) < 2:
+    raise BadInput(
+      f"corpus={settings.corpus}: its train split has no token but {UNKNOWN}: give "
+      "another text"
+    )
+
+
+def known(files: Mapping[str, str] | None) -> Vocabulary | None:
+  """The vocabulary of a run that is there already, from its texts by name."""
+  return None if files is None else Vocabulary.from_json(files[VOCABULARY])
+
+
+def lanes(
+  settings: Settings, tokens: np.ndarray, seed: int, columns: slice = ALL
+) -> Source:
+  """Training batches in order: the carry passes from chunk to chunk."""
+  chunks, batch = settings[Training].scheme().chunks, settings[Training].batch
+  batches = settings[Batches]
+  if batches.stride:
+    raise BadInput("`stride` is for random windows; lanes are read step by step")
+  lane = -(-(tokens.size - 1) // batch)
+  draw = chunks.lengths
+  if draw is not None and batches.window:
+    raise BadInput(
+      f"{settings.shown('truncation')} draws its own lengths: drop `window`"
+    )
+  # No chunk is longer than a lane: the rest would be padding.
+  length = min(batches.window or chunks.length or lane, lane)
+  options: dict = {"overlap": chunks.overlap}
+  if draw is not None:
+    length = chunks.length or lane
+    options = {
+      "lengths": lambda epoch: draw(np.random.default_rng((seed, epoch)), lane)
+    }
+  _refuse_beyond(chunks.overlap + length, settings)
+  with _blaming(f"batch={batch}"):
+    return Lanes(tokens, batch, length, columns=columns, **options)
+
+
+def windows(
+  settings: Settings, tokens: np.ndarray, seed: int, columns: slice = ALL
+) -> Source:
+  """Training batches of random windows, each with a fresh carry."""
+  chunks, batch = settings[Training].scheme().chunks, settings[Training].batch
+  batches = settings[Batches]
+  if chunks.overlap or chunks.lengths:
+    raise BadInput(
+      f"{settings.shown('truncation')} needs a state that passes from chunk to chunk, "
+      "and random windows have none: use tbptt:K or full, or partition=sequential"
+    )
+  length = batches.window or chunks.length
+  if length is None:
+    raise BadInput(
+      "truncation=full with random windows needs their length: give `window`"
+    )
+  _refuse_beyond(min(length, tokens.size), settings)
+  stride = batches.stride
+  with _blaming(_steps(settings)):
+    return Windows(tokens, batch, length, stride=stride, seed=seed, columns=columns)
+
+
+def evaluation_windows(settings: Batches, tokens: np.ndarray) -> Source:
+  """Evaluation in windows: a fresh carry for each."""
+  window = settings.eval_window
+  rows = min(max(16384 // window, 1), max(tokens.size // window, 1))
+  length = min(window, tokens.size - 1)
+  return Windows(tokens, rows, length, stride=settings.eval_stride, shuffle=False)
+
+
+def evaluation_lanes(settings: Batches, tokens: np.ndarray) -> Source:
+  """Evaluation in order: the carry passes through lanes of at least 4,096 tokens."""
+  lanes = min(max(tokens.size // 4096, 1), 64)
+  return Lanes(tokens, lanes, min(settings.eval_window, tokens.size - 1))
+
+
+def size(settings: Settings, architecture: Architecture) -> Size:
+  """How large a training step is."""
+  length = settings[Batches].window or settings[Training].scheme().chunks.length
+  known = length and settings[Text].tokenizer == "char"  # words may be many
+  sizes = architecture.sizes
+  return Size(max(sizes), sum(sizes), float(length) if known and length else math.inf)
+
+
+def _steps(settings: Settings) -> str:
+  """The setting that says how many steps a batch has."""
+  return settings.shown("window" if settings[Batches].window else "truncation")
+
+
+@contextlib.contextmanager
+def _blaming(argument: str) -> Iterator[None]:
+  """Names the setting that has a source refuse its argument."""
+  try:
+    yield
+  except BadInput as error:
+    raise BadInput(f"{argument}: {error}") from None
+
+
+def _refuse_beyond(rows: int, settings: Settings) -> None:
+  """Refuses batches of so many steps that do not fit into memory."""
+  training = settings[Training]
+  step = sum(np.dtype(kind).itemsize for kind in (np.int32, np.int32, np.float32, bool))
+  memory.check(
+    training.dispatch * rows * training.batch * step,
+    f"batch={training.batch} of {_steps(settings)} with dispatch={training.dispatch}",
+  )

@@ -1,0 +1,113 @@
+"""The end of a run: its summary, its curves and its page."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.session import folder
+from experiments.session.armfile import Arms
+from experiments.session.pieces import Pieces, parameters
+from experiments.session.settings import Settings
+from experiments.session.task import Finish, Task
+from experiments.session.terminal import extra, say
+from unroll import loop
+from unroll.records import METRICS, measured, read
+from unroll.report.curves import curves
+from unroll.report.page import page
+from unroll.run import Progress, Run
+from unroll.train import TrainState
+
+
+def conclude(
+  pieces: Pieces,
+  place: Any,
+  each: Sequence[Settings],
+  states: Sequence[TrainState],
+  runs: Sequence[Run],
+  done: bool,
+  budget: loop.Budget,
+  paths: Sequence[Path],
+  finish: Finish | None,
+) -> list[dict[str, Any]]:
+  """Shows each run to people, in its folder and on the terminal.
+
+  Returns:
+    The summary of each.
+
+  Raises:
+    BadInput: the only run failed.
+  """
+  summaries = []
+  for settings, state, run, path in zip(each, states, runs, paths):
+    if run.error and len(runs) == 1:
+      raise run.error
+    if run.error:
+      say(f"{path}: {run.error}")
+      summaries.append({"error": str(run.error), "workdir": str(path)})
+      continue
+    ended = budget.steps is not None and run.progress.step >= budget.steps
+    finished = done or ended
+    found = summary(pieces, run.progress, state, finished, path)
+    if finished:
+      if len(runs) > 1:
+        print(f"{path}:")
+      print(_line(pieces.task, found))
+      if finish:
+        finish(settings, place.whole(pieces, state), path)
+    elif not settings[Arms].arms:
+      say(f"interrupted; the same command with --workdir={path} goes on")
+    with extra(path / "report.html"):
+      command, measures = folder.command(settings), pieces.task.measures
+      page(path, command=command, summary=found, measures=measures)
+    summaries.append(found)
+  if not done and (arms := each[0][Arms].arms):
+    say(f"interrupted; the same command with --arms={arms} goes on")
+  return summaries
+
+
+def summary(
+  pieces: Pieces, progress: Progress, state: TrainState, finished: bool, path: Path
+) -> dict[str, Any]:
+  """What there is to say of a run at its end; draws its curves into its folder."""
+  task, training = pieces.task, pieces.training
+  records = read(path / METRICS, warn=say)
+  if progress.step:
+    with extra(path / "curves.png"):
+      clip_norm = training.clip_norm if training.clip_by == "global_norm" else None
+      drawn = [measure for measure in task.measures if measure.drawn]
+      curves(path, measures=drawn, clip_norm=clip_norm, warn=lambda said: None)
+
+  def finite(name: str) -> list[float]:
+    return [value for _, value in measured(records, name) if value is not None]
+
+  speed = f"{task.counted}_per_second"
+  losses, speeds = finite("train/loss")[-100:], finite(speed)
+  starts = finite("start_seconds")
+  last = {name: value for name, value in progress.last.items() if name != "step"}
+  return {
+    "steps": progress.step,
+    task.counted: int(progress.targets),
+    "seconds": round(progress.seconds, 2),
+    "start_seconds": round(starts[-1], 2) if starts else None,
+    speed: round(statistics.median(speeds)) if speeds else 0,
+    "parameters": parameters(state),
+    "train/loss": statistics.fmean(losses) if losses else None,
+    **last,
+    **{f"best/{name}": value for name, value in progress.best.items()},
+    "skipped": int(jax.device_get(state.skipped)),
+    "finished": finished,
+    "workdir": str(path),
+  }
+
+
+def _line(task: Task, found: Mapping[str, Any]) -> str:
+  """One line of a finished run, for people."""
+  shown = [
+    measure.shown(found[f"val/{measure.name}"])
+    for measure in task.measures
+    if found.get(f"val/{measure.name}") is not None
+  ]
+  return f"validation: {', '.join(shown)}"

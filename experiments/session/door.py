@@ -1,0 +1,199 @@
+"""The door of every page: from flags to settings, and how a process ends.
+
+No other file reads a flag, and `src/unroll` knows none: it names its arguments.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+
+from experiments.session import compilation, gang, output
+from experiments.session.messages import with_flags
+from experiments.session.settings import Page, Settings
+from unroll import devices, files
+from unroll.errors import sentence
+from unroll.settings import Setting, checked, described, parsed
+from unroll.types import BadInput
+
+FLAGS = flags.FLAGS
+INTERRUPTED = (
+  "error: interrupted; the same command starts again, or goes on from a checkpoint\n"
+)
+HELP = ("--help", "-help", "-h", "--h", "-?", "--?", "--helpshort", "--helpfull")
+LARGE = ("batch", "hidden", "layers", "truncation", "window")  # what takes memory
+
+
+def run(page: Page, about: str | None = None) -> NoReturn:
+  """Runs a page on its flags; bad input ends in one sentence and exit code 2.
+
+  Args:
+    page: what to run.
+    about: its docstring, for --help.
+  """
+
+  def parse(argv: list[str]) -> list[str]:
+    if set(argv[1:]) & set(HELP):
+      print(_help(page, about or ""), end="")
+      sys.exit(0)
+    try:
+      return FLAGS(argv)
+    except flags.Error as error:
+      fail(str(error))
+
+  def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+      fail(f"{argv[1]!r} is not a flag: write --name=value")
+    with _failing(page):
+      settings = _read(page)
+      _refuse_together(settings)
+      compilation.keep()
+      devices.keep_memory()
+      processes = gang.Processes
+      alone = contextlib.nullcontext()
+      with gang.joined(settings[processes]) if processes in page.groups else alone:
+        page.main(settings)
+      sys.stdout.flush()
+      if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
+        reason = sys.stdout.error.strerror
+        fail(f"standard output could not be written ({reason}); all else is done")
+
+  output.protect()
+  if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _interrupted)
+  logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
+  for group in page.groups:
+    _define(group)
+  app.run(main, flags_parser=parse)
+  raise AssertionError("app.run does not return")
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+  """Ends the process with one sentence on standard error."""
+  print(f"error: {message}", file=sys.stderr)
+  gang.leave(code)
+
+
+@contextlib.contextmanager
+def _failing(page: Page) -> Iterator[None]:
+  """Ends the process in one sentence for whatever is no fault of the program."""
+  try:
+    yield
+  except BadInput as error:
+    code = os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2
+    fail(with_flags(str(error), set(page.settings)), code)
+  except MemoryError:
+    fail(f"memory ran out: {_less(page)}")
+  except (RuntimeError, AssertionError) as error:
+    if "RESOURCE_EXHAUSTED" in str(error):
+      fail(f"the device's memory ran out: {_less(page)}")
+    if (wanted := devices.missing()) is None:
+      raise
+    fail(f"JAX_PLATFORMS={wanted}: JAX finds no such device: unset it, or say cpu")
+  except OSError as error:
+    fail(sentence(error))
+
+
+def _less(page: Page) -> str:
+  has = [f"--{name}" for name in LARGE if name in page.settings]
+  return f"lower {', '.join(has)}" if has else "give it less to do"
+
+
+def _refuse_together(settings: Settings) -> None:
+  """Refuses other modes than the first, which trains, for several processes."""
+  if (modes := settings.page.settings.get("mode")) is None:
+    return
+  mode = settings.values("call")["mode"]
+  processes = settings.page.settings.get("processes")
+  if processes and mode != modes.default and FLAGS.processes > 1:
+    raise BadInput(f"mode={mode} is for one process: drop `processes`")
+
+
+class _Parser(flags.ArgumentParser[Any]):
+  """Reads the text of a flag as `unroll.settings` reads a setting."""
+
+  def __init__(self, setting: Setting):
+    self._setting = setting
+    self.syntactic_help = ""
+    if setting.choices:
+      self.enum_values = list(setting.choices)
+
+  def parse(self, argument: Any) -> Any:
+    if not isinstance(argument, str):  # a default
+      return argument
+    try:
+      value = parsed(self._setting, argument)
+      return files.expanded(value) if self._setting.kind == "path" else value
+    except BadInput as error:
+      # absl says which flag has which value.
+      raise ValueError(str(error).partition(": ")[2] or str(error)) from None
+
+  def flag_type(self) -> str:
+    setting = self._setting
+    return "comma separated list" if setting.listed else setting.type.__name__
+
+
+class _Serializer(flags.ArgumentSerializer[Any]):
+  def serialize(self, value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _define(group: type) -> None:
+  """Makes a flag of each setting of a group, under its heading."""
+  for setting in described(group).values():
+    common = {"name": setting.name, "default": setting.default}
+    flag: flags.Flag
+    if setting.type is bool:
+      flag = flags.BooleanFlag(help=setting.help, **common)
+    else:
+      reader, writer = _Parser(setting), _Serializer()
+      flag = flags.Flag(reader, writer, help_string=setting.help, **common)
+    flags.DEFINE_flag(flag, module_name=group.__module__)
+
+
+def _read(page: Page) -> Settings:
+  """The settings that the flags stand for."""
+  groups = {}
+  for group in page.groups:
+    found = described(group)
+    values = {name: FLAGS[name].value for name in found}
+    groups[group] = group(**{n: checked(found[n], v) for n, v in values.items()})
+  given = {name: FLAGS[name] for name in page.settings if FLAGS[name].present}
+  return Settings(page, groups, {n: flag.serialize() for n, flag in given.items()})
+
+
+def _help(page: Page, about: str) -> str:
+  """What the page does, and its flags under headings."""
+  lines = [about.strip(), ""]
+  for group in page.groups:
+    lines += [f"{(group.__doc__ or '').splitlines()[0]}:"]
+    for setting in described(group).values():
+      name = f"--[no]{setting.name}" if setting.type is bool else f"--{setting.name}"
+      choices = f" <{'|'.join(setting.choices)}>" if setting.choices else ""
+      default = _default(setting)
+      text = f"{name}{choices}: {setting.help}{default}"
+      lines += [flags.text_wrap(text, 80, "      ", "  ")]
+    lines.append("")
+  lines += ["--flagfile=FILE reads flags from a file, one a line.", ""]
+  return "\n".join(lines)
+
+
+def _default(setting: Setting) -> str:
+  if setting.default is None or setting.default == "":
+    return ""
+  value = setting.default
+  shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+  return f" (default: {shown.lower() if setting.type is bool else shown})"
+
+
+def _interrupted(number: int, frame: Any) -> NoReturn:
+  """Ends the process by no exception: that might come up where nothing catches it."""
+  with contextlib.suppress(Exception):
+    sys.stdout.flush()
+  with contextlib.suppress(OSError):
+    os.write(2, INTERRUPTED.encode())
+  os._exit(128 + number)

@@ -1,0 +1,93 @@
+"""The pieces of the program that trains a task: its start, its step, its loss."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.session.settings import Settings
+from experiments.session.task import Task
+from experiments.session.training import Training
+from unroll import devices, memory, remat
+from unroll.gradients import ChunkLoss
+from unroll.train import (
+  Arm,
+  Control,
+  Step,
+  TrainState,
+  initial_state,
+  make_dispatch,
+  make_step,
+)
+from unroll.types import Array, Params
+
+
+class Pieces(NamedTuple):
+  """A task under the settings of its training."""
+
+  task: Task
+  training: Training
+  loss: ChunkLoss
+
+  @classmethod
+  def of(cls, task: Task, training: Training, plan: remat.Plan) -> "Pieces":
+    """Builds the loss under a plan, for the backward pass of the scheme."""
+    return cls(task, training, task.loss(plan, training.scheme().backward))
+
+  def fresh(self, seed: Array) -> TrainState:
+    """The state of a run before its first step."""
+    params = self.task.init(jax.random.key(seed))
+    carry = self.task.carry(params, self.training.batch)
+    kept = self.training.scheme().estimator(self.loss).init(params, carry)
+    return initial_state(params, self.training.make_optimizer(), carry, kept)
+
+  def step_of(self, arm: Arm) -> Step:
+    """The update of a run; within a program the arm is one of its inputs."""
+    return make_step(
+      self.loss,
+      self.training.scheme(),
+      self.training.make_optimizer(arm),
+      self.training.make_schedule(arm),
+      jax.random.key(arm.seed + 1),
+    )
+
+  def averaged(self, state: TrainState) -> Params:
+    """The parameters to evaluate: their moving average, if there is one."""
+    return self.training.make_optimizer().averaged(state.opt_state, state.params)
+
+  def check_size(self, seed: Array, settings: Settings) -> TrainState:
+    """The shapes of a fresh state.
+
+    Raises:
+      BadInput: training cannot fit into memory.
+    """
+    state = jax.eval_shape(self.fresh, seed)
+    leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # and gradients
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    memory.check(needed, settings.shown(*self.task.sized_by, "batch"))
+    return state
+
+  def lowered(
+    self, batch: Any, spread: devices.Spread, settings: Settings
+  ) -> jax.stages.Lowered:
+    """The program that trains on batches like this one, not compiled yet."""
+    arm = self.training.arm()
+    state = self.check_size(arm.seed, settings)
+    steps = self.training.dispatch
+    batches = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct((steps, *leaf.shape), leaf.dtype), batch
+    )
+    shardings = spread.state(state)
+    state, batches = jax.tree.map(
+      lambda leaf, how: leaf.update(sharding=how),
+      (state, batches),
+      (shardings, spread.batches(batches)),
+    )
+    dispatch = make_dispatch(self.step_of, (shardings, spread.whole))
+    control = Control(*np.ones(2, np.float32))
+    return dispatch.lower(arm, state, batches, np.int32(1), control)
+
+
+def parameters(state: TrainState) -> int:
+  """How many numbers a run trains."""
+  return sum(leaf.size for leaf in jax.tree.leaves(state.params))

@@ -1,0 +1,139 @@
+"""An architecture: the recurrent layers of a model, and what stands between them."""
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from unroll import start
+from unroll.cells import CELLS
+from unroll.compose import Wiring, learned_carry
+from unroll.settings import setting
+from unroll.types import BadInput, Cell
+
+WIDEST = 10**8  # of a layer: its gates side by side still have indices of 32 bits
+
+
+@dataclass(frozen=True)
+class Architecture:
+  """Layers"""
+
+  cell: str = setting("lstm", "the recurrent cell", choices=sorted(CELLS))
+  layers: int = setting(2, "recurrent layers", least=1, most=1000)
+  hidden: tuple[int, ...] = setting(
+    (256,),
+    "hidden units: of every layer, or one number a layer",
+    least=1,
+    most=WIDEST,
+  )
+  residual: bool = setting(False, "adds a layer's input to its output")
+  skip: bool = setting(
+    False, "feeds the input to, and reads the output of, every layer"
+  )
+  dropout: float = setting(0.0, "rate between layers, on the input and the output")
+  input_dropout: float | None = setting(
+    None, "rate on the input; as between layers if not given"
+  )
+  dropout_mask: str = setting(
+    "step", "a mask each step, or one for all steps", choices=("step", "sequence")
+  )
+  init: str = setting(
+    "", "orthogonal, glorot, identity, uniform, normal:STD or chrono:T_max"
+  )
+  forget_bias: float | None = setting(
+    None,
+    "at the start, of the gate that keeps the state: the LSTM's forget gate (1 if not "
+    "given), a GRU's update gate (0)",
+  )
+  learned_carry: bool = setting(False, "learns the initial carry instead of zero")
+  dtype: str = setting(
+    "float32",
+    "type of matrix products; sums are float32",
+    choices=("float32", "bfloat16"),
+  )
+
+  @property
+  def sizes(self) -> list[int]:
+    """The hidden units of each layer, first to last."""
+    if len(self.hidden) == 1:
+      return list(self.hidden) * self.layers
+    return list(self.hidden)
+
+  @property
+  def wiring(self) -> Wiring:
+    """What stands between the layers."""
+    inputs = self.input_dropout
+    return Wiring(
+      residual=self.residual,
+      skip=self.skip,
+      dropout=self.dropout,
+      input_dropout=self.dropout if inputs is None else inputs,
+      output_dropout=self.dropout,
+      locked=self.dropout_mask == "sequence",
+    ).check()
+
+  @property
+  def output_size(self) -> int:
+    """The width of what the top layer hands on."""
+    return self.wiring.output_size(self.sizes)
+
+  def cells(self, input_size: int) -> list[Cell]:
+    """The cells of the layers, first to last.
+
+    Args:
+      input_size: D, the width of the input.
+
+    Raises:
+      BadInput: an unknown cell, or an option that the cell does not have.
+    """
+    if self.cell not in CELLS:  # of a run that another version trained
+      raise BadInput(f"cell={self.cell} is not one of {', '.join(sorted(CELLS))}")
+    options = self._options()
+    sizes = self.sizes
+    cells = [
+      CELLS[self.cell](inputs, size, **options)
+      for inputs, size in zip(self.wiring.input_sizes(input_size, sizes), sizes)
+    ]
+    return [learned_carry(cell) for cell in cells] if self.learned_carry else cells
+
+  def model_options(self) -> dict[str, Any]:
+    """What else a model takes: the type of products, the start of its output matrix."""
+    options: dict[str, Any] = {}
+    if self.dtype != "float32":
+      options["dtype"] = jnp.dtype(self.dtype)
+    if self.init:
+      options["kernel_init"] = start.named_init(self.init).kernel
+    return options
+
+  def _options(self) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if self.init:
+      if self.init.startswith("chrono") and not self._takes("forget_bias"):
+        raise BadInput(
+          f"init={self.init} sets gates and cell={self.cell} has none: choose a gru or "
+          "lstm cell, or another `init`"
+        )
+      if not self._takes("init"):
+        raise BadInput(
+          f"init={self.init}: cell={self.cell} starts in a way of its own: drop it"
+        )
+      options["init"] = start.named_init(self.init)
+    if self.forget_bias is not None:
+      if not self._takes("forget_bias"):
+        raise BadInput(
+          f"forget_bias={self.forget_bias} sets a gate and cell={self.cell} has none: "
+          "drop it, or choose a gru or lstm cell"
+        )
+      if self.init.startswith("chrono"):
+        raise BadInput(
+          f"forget_bias={self.forget_bias} and init={self.init} both set the gate that "
+          "keeps the state: drop one of them"
+        )
+      options["forget_bias"] = self.forget_bias
+    return options
+
+  def _takes(self, option: str) -> bool:
+    """Whether the constructor of the cell has that option."""
+    parameters = inspect.signature(CELLS[self.cell]).parameters.values()
+    return any(p.name == option or p.kind is p.VAR_KEYWORD for p in parameters)

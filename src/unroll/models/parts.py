@@ -1,0 +1,104 @@
+"""The parts of models that read or predict tokens: the embedding and the readout.
+
+A model's attribute names are the names of its parameters: `embed` and `output`.
+"""
+
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from unroll import readout, scan
+from unroll.start import Initializer
+from unroll.types import Array, Lookup, Sums
+
+
+class Embedding(nn.Module):
+  """A vector for every token: a trained table, or one-hot vectors without parameters.
+
+  The table stays in float32 where a model's products are in bfloat16: the layer that
+  reads the vectors rounds them for its product.
+
+  Attributes:
+    vocabulary: V.
+    width: E, the width of a vector; 0 for one-hot vectors, which have width V.
+    init_table: of the table `[V, E]`; by default normal with variance 1/E.
+  """
+
+  vocabulary: int
+  width: int
+  init_table: Initializer = nn.initializers.variance_scaling(
+    1.0, "fan_in", "normal", out_axis=0
+  )
+
+  def setup(self):
+    if self.width:
+      shape = (self.vocabulary, self.width)
+      self.embedding = self.param("embedding", self.init_table, shape)
+
+  def table(self) -> Array:
+    """The vectors of all tokens, `[V, E]`; the identity `[V, V]` if one-hot."""
+    return self.embedding if self.width else jnp.eye(self.vocabulary)
+
+  def __call__(self, tokens: Array) -> Lookup:
+    """The vectors of tokens `[T, B]`, `[T, B, E or V]`, for a layer to look up."""
+    return Lookup(self.table(), tokens)
+
+
+class Head(NamedTuple):
+  """An output layer's parameters at work.
+
+  Attributes:
+    kernel: `[H, V]`, in the type of its products.
+    bias: `[V]`.
+  """
+
+  kernel: Array
+  bias: Array
+
+  def logits(self, ys: Array) -> Array:
+    """`ys [T, B, H]` to logits `[T, B, V]`."""
+    return readout.logits(ys, self.kernel, self.bias)
+
+  def cross_entropy(
+    self, ys: Array, targets: Array, weight: Array, backward: scan.Backward = "fast"
+  ) -> Sums:
+    """The nats of targets `[T, B]`, by their weights: see `readout.cross_entropy`."""
+    return readout.cross_entropy(
+      ys, self.kernel, self.bias, targets, weight, backward=backward
+    )
+
+
+class Readout(nn.Module):
+  """The output layer, with a matrix of its own or with the embedding's table.
+
+  Attributes:
+    vocabulary: V.
+    init_kernel: of the matrix `[H, V]`.
+    dtype: of its product; None is the parameters' own.
+    tied: uses the embedding as the output matrix (Press & Wolf 2017; Inan et al.
+      2017). The only parameter is then `output_bias`; `flax.linen.share_scope` in the
+      model's `setup` puts it beside the model's parts.
+  """
+
+  vocabulary: int
+  init_kernel: Initializer = nn.initializers.lecun_normal()
+  dtype: Any = None
+  tied: bool = False
+
+  @nn.compact
+  def __call__(self, width: int, table: Array | None = None) -> Head:
+    """The layer for hidden states of a width.
+
+    Args:
+      width: H, of what it reads.
+      table: `[V, H]`, the embedding's; read only by a tied layer.
+    """
+    zeros = nn.initializers.zeros
+    if self.tied:
+      kernel = cast(Array, table).T
+      bias = self.param("output_bias", zeros, (self.vocabulary,))
+    else:
+      kernel = self.param("kernel", self.init_kernel, (width, self.vocabulary))
+      bias = self.param("bias", zeros, (self.vocabulary,))
+    return Head(kernel.astype(self.dtype or kernel.dtype), bias)

@@ -1,0 +1,130 @@
+"""Models by the kind that a run's configuration names, built from its settings."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from unroll.architecture import Architecture
+from unroll.data.vocabulary import Vocabulary
+from unroll.models.cloze import cloze_model
+from unroll.models.forecaster import Forecasts, Shape, example, forecaster
+from unroll.models.language import language_model
+from unroll.settings import checked, described
+from unroll.types import BadInput
+
+VOCABULARY, SERIES = "vocab.json", "series.json"
+# What runs of older versions, whose configuration names no kind, trained.
+KINDS = {"charlm": "language", "cloze": "cloze"}
+
+Group = TypeVar("Group")
+_TOKEN = np.zeros((1, 1), np.int32)
+
+
+class Built(NamedTuple):
+  """A model that was built again.
+
+  Attributes:
+    module: a Linen module that has an `initial_carry`.
+    apply: `(params, carry, inputs, valid) -> (carry, outputs)`.
+    causal: whether no output depends on later inputs, so that there is a step.
+    example: an input `[1, 1, …]`, to make parameters with.
+    vocabulary: of its tokens; None where it reads none.
+    files: what else accompanies it, by name.
+  """
+
+  module: Any
+  apply: Callable[..., tuple[Any, Any]]
+  causal: bool
+  example: Any
+  vocabulary: Vocabulary | None
+  files: Mapping[str, str]
+
+
+def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  """The model of a kind.
+
+  Args:
+    kind: a key of `MODELS`.
+    flags: the settings of the run, as its configuration has them.
+    files: the texts that accompany it, by name.
+
+  Raises:
+    BadInput: there is no such kind, or a setting or a text is missing.
+  """
+  if kind not in MODELS:
+    raise BadInput(f"model={kind} is not one of {', '.join(sorted(MODELS))}")
+  return MODELS[kind](flags, files)
+
+
+def architecture(flags: Mapping[str, Any]) -> Architecture:
+  """The architecture among the settings of a run; what is younger is by default."""
+  return _group(Architecture, flags)
+
+
+def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
+  """A group of settings among those of a run; what is younger is by default."""
+  known = described(group)
+  return group(**{n: checked(s, flags[n]) for n, s in known.items() if n in flags})
+
+
+def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  vocabulary = _vocabulary(files)
+  module = language_model(
+    architecture(flags),
+    len(vocabulary),
+    embedding=flags["embedding"],
+    tie=flags["tie_embeddings"],
+  )
+
+  def apply(params, carry, tokens, valid=None):
+    return module.apply(params, tokens, carry, valid=valid)
+
+  return Built(module, apply, True, _TOKEN, vocabulary, files)
+
+
+def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  vocabulary = _vocabulary(files)
+  side = None if flags["bidirectional"] else flags["direction"]
+  module = cloze_model(
+    architecture(flags),
+    len(vocabulary),
+    embedding=flags["embedding"],
+    side=side,
+    merge=flags["merge"],
+  )
+
+  def apply(params, carry, tokens, valid=None):
+    if valid is not None:
+      raise ValueError("valid: a cloze model reads whole sequences only")
+    return carry, module.apply(params, tokens, carry)
+
+  return Built(module, apply, False, _TOKEN, vocabulary, files)
+
+
+def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SERIES not in files:
+    raise BadInput(f"{SERIES} is missing: restore it")
+  shape = Shape(**json.loads(files[SERIES])["shape"])
+  module = forecaster(_group(Forecasts, flags), architecture(flags), shape)
+
+  def apply(params, carry, window, valid=None):
+    if valid is not None:
+      raise ValueError("valid: a forecaster reads whole windows only")
+    return carry, module.apply(params, window, carry)
+
+  return Built(module, apply, False, example(shape), None, files)
+
+
+def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
+  if VOCABULARY not in files:
+    raise BadInput(f"{VOCABULARY} is missing: restore it")
+  return Vocabulary.from_json(files[VOCABULARY])
+
+
+MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
+  "language": _language,
+  "cloze": _cloze,
+  "forecast": _forecast,
+}
