@@ -40,7 +40,7 @@ ROWS = 256  # windows side by side in an evaluation
 
 @dataclass(frozen=True)
 class Forecast:
-  """The page"""
+  """Forecasting"""
 
   mode: str = setting(
     "train", "what to do", choices=("train", "eval", "predict"), role="call"

@@ -26,7 +26,7 @@ SCALES = ("standard", "none")
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """Which series is forecast, and what a model sees of it."""
+  """Series"""
 
   series: str = setting(
     "ett", f"a series by its name: {', '.join([named.SINE, *named.SERIES])}"

@@ -24,11 +24,11 @@ from unroll.types import BadInput
 
 @dataclass(frozen=True)
 class Forecasts:
-  """Forecasts"""
+  """Models of forecasts"""
 
   model: str = setting(
     "recurrent",
-    "what reads the window: recurrent layers, an affine map, or an mlp of `hidden`",
+    "what reads the window: recurrent layers, an affine map, or an mlp whose widths are the hidden ones",
     choices=("recurrent", "linear", "mlp"),
   )
   head: str = setting(
