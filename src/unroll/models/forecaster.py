@@ -28,7 +28,8 @@ class Forecasts:
 
   model: str = setting(
     "recurrent",
-    "what reads the window: recurrent layers, an affine map, or an mlp whose widths are the hidden ones",
+    "what reads the window: recurrent layers, an affine map, or a perceptron (mlp) of "
+    "the hidden widths",
     choices=("recurrent", "linear", "mlp"),
   )
   head: str = setting(
