@@ -28,9 +28,9 @@ from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Task
 from experiments.session.terminal import extra, result, say
-from experiments.session.training import Training
+from experiments.session.training import Training, Truncation
 from unroll import generate, memory, score
-from unroll.architecture import Architecture
+from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import initial_carry
@@ -43,6 +43,8 @@ from unroll.models.language import (
 )
 from unroll.settings import setting
 from unroll.types import BadInput, Params
+
+SAMPLES = "sample.txt"  # in a run's folder
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     splits={split: tokens.size for split, tokens in data.tokens.items()},
     counted="tokens",
     sized_by=layers.SIZED_BY,
+    shows=(SAMPLES,),
     check=lambda: _check_samples(settings, data.vocabulary),
   )
 
@@ -144,6 +147,7 @@ def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
     len(vocabulary),
     embedding=settings[Text].embedding,
     tie=settings[CharLM].tie_embeddings,
+    dtype=settings[Precision].dtype,
   )
 
 
@@ -202,8 +206,8 @@ def _tokens(name: str, value: str, vocabulary: Vocabulary) -> np.ndarray | None:
 def _sample_of_run(settings: Settings, params: Params, path: Path) -> None:
   vocabulary = Vocabulary.from_json((path / text.VOCABULARY).read_text("utf-8"))
   samples = _samples(settings, _model(settings, vocabulary), params, vocabulary)
-  with extra(path / "sample.txt"):
-    (path / "sample.txt").write_text(_shown(samples), "utf-8")
+  with extra(path / SAMPLES):
+    (path / SAMPLES).write_text(_shown(samples), "utf-8")
 
 
 def _samples(
@@ -273,7 +277,18 @@ def _score(settings: Settings, model: Loaded) -> None:
 PAGE = Page(
   "charlm",
   main,
-  (CharLM, Text, Batches, Architecture, Training, Folder, Processes, Arms),
+  (
+    CharLM,
+    Text,
+    Batches,
+    Architecture,
+    Precision,
+    Truncation,
+    Training,
+    Folder,
+    Processes,
+    Arms,
+  ),
 )
 
 if __name__ == "__main__":

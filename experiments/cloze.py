@@ -23,9 +23,9 @@ from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Task
 from experiments.session.terminal import result, say
-from experiments.session.training import Training
+from experiments.session.training import Training, Truncation
 from unroll import remat, scan
-from unroll.architecture import Architecture
+from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES, initial_carry
 from unroll.loading import load
@@ -78,6 +78,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     embedding=settings[Text].embedding,
     side=None if page.bidirectional else page.direction,
     merge=page.merge,
+    dtype=settings[Precision].dtype,
   )
   model = model_of()
 
@@ -142,7 +143,18 @@ def _fill(settings: Settings) -> None:
 PAGE = Page(
   "cloze",
   main,
-  (Cloze, Text, Batches, Architecture, Training, Folder, Processes, Arms),
+  (
+    Cloze,
+    Text,
+    Batches,
+    Architecture,
+    Precision,
+    Truncation,
+    Training,
+    Folder,
+    Processes,
+    Arms,
+  ),
   # Of older runs, which had every setting of a language model.
   former={"partition": "random", "tie_embeddings": False},
 )

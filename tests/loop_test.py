@@ -163,7 +163,7 @@ def test_cadence():
   assert [(s, best) for s, _, best in run.saves] == [
     *[(5, False), (7, True), (10, False), (15, False), (20, False), (23, False)]
   ]
-  assert progress.tokens == 23 * 4
+  assert progress.targets == 23 * 4
   assert progress.last == {"step": 23, "loss": 23}
   assert progress.best == {"step": 7, "loss": 7}
 
@@ -204,7 +204,7 @@ def test_what_is_saved_is_what_was_reached():
   run = Run()
   run.fit(budget(23))
   for step, progress, best in run.saves:
-    assert progress.step == step and progress.tokens == step * 4
+    assert progress.step == step and progress.targets == step * 4
     assert best == (progress.best.get("step") == step)
     assert progress.last.get("step", 0) == max(
       0, *(e for e in [0, 7, 14, 21, 23] if e <= step)
@@ -236,12 +236,12 @@ def test_speed(monkeypatch):
   spans = [r for r in run.records if "seconds" in r]
   times = [start["start_seconds"], *(r["seconds"] for r in spans)]
   tokens = [
-    r["tokens_per_second"] * (b - a) for r, a, b in zip(spans, times, times[1:])
+    r["targets_per_second"] * (b - a) for r, a, b in zip(spans, times, times[1:])
   ]
   assert len(spans) > 3 and sum(tokens) == pytest.approx(20 * 4)
   assert run.steps("seconds")[-1] == 23
   progress, loss, speed = run.shown[-1]
-  assert progress.step == 23 and speed == spans[-1]["tokens_per_second"]
+  assert progress.step == 23 and speed == spans[-1]["targets_per_second"]
   since = run.steps("seconds")[-2]
   assert loss == pytest.approx(np.mean(np.arange(since + 1, 24)) / 2)
 
@@ -249,7 +249,7 @@ def test_speed(monkeypatch):
 def test_evaluation_is_no_slow_training(monkeypatch):
   run = Run(pace=0.25, evaluation=30.0, monkeypatch=monkeypatch)
   run.fit(budget(23))
-  speeds = [r["tokens_per_second"] for r in run.records if "seconds" in r]
+  speeds = [r["targets_per_second"] for r in run.records if "seconds" in r]
   assert len(run.evaluated) == 4 and min(speeds) > 4 * 7 / 30
 
 
@@ -389,7 +389,9 @@ def test_the_progress_of_an_old_checkpoint_is_read():
   plateau = {"patience": 2, "factor": 0.5, "best": 1.5, "bad": 1, "scale": 0.25}
   old = {"step": 7, "seconds": 1.25, "tokens": 40.0, "plateau": plateau}
   old |= {"last": {"step": 7, "val/loss": 1.75}, "best": {"step": 5, "val/loss": 1.5}}
-  assert Progress.from_json(old).to_json() == old
+  new = {**old, "targets": old["tokens"]}
+  del new["tokens"]
+  assert Progress.from_json(old).to_json() == new
 
 
 def plain(run):

@@ -280,17 +280,19 @@ def test_a_run_has_a_page(tmp_path):
   (tmp_path / "config.json").write_text(json.dumps(config))
   (tmp_path / "sample.txt").write_text(EVIL)
   (tmp_path / "curves.png").write_bytes(b"\x89PNG")
+  (tmp_path / "forecasts.png").write_bytes(b"\x89PNG")
   summary = {"val/bits_per_char": 1.2345, "parameters": 1234567, "finished": True}
   path = run_page(
     tmp_path,
     command=f"python {EVIL}",
     summary=summary,
     measures=(BITS_PER_CHAR, PERPLEXITY),
+    shows=("sample.txt", "forecasts.png", "missing.txt"),
   )
   html = path.read_text("utf-8")
   assert path.name == "report.html"
-  assert [1, 1, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
-  for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<"):
+  assert [2, 2, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
+  for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<", "<h2>Sample<", "<h2>Forecasts<"):
     assert text in html
 
 

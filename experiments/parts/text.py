@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.session.settings import Settings
 from experiments.session.task import Size
-from experiments.session.training import Training
+from experiments.session.training import Training, Truncation
 from unroll import memory
 from unroll.architecture import Architecture
 from unroll.data import corpora, splits, text
@@ -137,7 +137,7 @@ def lanes(
   settings: Settings, tokens: np.ndarray, seed: int, columns: slice = ALL
 ) -> Source:
   """Training batches in order: the carry passes from chunk to chunk."""
-  chunks, batch = settings[Training].scheme().chunks, settings[Training].batch
+  chunks, batch = settings[Truncation].scheme().chunks, settings[Training].batch
   batches = settings[Batches]
   if batches.stride:
     raise BadInput("`stride` is for random windows; lanes are read step by step")
@@ -164,7 +164,7 @@ def windows(
   settings: Settings, tokens: np.ndarray, seed: int, columns: slice = ALL
 ) -> Source:
   """Training batches of random windows, each with a fresh carry."""
-  chunks, batch = settings[Training].scheme().chunks, settings[Training].batch
+  chunks, batch = settings[Truncation].scheme().chunks, settings[Training].batch
   batches = settings[Batches]
   if chunks.overlap or chunks.lengths:
     raise BadInput(
@@ -198,7 +198,7 @@ def evaluation_lanes(settings: Batches, tokens: np.ndarray) -> Source:
 
 def size(settings: Settings, architecture: Architecture) -> Size:
   """How large a training step is."""
-  length = settings[Batches].window or settings[Training].scheme().chunks.length
+  length = settings[Batches].window or settings[Truncation].scheme().chunks.length
   known = length and settings[Text].tokenizer == "char"  # words may be many
   sizes = architecture.sizes
   return Size(max(sizes), sum(sizes), float(length) if known and length else math.inf)

@@ -60,8 +60,14 @@ def conclude(
     elif not settings[Arms].arms:
       say(f"interrupted; the same command with --workdir={path} goes on")
     with extra(path / "report.html"):
-      command, measures = folder.command(settings), pieces.task.measures
-      page(path, command=command, summary=found, measures=measures)
+      command, task = folder.command(settings), pieces.task
+      page(
+        path,
+        command=command,
+        summary=found,
+        measures=task.measures,
+        shows=task.shows,
+      )
     summaries.append(found)
   if not done and (arms := each[0][Arms].arms):
     say(f"interrupted; the same command with --arms={arms} goes on")

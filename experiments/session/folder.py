@@ -20,11 +20,11 @@ from unroll.loading import CHECKPOINTS, CONFIG, current
 from unroll.settings import setting
 from unroll.types import BadInput
 
-# All that a run writes beside the files of its task: what --overwrite may delete, and
+# All that a run writes beside what its task names: what --overwrite may delete, and
 # nothing else.
 OURS = (
   *(CONFIG, CHECKPOINTS, "metrics.jsonl*", "events.out.tfevents.*", "curves.png"),
-  *("sample.txt", "report.html", files.PARTIAL),
+  *("report.html", files.PARTIAL),
 )
 # What stands in the folder beside the run: held while it trains; launch.train's notes.
 LOCK, GANG = ".lock", "gang"
@@ -217,7 +217,7 @@ def _same_run(
 
 
 def _is_ours(entry: Path, task: Task) -> bool:
-  return any(entry.match(pattern) for pattern in (*OURS, *task.files))
+  return any(entry.match(pattern) for pattern in (*OURS, *task.files, *task.shows))
 
 
 def _clear(path: Path, task: Task) -> None:

@@ -7,9 +7,9 @@ import numpy as np
 
 from experiments.session.settings import Settings
 from experiments.session.task import Task
-from experiments.session.training import Training
+from experiments.session.training import Training, scheme_of
 from unroll import devices, memory, remat
-from unroll.gradients import ChunkLoss
+from unroll.gradients import ChunkLoss, Scheme
 from unroll.train import (
   Arm,
   Control,
@@ -27,25 +27,27 @@ class Pieces(NamedTuple):
 
   task: Task
   training: Training
+  scheme: Scheme
   loss: ChunkLoss
 
   @classmethod
-  def of(cls, task: Task, training: Training, plan: remat.Plan) -> "Pieces":
+  def of(cls, task: Task, settings: Settings, plan: remat.Plan) -> "Pieces":
     """Builds the loss under a plan, for the backward pass of the scheme."""
-    return cls(task, training, task.loss(plan, training.scheme().backward))
+    scheme = scheme_of(settings)
+    return cls(task, settings[Training], scheme, task.loss(plan, scheme.backward))
 
   def fresh(self, seed: Array) -> TrainState:
     """The state of a run before its first step."""
     params = self.task.init(jax.random.key(seed))
     carry = self.task.carry(params, self.training.batch)
-    kept = self.training.scheme().estimator(self.loss).init(params, carry)
+    kept = self.scheme.estimator(self.loss).init(params, carry)
     return initial_state(params, self.training.make_optimizer(), carry, kept)
 
   def step_of(self, arm: Arm) -> Step:
     """The update of a run; within a program the arm is one of its inputs."""
     return make_step(
       self.loss,
-      self.training.scheme(),
+      self.scheme,
       self.training.make_optimizer(arm),
       self.training.make_schedule(arm),
       jax.random.key(arm.seed + 1),

@@ -56,6 +56,8 @@ class Task(NamedTuple):
     splits: name -> number of targets, so that other splits are other runs.
     counted: the plural of what a target is.
     sized_by: the settings that make the model as large as it is.
+    shows: names of the text files and pictures that are made of a finished run, for its
+      page.
     check: refuses what can be known to fail once devices are there, before anything
       is written.
     judge: (parameters, split) -> numbers by the names of measures, made on the host;
@@ -75,6 +77,7 @@ class Task(NamedTuple):
   splits: Mapping[str, int] = {}
   counted: str = "targets"
   sized_by: tuple[str, ...] = ()
+  shows: tuple[str, ...] = ()
   check: Callable[[], None] = lambda: None
   judge: Callable[[Params, str], Mapping[str, float]] | None = None
 

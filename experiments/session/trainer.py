@@ -87,7 +87,7 @@ def evaluate(settings: Settings, build: Build) -> None:
   task = build(settings, texts(path, saved["files"]))
   place = Alone(settings, task.size)
   identity.check_data(path, saved, task, settings)
-  pieces = Pieces.of(task, settings[Training], remat.NONE)
+  pieces = Pieces.of(task, settings, remat.NONE)
   model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
   results: dict[str, Any] = {}
   for split in task.evaluations:
@@ -102,18 +102,18 @@ def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
   training = settings[Training]
 
   def lowered(plan: remat.Plan, batch: Any) -> jax.stages.Lowered:
-    return Pieces.of(task, training, plan).lowered(batch, place.spread, settings)
+    return Pieces.of(task, settings, plan).lowered(batch, place.spread, settings)
 
   plan = planning.chosen(lowered, training, lambda: task.train(training.seed, ALL)[0])
-  return Pieces.of(task, training, plan)
+  return Pieces.of(task, settings, plan)
 
 
 def _budget(each: Sequence[Settings], sources: Sequence[Source]) -> loop.Budget:
   budgets = {one[Training].budget(source) for one, source in zip(each, sources)}
   if len(budgets) > 1:
     raise BadInput(
-      f"truncation={each[0][Training].truncation} cuts an epoch into another number of "
-      "steps for each seed, so that arms would not end together: give `steps`, not "
+      f"{each[0].shown('truncation')} cuts an epoch into another number of steps for "
+      "each seed, so that arms would not end together: give `steps`, not "
       "`epochs`"
     )
   return budgets.pop()

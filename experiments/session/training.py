@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from experiments.session.settings import Settings
 from unroll import gradients, loop, optim, schedules
 from unroll.data.batches import Source
 from unroll.settings import MOST, setting
@@ -13,12 +14,22 @@ from unroll.types import BadInput
 
 
 @dataclass(frozen=True)
-class Training:
-  """Training"""
+class Truncation:
+  """Truncation"""
 
   truncation: str = setting(
     "tbptt:64", "reach of the gradient: full, tbptt:K, tbptt:K1,K2 or random:K"
   )
+
+  def scheme(self) -> gradients.Scheme:
+    """The truncation scheme."""
+    return gradients.named_scheme(self.truncation)
+
+
+@dataclass(frozen=True)
+class Training:
+  """Training"""
+
   batch: int = setting(32, "sequences side by side", least=1)
   clip_norm: float = setting(1.0, "clipping threshold; 0: off", least=0)
   clip_by: str = setting(
@@ -84,10 +95,6 @@ class Training:
     "memory that --remat=auto may take for a training step: B, KiB, MiB, GiB",
   )
 
-  def scheme(self) -> gradients.Scheme:
-    """The truncation scheme."""
-    return gradients.named_scheme(self.truncation)
-
   def make_optimizer(self, arm: Arm | None = None) -> optim.Optimizer:
     """The optimiser, clipping included; an arm brings a threshold of its own."""
     return optim.optimizer(
@@ -127,3 +134,10 @@ class Training:
       limits.append(round(epochs * len(source)))
     seconds = None if self.minutes is None else 60 * self.minutes
     return loop.Budget(min(limits) if limits else None, seconds, self.patience)
+
+
+def scheme_of(settings: Settings) -> gradients.Scheme:
+  """The truncation scheme; the whole gradient where a page has none to choose."""
+  if Truncation in settings.page.groups:
+    return settings[Truncation].scheme()
+  return gradients.named_scheme("full")

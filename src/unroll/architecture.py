@@ -4,8 +4,6 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
-
 from unroll import start
 from unroll.cells import CELLS
 from unroll.compose import Wiring, learned_carry
@@ -13,6 +11,17 @@ from unroll.settings import setting
 from unroll.types import BadInput, Cell
 
 WIDEST = 10**8  # of a layer: its gates side by side still have indices of 32 bits
+
+
+@dataclass(frozen=True)
+class Precision:
+  """Precision"""
+
+  dtype: str = setting(
+    "float32",
+    "type of matrix products; sums are float32",
+    choices=("float32", "bfloat16"),
+  )
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,6 @@ class Architecture:
     "given), a GRU's update gate (0)",
   )
   learned_carry: bool = setting(False, "learns the initial carry instead of zero")
-  dtype: str = setting(
-    "float32",
-    "type of matrix products; sums are float32",
-    choices=("float32", "bfloat16"),
-  )
 
   @property
   def sizes(self) -> list[int]:
@@ -98,13 +102,10 @@ class Architecture:
     return [learned_carry(cell) for cell in cells] if self.learned_carry else cells
 
   def model_options(self) -> dict[str, Any]:
-    """What else a model takes: the type of products, the start of its output matrix."""
-    options: dict[str, Any] = {}
-    if self.dtype != "float32":
-      options["dtype"] = jnp.dtype(self.dtype)
-    if self.init:
-      options["kernel_init"] = start.named_init(self.init).kernel
-    return options
+    """The start of a model's output matrix, where `init` gives one."""
+    if not self.init:
+      return {}
+    return {"kernel_init": start.named_init(self.init).kernel}
 
   def _options(self) -> dict[str, Any]:
     options: dict[str, Any] = {}

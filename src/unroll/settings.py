@@ -8,6 +8,7 @@
 and a file of settings is checked field by field: neither is known here.
 """
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -148,8 +149,9 @@ def _one(setting: Setting, value: Any, whole: Any) -> Any:
     if value in ("best", "newest") or isinstance(value, int):
       return value
     raise BadInput(f"{wrong}: give best, newest or the number of a step")
-  if setting.listed and kind is int and isinstance(value, str):
-    value = int(value) if value.strip().isdecimal() else value
+  if setting.listed and kind in (int, float) and isinstance(value, str):
+    with contextlib.suppress(ValueError):
+      value = kind(value)
   whole_number = isinstance(value, int) and not isinstance(value, bool)
   if kind is float and whole_number:
     value = float(value)

@@ -43,12 +43,19 @@ def split(corpus: Corpus, spec: str = "", normalize: str = "none") -> Mapping[st
   parts = (spec or DEFAULT).split(",")
   if not 2 <= len(parts) <= len(NAMES):
     raise BadInput(f"split={spec} has {len(parts)} parts; it takes train,val[,test]")
-  cut = _ranges if ":" in spec else _fractions
+  cut = _ranges if ":" in spec else by_fractions
   edges = cut(parts, len(text), spec)
   return {name: text[slice(*edge)] for name, edge in zip(NAMES, edges)}
 
 
-def _fractions(parts: list[str], size: int, spec: str) -> list[tuple[int, int]]:
+def by_fractions(parts: list[str], size: int, spec: str) -> list[tuple[int, int]]:
+  """Where the parts of `size` things in order start and stop, by their fractions.
+
+  Args:
+    parts: the fractions, as they are written.
+    size: how many there are.
+    spec: the whole of what was written, to name in `BadInput`.
+  """
   try:  # decimal, because 0.7 + 0.2 + 0.1 of a float is less than 1
     fractions = [decimal.Decimal(part) for part in parts]
     if not all(0 < f < 1 for f in fractions) or sum(fractions) > 1:

@@ -109,6 +109,7 @@ def cloze_model(
   embedding: int = 64,
   side: str | None = None,
   merge: str = "concat",
+  dtype: str = "float32",
   plan: remat.Plan = remat.NONE,
 ) -> ClozeModel:
   """The model with the layers of an architecture.
@@ -119,6 +120,7 @@ def cloze_model(
     embedding: E; 0 for one-hot vectors.
     side: "forward" or "backward" reads from one side; None from both.
     merge: how both sides become one.
+    dtype: of matrix products.
     plan: which segments are computed again for the gradient.
   """
 
@@ -134,6 +136,7 @@ def cloze_model(
     forward=core("forward"),
     backward=core("backward"),
     merge=merge,
+    dtype=None if dtype == "float32" else jnp.dtype(dtype),
     **architecture.model_options(),
   )
 

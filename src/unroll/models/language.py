@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from unroll import remat, scan
 from unroll.architecture import Architecture
@@ -89,7 +90,12 @@ class LanguageModel(nn.Module):
 
 
 def language_model(
-  architecture: Architecture, vocabulary: int, *, embedding: int = 64, tie: bool = False
+  architecture: Architecture,
+  vocabulary: int,
+  *,
+  embedding: int = 64,
+  tie: bool = False,
+  dtype: str = "float32",
 ) -> LanguageModel:
   """The model with the layers of an architecture.
 
@@ -98,6 +104,7 @@ def language_model(
     vocabulary: V.
     embedding: E; 0 for one-hot vectors.
     tie: uses the embedding as the output matrix.
+    dtype: of matrix products.
   """
   cells = architecture.cells(embedding or vocabulary)
   return LanguageModel(
@@ -106,6 +113,7 @@ def language_model(
     core=stacked(*cells, wiring=architecture.wiring),
     width=architecture.output_size,
     tie=tie,
+    dtype=None if dtype == "float32" else jnp.dtype(dtype),
     **architecture.model_options(),
   )
 

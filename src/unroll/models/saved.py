@@ -1,22 +1,24 @@
 """Models by the kind that a run's configuration names, built from its settings."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data.vocabulary import Vocabulary
 from unroll.models.cloze import cloze_model
+from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
-VOCABULARY = "vocab.json"
+VOCABULARY, SERIES = "vocab.json", "series.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
+Group = TypeVar("Group")
 _TOKEN = np.zeros((1, 1), np.int32)
 
 
@@ -58,9 +60,13 @@ def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Buil
 
 def architecture(flags: Mapping[str, Any]) -> Architecture:
   """The architecture among the settings of a run; what is younger is by default."""
-  known = described(Architecture)
-  names = [field.name for field in fields(Architecture) if field.name in flags]
-  return Architecture(**{name: checked(known[name], flags[name]) for name in names})
+  return _group(Architecture, flags)
+
+
+def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
+  """A group of settings among those of a run; what is younger is by default."""
+  known = described(group)
+  return group(**{n: checked(s, flags[n]) for n, s in known.items() if n in flags})
 
 
 def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
@@ -70,6 +76,7 @@ def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     len(vocabulary),
     embedding=flags["embedding"],
     tie=flags["tie_embeddings"],
+    dtype=flags["dtype"],
   )
 
   def apply(params, carry, tokens, valid=None):
@@ -87,6 +94,7 @@ def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     embedding=flags["embedding"],
     side=side,
     merge=flags["merge"],
+    dtype=flags["dtype"],
   )
 
   def apply(params, carry, tokens, valid=None):
@@ -95,6 +103,20 @@ def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     return carry, module.apply(params, tokens, carry)
 
   return Built(module, apply, False, _TOKEN, vocabulary, files)
+
+
+def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SERIES not in files:
+    raise BadInput(f"{SERIES} is missing: restore it")
+  shape = Shape(**json.loads(files[SERIES])["shape"])
+  module = forecaster(_group(Forecasts, flags), architecture(flags), shape)
+
+  def apply(params, carry, window, valid=None):
+    if valid is not None:
+      raise ValueError("valid: a forecaster reads whole windows only")
+    return carry, module.apply(params, window, carry)
+
+  return Built(module, apply, False, example(shape), None, files)
 
 
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
@@ -106,4 +128,5 @@ def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
 MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "language": _language,
   "cloze": _cloze,
+  "forecast": _forecast,
 }

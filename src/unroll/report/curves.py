@@ -94,7 +94,7 @@ def draw(
   for measure, axes in zip(measures, panels):
     _measure(axes, records, measure)
     corner: Corner = "upper right" if measure.better == "lower" else "lower right"
-    _dress(axes, measure.title.capitalize(), measure.unit, corner)
+    dress(axes, measure.title.capitalize(), measure.unit, corner)
   norms, rates, speeds, *spare = panels
   _gradient_norms(norms, records, clip_norm)
   speed = rate_of(records)
@@ -105,9 +105,9 @@ def draw(
     axes.tick_params(labelbottom=True)  # also above a place that stays empty
   last = max((record["step"] for record in records), default=0) or 1
   norms.set_xlim(-0.02 * last, 1.02 * last)
-  _dress(norms, "Gradient norm before clipping", "l2 norm")
-  _dress(rates, "Learning rate", "")
-  _dress(speeds, "Speed", f"{speed.removesuffix(PER_SECOND)} / s")
+  dress(norms, "Gradient norm before clipping", "l2 norm")
+  dress(rates, "Learning rate", "")
+  dress(speeds, "Speed", f"{speed.removesuffix(PER_SECOND)} / s")
   for axes in spare:
     axes.remove()
   return figure
@@ -216,7 +216,8 @@ def _line(axes: "Axes", series: Series, label: str | None = None) -> None:
   axes.plot(steps, values, color=BLUE, lw=1.8, marker=marker, ms=3.5, label=label)
 
 
-def _dress(axes: "Axes", title: str, unit: str, corner: Corner = "upper right") -> None:
+def dress(axes: "Axes", title: str, unit: str, corner: Corner = "upper right") -> None:
+  """Gives a panel its title, unit, grid and legend, once everything is drawn in it."""
   from matplotlib.ticker import LogFormatter, MaxNLocator
 
   # With a fixed height: to find one, every label would be measured again.

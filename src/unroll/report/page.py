@@ -12,6 +12,7 @@ from unroll import files
 from unroll.metrics import Measure
 from unroll.records import PER_SECOND
 
+CURVES = "Measures, gradient norm, learning rate and speed by step"
 TEMPLATE = Path(__file__).with_name("page.html")
 
 # What every run's summary has on the page, after its measures, and how it is written.
@@ -29,17 +30,19 @@ def page(
   command: str,
   summary: Mapping[str, Any],
   measures: Sequence[Measure] = (),
+  shows: Sequence[str] = (),
 ) -> Path:
   """Writes `report.html` from what a run left in its folder.
 
   Args:
-    workdir: the run; `config.json`, `curves.png` and `sample.txt` are shown as far as
-      they are there and what was written.
+    workdir: the run; `config.json`, `curves.png` and what `shows` names are shown as
+      far as they are there and what was written.
     command: what repeats the run.
     summary: its final numbers, and whether it is "finished". Shown are those of
       `FIGURES`, of the measures that it has, and its speed.
     measures: how its "val/<name>" and "train/<name>" are called and written; the first
       is the objective, whose "best/val/<name>" is shown as well.
+    shows: text files and PNG pictures of the folder, a section each.
 
   Returns:
     The path of the page, in `workdir`.
@@ -48,8 +51,8 @@ def page(
   config = _config(workdir / "config.json")
   sections = [
     _section("Summary", _figures(summary, measures)),
-    _section("Training", _picture(workdir / "curves.png")),
-    _section("Samples", _text(workdir / "sample.txt")),
+    _section("Training", _picture(workdir / "curves.png", CURVES)),
+    *(_section(_title(name), _shown(workdir / name)) for name in shows),
     _section("To repeat it", f"<pre>{html.escape(command)}</pre>"),
     _section("Flags", _table(config.get("flags", {}))),
     _section("Versions", _table(config.get("versions", {}))),
@@ -87,11 +90,18 @@ def _figures(summary: Mapping[str, Any], measures: Sequence[Measure]) -> str:
   return f'<div class="figures">{"".join(found)}</div>' if found else ""
 
 
-def _picture(path: Path) -> str:
+def _title(name: str) -> str:
+  return Path(name).stem.replace("_", " ").capitalize()
+
+
+def _shown(path: Path) -> str:
+  return _picture(path, _title(path.name)) if path.suffix == ".png" else _text(path)
+
+
+def _picture(path: Path, alt: str) -> str:
   if not path.is_file():
     return ""
   data = base64.b64encode(path.read_bytes()).decode()
-  alt = "Measures, gradient norm, learning rate and speed by step"
   return f'<img alt="{alt}" src="data:image/png;base64,{data}">'
 
 
