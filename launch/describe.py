@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from launch import run
@@ -13,12 +14,24 @@ from launch.plan import Folder, Plan
 from launch.space import Range
 from unroll.errors import BadInput
 
+OBJECTIVE = "val/loss"  # of a program that names none
 
-def flags_of(experiment: str) -> dict[str, str]:
-  """The flags of an experiment and their kinds, as its --helpxml tells.
 
-  Returns:
-    Name -> type; empty for a program that has no --helpxml.
+class Description(NamedTuple):
+  """An experiment, as its --helpxml tells.
+
+  Attributes:
+    flags: name -> type; empty for a program that has no --helpxml.
+    objective: the number of its summary that a sweep goes by, with a minus where the
+      highest is the best.
+  """
+
+  flags: dict[str, str]
+  objective: str
+
+
+def description(experiment: str) -> Description:
+  """Asks an experiment what it is.
 
   Raises:
     BadInput: if there is no such module.
@@ -38,10 +51,11 @@ def flags_of(experiment: str) -> dict[str, str]:
   try:
     root = ElementTree.fromstring(told.stdout)
   except ElementTree.ParseError:
-    return {}
-  return {
+    return Description({}, OBJECTIVE)
+  known = {
     flag.findtext("name", ""): flag.findtext("type", "") for flag in root.iter("flag")
   }
+  return Description(known, root.findtext("objective", OBJECTIVE))
 
 
 def named(argument: str, known: Mapping[str, str]) -> str:

@@ -30,8 +30,9 @@ flags.DEFINE_integer("trials", None, "of a search", lower_bound=1)
 flags.DEFINE_integer("seeds", 1, "runs of each trial, from --seed up", lower_bound=1)
 flags.DEFINE_list(
   "objective",
-  ["val/bits_per_char"],
-  "numbers of a run's summary; the first decides; one with a minus is to be high",
+  [],
+  "numbers of a run's summary; the first decides; one with a minus is to be high; "
+  "empty: what chooses the best checkpoint of a run",
 )
 flags.DEFINE_bool("prune", False, "stops trials that fall behind the median")
 flags.DEFINE_list(
@@ -103,9 +104,10 @@ def sweep(experiment: str, lines: Sequence[Sequence[str]]) -> None:
   Raises:
     BadInput: for anything that cannot be run as it is asked for.
   """
-  known = describe.flags_of(experiment)
+  known, objective = describe.description(experiment)
   lines = [[describe.named(argument, known) for argument in line] for line in lines]
-  wanted = _plan(experiment, [space.read(line) for line in lines])
+  objectives = FLAGS.objective or [objective]
+  wanted = _plan(experiment, [space.read(line) for line in lines], objectives)
   stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
   folder = plan.Folder(Path(FLAGS.sweepdir or Path("runs", "sweeps", stamp)))
   if FLAGS.dry_run:
@@ -145,8 +147,10 @@ def installed(search: str) -> None:
     )
 
 
-def _plan(experiment: str, lines: Sequence[space.Space]) -> plan.Plan:
-  search, objective = FLAGS.search, FLAGS.objective
+def _plan(
+  experiment: str, lines: Sequence[space.Space], objective: Sequence[str]
+) -> plan.Plan:
+  search = FLAGS.search
   if search == "grid":
     if FLAGS.trials is not None:
       raise BadInput(

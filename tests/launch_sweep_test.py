@@ -73,7 +73,7 @@ def test_a_grid_runs_every_point_and_seed_once(tmp_path: Path) -> None:
   best = 1 / 3 + 1 + 0.005
   assert result["chosen"] == {
     "slot": 2,
-    "test": {"test/bits_per_char": pytest.approx(10 * best)},
+    "test": {"test/loss": pytest.approx(10 * best)},
   }
   # Four trials do not say which flag decides.
   assert result["finished"] and result["importance"] == {}
@@ -93,7 +93,7 @@ def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
   assert good["state"] == crash["state"] == "complete"
   assert bad["state"] == diverge["state"] == "failed"
   assert bad["error"] == "--kind=bad is not good: choose another"
-  assert "--objective=val/bits_per_char is nan" in diverge["error"]
+  assert "--objective=val/loss is nan" in diverge["error"]
   assert good["values"] == crash["values"]  # it went on where it crashed
   assert result["chosen"]["slot"] == 1
 
@@ -149,7 +149,7 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
 
 
 def test_two_objectives_one_of_them_to_be_high(tmp_path: Path) -> None:
-  flags = ["--objective=-val/bits_per_char,steps", "--x=0.3,1", "--steps=1,2"]
+  flags = ["--objective=-val/loss,steps", "--x=0.3,1", "--steps=1,2"]
   result = sweep(tmp_path, *flags)
   assert result["directions"] == ["maximize", "minimize"]
   assert result["chosen"]["slot"] == 2  # the worst, as asked

@@ -67,7 +67,7 @@ def test_the_page_holds_the_sweep(grid):
   }
   trial = found["trials"][0]
   runs = json.loads((grid / "trials.json").read_text())["trials"][0]["runs"]
-  values = [run["summary"]["val/bits_per_char"] for run in runs]
+  values = [run["summary"]["val/loss"] for run in runs]
   mean = sum(values) / 3
   variance = sum((value - mean) ** 2 for value in values) / 2
   assert trial["values"] == pytest.approx([mean])
@@ -89,7 +89,7 @@ def test_a_sweep_that_was_really_run(tmp_path):
   assert best["params"] == {"x": 0.3, "kind": "good"}
   assert best["deviations"] == pytest.approx([0.01 / 2**0.5])
   assert found["chosen"]["slot"] == best["slot"]
-  steps, _, mean, low, high = found["curves"]["val/bits_per_char"][str(best["slot"])]
+  steps, _, mean, low, high = found["curves"]["val/loss"][str(best["slot"])]
   assert steps == [1, 2, 3, 4, 5]
   assert mean == pytest.approx([1.005 + 1 / step for step in steps], rel=1e-4)
   assert high[0] - low[0] == pytest.approx(0.01)
@@ -292,7 +292,14 @@ def test_a_run_has_a_page(tmp_path):
   html = path.read_text("utf-8")
   assert path.name == "report.html"
   assert [2, 2, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
-  for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<", "<h2>Sample<", "<h2>Forecasts<"):
+  for text in (
+    "1.234<",
+    "1,234,567<",
+    "32,64<",
+    "experiments.charlm<",
+    "<h2>Sample<",
+    "<h2>Forecasts<",
+  ):
     assert text in html
 
 

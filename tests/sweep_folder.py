@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-OBJECTIVE = "val/bits_per_char"
+OBJECTIVE = "val/loss"
 SAMPLE = """The first argument is the {cell} of the class, as in the module's own
 statement. If the name is not bound to an object, a "NameError" exception is raised;
 otherwise the value of the expression <{cell}> & "its" operand are evaluated.
@@ -119,7 +119,7 @@ def _train(sweep: Path, trial: Trial, *, seeds: int, steps: int) -> None:
         records.append({"step": step, "seconds": seconds, "tokens_per_second": speed})
         loss = level + 0.1 + (5.0 - level) / (1 + step / (22 * GATES[cell]))
         value = None if broken else loss
-        records.append({"step": step, OBJECTIVE: value, "val/loss": value})
+        records.append({"step": step, OBJECTIVE: value})
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (sweep / folder / "metrics.jsonl").write_text(lines)
     run: dict[str, Any] = {"seed": seed, "workdir": folder, "summary": None}
@@ -165,7 +165,7 @@ def _write(
     "importance": importance,
     "chosen": {
       "slot": best["slot"],
-      "test": {"test/bits_per_char": best["values"][0] + 0.03},
+      "test": {"test/loss": best["values"][0] + 0.03},
     },
   }
   (sweep / "sweep.json").write_text(json.dumps({"experiment": "experiments.charlm"}))

@@ -4,6 +4,7 @@ No other file reads a flag, and `src/unroll` knows none: it names its arguments.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -39,6 +40,9 @@ def run(page: Page, about: str | None = None) -> NoReturn:
   def parse(argv: list[str]) -> list[str]:
     if set(argv[1:]) & set(HELP):
       print(_help(page, about or ""), end="")
+      sys.exit(0)
+    if "--helpxml" in argv[1:]:
+      print(_help_xml(page))
       sys.exit(0)
     try:
       return FLAGS(argv)
@@ -180,6 +184,16 @@ def _help(page: Page, about: str) -> str:
     lines.append("")
   lines += ["--flagfile=FILE reads flags from a file, one a line.", ""]
   return "\n".join(lines)
+
+
+def _help_xml(page: Page) -> str:
+  """The flags as absl tells programs of them, and what a sweep of the page goes by."""
+  text = io.StringIO()
+  FLAGS.write_help_in_xml_format(text)
+  name, better = page.objective
+  sign = "-" if better == "higher" else ""
+  told = f"<objective>{sign}val/{name}</objective>"
+  return text.getvalue().replace("</AllFlags>", f"{told}</AllFlags>")
 
 
 def _default(setting: Setting) -> str:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
     if not (result := json.loads(text))["finished"]:
       return  # it was asked to stop
     found[search] = result["trials"]
-  draw(found, FLAGS.objective[0], base / PICTURE)
+  draw(found, result["objective"][0], base / PICTURE)
   print(base / PICTURE)
 
 
