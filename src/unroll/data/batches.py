@@ -114,13 +114,8 @@ class Lanes(Source[Batch]):
     edges = np.arange(batch + 1) * targets // batch
     sizes = np.diff(edges)
     self._size = int(sizes.max())
-    row = np.arange(-overlap, self._size + length + 1)[:, None]
-    starts, sizes = edges[:-1][columns], sizes[columns]
-    self.rows = starts.size
-    self._stream = self.tokens[np.clip(starts + row, 0, targets)]  # [rows, B]
-    self._weight = ((0 <= row) & (row < sizes)).astype(np.float32)
-    self._stream.setflags(write=False)  # batches are views of these
-    self._weight.setflags(write=False)
+    self._starts, self._sizes = edges[:-1][columns], sizes[columns]
+    self.rows = self._starts.size
     self._constant = np.append(np.arange(0, self._size, length), self._size)
     self._bounds: list[NDArray[np.integer]] = []  # by epoch, when lengths vary
     self._first = [0]  # the first step of each epoch, and of the next one
@@ -135,20 +130,18 @@ class Lanes(Source[Batch]):
   def __getitem__(self, step: int) -> Batch:
     epoch, chunk = self._locate(step)
     start, stop = self._chunks(epoch)[chunk : chunk + 2].tolist()
-    rows = self.overlap + self.length
-    weight = self._weight[start : start + rows]
+    # Positions in a lane; made for each batch, as those of all need more memory than
+    # the sequence.
+    row = start - self.overlap + np.arange(self.overlap + self.length + 1)[:, None]
+    window = self.tokens.take(self._starts + row, mode="clip")  # [overlap + K + 1, B]
+    row = row[:-1]
+    weight = ((row >= 0) & (row < self._sizes)).astype(np.float32)
     valid = None
     if self.overlap or self.lengths is not None:
-      weight = weight.copy()
       weight[self.overlap + stop - start :] = 0
       valid = weight > 0
-    reset = np.zeros(weight.shape, bool)
-    first = self.overlap - start  # the row of the lane's first position, if it is here
-    if first >= 0:
-      reset[first] = True
-    inputs = self._stream[start : start + rows]
-    targets = self._stream[start + 1 : start + rows + 1]
-    return Batch(inputs, targets, weight, reset, valid)
+    reset = np.broadcast_to(row == 0, weight.shape)
+    return Batch(window[:-1], window[1:], weight, reset, valid)
 
   def __repr__(self) -> str:
     # A function has no stable name; what it says about the first epoch has.

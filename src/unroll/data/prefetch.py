@@ -12,7 +12,7 @@ import numpy as np
 from unroll.data.batches import AnyBatch, Source
 
 AHEAD = 2  # dispatches prepared in advance
-MOST = 16 * 2**20  # bytes of a dispatch of `epoch`
+MOST = 4 * 2**20  # bytes of a dispatch of `epoch`
 
 
 def dispatches(
@@ -53,7 +53,7 @@ def dispatches(
 def epoch(source: Source[AnyBatch]) -> Iterator[tuple[int, AnyBatch]]:
   """The dispatches of one pass over the data, for `train.evaluated`.
 
-  As many batches go into a dispatch as fit into 16 MiB, all of a small split into one.
+  As many batches go into a dispatch as fit into 4 MiB, all of a small split into one.
   """
   total = len(source)
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(source[0]))
