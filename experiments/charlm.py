@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.parts import layers, text
@@ -26,7 +25,7 @@ from experiments.session.armfile import Arms, refuse_arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
-from experiments.session.task import Evaluation, Task
+from experiments.session.task import Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training, Truncation
 from unroll import generate, memory, score
@@ -35,7 +34,7 @@ from unroll.data import text as lines
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import initial_carry
 from unroll.loading import Loaded, load
-from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY, perplexity
+from unroll.metrics import perplexity
 from unroll.models.language import (
   LanguageModel,
   language_model,
@@ -107,35 +106,20 @@ def main(settings: Settings) -> None:
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   data = text.load(settings[Text], text.known(files))
-  architecture = layers.architecture(settings)
   model = _model(settings, data.vocabulary)
   sequential = settings[CharLM].partition == "sequential"
-  training = text.lanes if sequential else text.windows
-
-  def evaluation(split: str) -> Evaluation:
-    batches, tokens = settings[Batches], data.tokens[split]
-    sources = {
-      "streamed": text.evaluation_lanes(batches, tokens),
-      "windowed": text.evaluation_windows(batches, tokens),
-    }
-    order = sources if sequential else reversed(sources)  # the first decides
-    facts = {"tokens_per_char": data.tokens_per_char[split]}
-    return Evaluation({name: sources[name] for name in order}, facts)
-
-  return Task(
-    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
-    carry=functools.partial(initial_carry, model),
+  sources = {
+    "streamed": text.evaluation_lanes,
+    "windowed": text.evaluation_windows,
+  }
+  return text.task(
+    settings,
+    data,
+    model,
+    kind="language",
     loss=functools.partial(next_token_loss, model),
-    train=lambda seed, columns: training(settings, data.tokens["train"], seed, columns),
-    evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
-    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
-    size=text.size(settings, architecture),
-    data=data.digest,
-    model="language",
-    files={text.VOCABULARY: data.vocabulary.to_json()},
-    splits={split: tokens.size for split, tokens in data.tokens.items()},
-    counted="tokens",
-    sized_by=layers.SIZED_BY,
+    train=text.lanes if sequential else text.windows,
+    sources=sources if sequential else dict(reversed(sources.items())),
     shows=(SAMPLES,),
     check=lambda: _check_samples(settings, data.vocabulary),
   )

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.parts import layers, text
@@ -21,15 +20,14 @@ from experiments.session.armfile import Arms, refuse_arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
-from experiments.session.task import Evaluation, Task
+from experiments.session.task import Task
 from experiments.session.terminal import result, say
 from experiments.session.training import Training, Truncation
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
-from unroll.layers import MERGES, initial_carry
+from unroll.layers import MERGES
 from unroll.loading import load
-from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.models.cloze import cloze_loss, cloze_model
 from unroll.settings import setting
 from unroll.types import BadInput
@@ -70,42 +68,28 @@ def main(settings: Settings) -> None:
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   data = text.load(settings[Text], text.known(files))
-  architecture, page = layers.architecture(settings), settings[Cloze]
+  page = settings[Cloze]
   model_of = functools.partial(
     cloze_model,
-    architecture,
+    layers.architecture(settings),
     len(data.vocabulary),
     embedding=settings[Text].embedding,
     side=None if page.bidirectional else page.direction,
     merge=page.merge,
     dtype=settings[Precision].dtype,
   )
-  model = model_of()
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
     return cloze_loss(model_of(plan=plan), backward)
 
-  def evaluation(split: str) -> Evaluation:
-    source = text.evaluation_windows(settings[Batches], data.tokens[split])
-    facts = {"tokens_per_char": data.tokens_per_char[split]}
-    return Evaluation({"windowed": source}, facts)
-
-  return Task(
-    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
-    carry=functools.partial(initial_carry, model),
+  return text.task(
+    settings,
+    data,
+    model_of(),
+    kind="cloze",
     loss=loss,
-    train=lambda seed, columns: text.windows(
-      settings, data.tokens["train"], seed, columns
-    ),
-    evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
-    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
-    size=text.size(settings, architecture),
-    data=data.digest,
-    model="cloze",
-    files={text.VOCABULARY: data.vocabulary.to_json()},
-    splits={split: tokens.size for split, tokens in data.tokens.items()},
-    counted="tokens",
-    sized_by=layers.SIZED_BY,
+    train=text.windows,
+    sources={"windowed": text.evaluation_windows},
   )
 
 

@@ -278,7 +278,6 @@ REFUSED = {
   "--devices=two": "--devices=two: choose auto or one of 1",
   "--suite=memory --devices=2": "--suite=memory runs on one of them; drop it",
   "--suite=loss --cells=gru": "the rows of --suite=loss differ in vocabulary",
-  "--hidden=3": "--hidden is for experiments that train",
   "--plot=a.png": "--plot is for --suite=memory",
   "--nokeep_memory": "--nokeep_memory is for the peers: name some with --peers",
   "--suite=memory --dtype=bfloat16": "--suite=memory measures unroll in float32 only",

@@ -4,9 +4,6 @@ from experiments.session.settings import Settings
 from unroll.architecture import Architecture
 from unroll.types import BadInput
 
-# Settings that make a model as large as it is.
-SIZED_BY = ("hidden", "embedding", "layers")
-
 
 def architecture(settings: Settings) -> Architecture:
   """The architecture of the settings.

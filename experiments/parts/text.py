@@ -1,21 +1,26 @@
 """Text: its settings, and how they make it numbers and batches."""
 
 import contextlib
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.session.settings import Settings
-from experiments.session.task import Size
+from experiments.session.task import Evaluation, Size, Task
 from experiments.session.training import Training, Truncation
-from unroll import memory
+from unroll import memory, remat, scan
 from unroll.architecture import Architecture
 from unroll.data import corpora, splits, text
 from unroll.data.batches import ALL, Lanes, Source, Windows
 from unroll.data.vocabulary import UNKNOWN, Vocabulary
+from unroll.gradients import ChunkLoss
+from unroll.layers import initial_carry
+from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.settings import setting
 from unroll.types import BadInput, Sums
 
@@ -196,11 +201,60 @@ def evaluation_lanes(settings: Batches, tokens: np.ndarray) -> Source:
   return Lanes(tokens, lanes, min(settings.eval_window, tokens.size - 1))
 
 
-def size(settings: Settings, architecture: Architecture) -> Size:
+def task(
+  settings: Settings,
+  data: Dataset,
+  model: Any,
+  *,
+  kind: str,
+  loss: Callable[[remat.Plan, scan.Backward], ChunkLoss],
+  train: Callable[[Settings, np.ndarray, int, slice], Source],
+  sources: Mapping[str, Callable[[Batches, np.ndarray], Source]],
+  **others: Any,
+) -> Task:
+  """The task of a model of text, whose loss is in nats a token.
+
+  Args:
+    settings: of the page.
+    data: the text.
+    model: a Linen module of tokens `[T, B]` that has an `initial_carry`.
+    kind: of the model, by which `unroll.load` builds it again.
+    loss: see `Task`.
+    train: `lanes` or `windows`.
+    sources: how a split is evaluated, by name; the first decides.
+    **others: further attributes of the task.
+  """
+
+  def evaluation(split: str) -> Evaluation:
+    batches, tokens = settings[Batches], data.tokens[split]
+    return Evaluation(
+      {name: make(batches, tokens) for name, make in sources.items()},
+      {"tokens_per_char": data.tokens_per_char[split]},
+    )
+
+  return Task(
+    init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
+    carry=functools.partial(initial_carry, model),
+    loss=loss,
+    train=lambda seed, columns: train(settings, data.tokens["train"], seed, columns),
+    evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
+    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
+    size=_size(settings),
+    data=data.digest,
+    model=kind,
+    files={VOCABULARY: data.vocabulary.to_json()},
+    splits={split: tokens.size for split, tokens in data.tokens.items()},
+    counted="tokens",
+    sized_by=("hidden", "embedding", "layers"),
+    **others,
+  )
+
+
+def _size(settings: Settings) -> Size:
   """How large a training step is."""
   length = settings[Batches].window or settings[Truncation].scheme().chunks.length
   known = length and settings[Text].tokenizer == "char"  # words may be many
-  sizes = architecture.sizes
+  sizes = settings[Architecture].sizes
   return Size(max(sizes), sum(sizes), float(length) if known and length else math.inf)
 
 
