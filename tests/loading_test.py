@@ -239,23 +239,34 @@ def flip(path):
   file.write_bytes(data)
 
 
+def change(path):
+  """Turns a bit of a parameter, and writes the arrays as orbax does."""
+  (step,) = path.absolute().glob("checkpoints/[0-9]*")
+  arrays = {name: np.array(array) for name, array in ocp.load(step).items()}
+  name = next(name for name in arrays if name.startswith(".params"))
+  arrays[name].view(np.int32).reshape(-1)[0] ^= 1
+  ocp.save(path.absolute() / "other", arrays)
+  shutil.rmtree(step / "state")
+  (path / "other" / "state").rename(step / "state")
+
+
 def config(**changes):
-  def change(path):
+  def spoil(path):
     file = path / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
-  return change
+  return spoil
 
 
 def without(*names):
-  def change(path):
+  def spoil(path):
     file = path / "config.json"
     content = json.loads(file.read_text())
     for name in names:
       del content["flags"][name]
     file.write_text(json.dumps(content))
 
-  return change
+  return spoil
 
 
 def respell(path):
@@ -266,6 +277,7 @@ def respell(path):
 # name -> (what happens to the run, what is asked for, what is said)
 SPOILED = {
   "flipped bit": (flip, "best", ["damaged"]),
+  "flipped parameter": (change, "best", ["damaged"]),
   "no arrays": (lambda p: shutil.rmtree(p / "checkpoints"), "best", ["no checkpoint"]),
   "no config": (lambda p: (p / "config.json").unlink(), "best", ["no config.json"]),
   "torn config": (

@@ -292,7 +292,14 @@ def test_a_run_has_a_page(tmp_path):
   html = path.read_text("utf-8")
   assert path.name == "report.html"
   assert [2, 2, 0] == [html.count(t) for t in ("<img", "data:image/png", "<script")]
-  for text in ("1.234<", "1,234,567<", "32,64<", "experiments.charlm<", "<h2>Sample<", "<h2>Forecasts<"):
+  for text in (
+    "1.234<",
+    "1,234,567<",
+    "32,64<",
+    "experiments.charlm<",
+    "<h2>Sample<",
+    "<h2>Forecasts<",
+  ):
     assert text in html
 
 
