@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.commands import run
+from unroll.checkpoint import sealed, steps
 from unroll.data.series.horizons import Horizon
 from unroll.data.series.scaler import Scaler
 from unroll.loading import load
+from unroll.records import METRICS, read
 
 SMALL = ["--layers=1", "--hidden=8", "--window=6", "--horizon=3", "--batch=8"]
 FILE = ["--csv=days.csv", "--time=day", "--target=y", "--inputs=z", "--gaps=linear"]
@@ -109,6 +111,41 @@ def test_a_run_goes_on_and_is_evaluated(folder):
   found = run(folder, "forecast", "--mode=eval", "--workdir=short", "--json").json
   assert found["val/mse"] == pytest.approx(done.json["best/val/mse"], rel=1e-5)
   assert {"test/loss", "test/mae", "test/mase"} <= found.keys()
+
+
+def left(run):
+  """The log but for the times, and the digests of the newest checkpoint."""
+  times = {"seconds", "start_seconds", "values_per_second"}
+  rows = [{k: row[k] for k in row.keys() - times} for row in read(run / METRICS)]
+  log = [row for row in rows if row.keys() != {"step"}]
+  newest = (run / "checkpoints" / str(steps(run / "checkpoints")[-1])).absolute()
+  return log, newest.name, sealed.content(newest)["digests"]
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [
+    ["--cell=gru", "--dropout=0.3", "--ema=0.9"],
+    ["--head=feedback", "--forced", "--optimizer=momentum"],
+  ],
+)
+def test_two_steps_and_two_more_are_four(tmp_path, flags):
+  flags = [
+    *SMALL,
+    "--series=sine",
+    "--eval_every=1",
+    "--schedule=plateau:1,0.5",
+    *flags,
+  ]
+  flags += ["--clip_norm=0.1", "--seed=3"]
+  for last, name in ((4, "whole"), (2, "cut"), (4, "cut")):
+    done = run(tmp_path, "forecast", *flags, f"--steps={last}", f"--workdir={name}")
+    assert done.code == 0, done.err
+  assert "resumed cut at step 2" in done.err
+  log, step, digests = left(tmp_path / "whole")
+  assert left(tmp_path / "cut") == (log, step, digests)
+  assert step == "4" and sum("train/loss" in row for row in log) == 4
+  assert sum("val/mse" in row for row in log) == 4 and digests
 
 
 @pytest.mark.parametrize(
