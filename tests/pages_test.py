@@ -1,0 +1,88 @@
+"""Every page: what it says of itself, and what it hands to the trainer."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import run
+
+from experiments.session.settings import Page, Settings
+from unroll.settings import described
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("[!_]*.py"))
+# All in one process, as a notebook has them.
+PAGES = {name: importlib.import_module(f"experiments.{name}").PAGE for name in NAMES}
+SMALL = {
+  "charlm": {"corpus": "book.txt", "hidden": (4,), "batch": 2},
+  "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
+  "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
+}
+
+
+def task_of(name, folder):
+  (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  values = dict(SMALL[name])
+  if "corpus" in values:
+    values["corpus"] = str(folder / "book.txt")
+  module = importlib.import_module(f"experiments.{name}")
+  settings = Settings.of(PAGES[name], **values)
+  return module._task(settings, None), settings
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_called_by_its_file(name):
+  page = PAGES[name]
+  assert isinstance(page, Page) and page.name == name
+  groups = [described(group) for group in page.groups]
+  # No two groups have a setting of one name: a flag has one meaning.
+  assert len(page.settings) == sum(map(len, groups))
+  for group in page.groups:
+    assert group.__doc__ and "\n" not in group.__doc__, group
+  for setting in page.settings.values():
+    assert setting.help and not setting.help.endswith("."), setting.name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_shows_every_flag_under_its_heading(name, tmp_path):
+  done = run(tmp_path, name, "--help")
+  assert done.code == 0 and done.err == ""
+  places = [done.out.index(f"\n{group.__doc__}:\n") for group in PAGES[name].groups]
+  assert places == sorted(places)
+  for setting in PAGES[name].settings:
+    assert f"  --{setting}" in done.out or f"  --[no]{setting}" in done.out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sweep_goes_by_the_first_measure(name, tmp_path):
+  """What a page says before there are data is what its task measures."""
+  task, _ = task_of(name, tmp_path)
+  first = task.measures[0]
+  assert PAGES[name].objective == (first.name, first.better)
+  assert {"val"} <= task.evaluations.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_is_made_before_jax_looks_for_its_devices(name, tmp_path):
+  """The trainer makes the cores devices only once it knows how wide the layers are."""
+  script = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import pages_test
+from pathlib import Path
+pages_test.task_of({name!r}, Path({str(tmp_path)!r}))
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized()
+"""
+  subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_value_is_other_settings(name):
+  settings = Settings.of(PAGES[name])
+  other = settings.replaced(seed=5)
+  assert settings.values("run")["seed"] == 0 and other.values("run")["seed"] == 5
+  assert other.given == {"seed": "--seed=5"} and settings.given == {}
+  assert other.adopted({"batch": 3}).given == other.given
