@@ -113,7 +113,7 @@ def test_evaluations_are_found_by_name(names, said, better):
   axes = curves.draw(records, title="a run", measures=(measure,)).axes[0]
   assert (axes.get_title("left"), axes.get_ylabel()) == ("Mean error", "MW")
   step, best = (4, 0.125) if better == "lower" else (2, 0.5)
-  found = labels(axes).splitlines()[1:]  # after that of training, which has nothing
+  found = labels(axes).splitlines()  # training, which has nothing, is not among them
   assert found == [
     f"{kind}: best {10 * n + best:.4g} at step {step}" for n, kind in enumerate(said)
   ]

@@ -42,10 +42,21 @@ def measures(chosen: Forecasts, data: Data) -> tuple[Measure, ...]:
     total, count = (float(leaf[number]) for leaf in sums["covered"])
     return total / max(count, 1.0)
 
+  errors = {"mse": "squared", "mae": "absolute"}
   found = [
     Measure("loss", "", "lower", mean_of("loss"), form=".4f"),
-    Measure("mse", "", "lower", mean("squared"), form=".4f", label="MSE"),
-    Measure("mae", "", "lower", mean("absolute"), form=".4f", label="MAE"),
+    *(
+      Measure(
+        name,
+        "",
+        "lower",
+        mean(sums),
+        form=".4f",
+        label=name.upper(),
+        drawn=name != chosen.loss,
+      )
+      for name, sums in errors.items()
+    ),
     Measure(
       "mase",
       "",
@@ -53,6 +64,7 @@ def measures(chosen: Forecasts, data: Data) -> tuple[Measure, ...]:
       lambda sums: forecasting.mase(sums, np.asarray(sums[SCALE].total)),
       form=".3f",
       label=f"MASE of lag {data.lag}",
+      drawn=False,  # it is the MAE of each column on another scale
     ),
   ]
   for number, (low, high) in enumerate(forecasting.intervals(chosen.quantiles)):

@@ -121,7 +121,8 @@ def _places(rows: int) -> dict[str, float]:
 
 def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
   train = _series(records, f"train/{measure.name}")
-  _noisy(axes, train, "training, ")
+  if len(train[0]):  # not every measure is made of the sums of a training step
+    _noisy(axes, train, "training, ")
   shown = [train[1]]
   for number, (name, label) in enumerate(_evaluations(records, measure)):
     steps, values = _series(records, name)
