@@ -207,5 +207,7 @@ def _write(bench: Bench, report: dict[str, Any], rows: Sequence[Row]) -> None:
     Path(bench.out).write_text(json.dumps({**report, "rows": plain}) + "\n")
 
 
+PAGE = Page("bench", main, (Bench,))
+
 if __name__ == "__main__":
-  door.run(Page("bench", main, (Bench,)), __doc__)
+  door.run(PAGE, __doc__)

@@ -161,5 +161,7 @@ def _train(settings: Settings) -> list[float]:
   return perplexities
 
 
+PAGE = Page("recipe", main, (Recipe,))
+
 if __name__ == "__main__":
-  door.run(Page("recipe", main, (Recipe,)), __doc__)
+  door.run(PAGE, __doc__)

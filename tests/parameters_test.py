@@ -255,7 +255,7 @@ def squares(cell):
   def loss(params, carry, xs):
     carry, ys = scan.unroll(cell, params, carry, xs)
     value = jnp.mean(jnp.square(ys - 0.3))
-    return value, (carry, Sums(value * ys.size, jnp.float32(ys.size)))
+    return value, (carry, {"loss": Sums(value * ys.size, jnp.float32(ys.size))})
 
   return loss
 
@@ -276,7 +276,7 @@ def test_a_run_trains_the_rest_and_comes_back_from_its_checkpoint(scheme, tmp_pa
   for _ in range(4):
     state, told = step(state, inputs(), control)
     states.append(state)
-    metrics.append(float(told.sums.total))
+    metrics.append(float(told.sums["loss"].total))
   assert metrics[-1] < metrics[0]
   same((state.params.w_x, state.params.w_h), (params.w_x, params.w_h))
   assert not np.array_equal(state.params.w_y, params.w_y)

@@ -15,7 +15,10 @@ from unroll.types import BadInput
 ROOT = Path(__file__).parents[1]
 NAMED = {
   "experiments.charlm": {"arms", "corpus", "input", "workdir"},
-  "bench.__main__": {"corpus", "out", "plot", "workdir"},
+  "experiments.cloze": {"arms", "corpus", "workdir"},
+  "experiments.forecast": {"arms", "csv", "workdir"},
+  "bench.__main__": {"out", "plot"},
+  "bench.recipe": {"recipe"},
   "launch.report": {"out"},
   "launch.sweep": {"storage", "sweepdir"},
   "launch.train": {"workdir"},
@@ -24,12 +27,17 @@ NAMED = {
 TELL = """
 import importlib, json, sys
 from absl import flags
-importlib.import_module(sys.argv[1])
+module = importlib.import_module(sys.argv[1])
+if hasattr(module, "PAGE"):
+  from experiments.session.door import define
+  for group in module.PAGE.groups:
+    define(group)
 rooms = flags.FLAGS.flags_by_module_dict().items()
 print(json.dumps([
   (flag.name, flag.parser.parse("~/x"), flag.help)
-  for module, some in rooms if module.startswith(("bench", "experiments", "launch"))
-  for flag in some if flag.parser.flag_type() == "string" and flag.name != "checkpoint"
+  for room, some in rooms if room.startswith(("bench", "experiments", "launch", "unroll"))
+  for flag in some if flag.parser.flag_type() in ("string", "str")
+  and flag.name != "checkpoint" and not getattr(flag.parser, "enum_values", None)
 ]))
 """
 

@@ -36,7 +36,7 @@ class Series:
   )
   target: tuple[str, ...] = setting((), "columns to forecast")
   inputs: tuple[str, ...] = setting((), "columns that forecasts look back on")
-  time: str = setting("", "the column of times of the file; empty: one row a step")
+  time: str = setting("", "the column of times of --csv; empty: one row a step")
   time_format: str = setting(
     "", "how times are written, such as %d/%m/%Y; empty: ISO dates, months, numbers"
   )

@@ -71,7 +71,7 @@ def run(page: Page, about: str | None = None) -> NoReturn:
     signal.signal(signal.SIGINT, _interrupted)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   for group in page.groups:
-    _define(group)
+    define(group)
   app.run(main, flags_parser=parse)
   raise AssertionError("app.run does not return")
 
@@ -146,7 +146,7 @@ class _Serializer(flags.ArgumentSerializer[Any]):
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _define(group: type) -> None:
+def define(group: type) -> None:
   """Makes a flag of each setting of a group, under its heading."""
   for setting in described(group).values():
     common = {"name": setting.name, "default": setting.default}
