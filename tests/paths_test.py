@@ -35,7 +35,8 @@ if hasattr(module, "PAGE"):
 rooms = flags.FLAGS.flags_by_module_dict().items()
 print(json.dumps([
   (flag.name, flag.parser.parse("~/x"), flag.help)
-  for room, some in rooms if room.startswith(("bench", "experiments", "launch", "unroll"))
+  for room, some in rooms
+  if room.startswith(("bench", "experiments", "launch", "unroll"))
   for flag in some if flag.parser.flag_type() in ("string", "str")
   and flag.name != "checkpoint" and not getattr(flag.parser, "enum_values", None)
 ]))
