@@ -36,14 +36,9 @@ def conclude(
 
   Returns:
     The summary of each.
-
-  Raises:
-    BadInput: the only run failed.
   """
   summaries = []
   for settings, state, run, path in zip(each, states, runs, paths):
-    if run.error and len(runs) == 1:
-      raise run.error
     if run.error:
       say(f"{path}: {run.error}")
       summaries.append({"error": str(run.error), "workdir": str(path)})

@@ -73,6 +73,8 @@ def train(settings: Settings, build: Build, finish: Finish | None = None) -> Non
   state, runs, done = _fit(
     pieces, place, each, arms, sources, budget, place.restored(states, restores), paths
   )
+  if runs[0].error and not together:  # in every process that took part
+    raise runs[0].error
   if gang.speaks():
     found = conclusion.conclude(
       pieces, place, each, state, runs, done, budget, paths, finish
@@ -113,8 +115,7 @@ def _budget(each: Sequence[Settings], sources: Sequence[Source]) -> loop.Budget:
   if len(budgets) > 1:
     raise BadInput(
       f"{each[0].shown('truncation')} cuts an epoch into another number of steps for "
-      "each seed, so that arms would not end together: give `steps`, not "
-      "`epochs`"
+      "each seed, so that arms would not end together: give `steps`, not `epochs`"
     )
   return budgets.pop()
 
