@@ -260,6 +260,7 @@ def names(workdir):
   return sorted(p for p in paths if "tfevents" not in p and "/ocdbt" not in p)
 
 
+@pytest.mark.slow
 def test_an_arm_is_the_run_alone(trained, folder):
   there, done = trained
   name = "b"
@@ -300,6 +301,7 @@ def interrupt(step, number):
   RunLog.write = write_then_interrupt
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_uninterrupted(trained, folder):
   first = partial(interrupt, 9, signal.SIGTERM)
   cut = together(folder, *TINY, first=first)

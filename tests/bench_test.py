@@ -132,6 +132,7 @@ print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
     *(("loss", {"part": part, "sliced": True}) for part in loss.PARTS),
   ],
 )
+@pytest.mark.slow
 def test_our_part_of_a_suite_runs(suite, options):
   timed = getattr(ours, suite)(TINY, **options)
   assert timing.once(timed)[0] > 0 and timing.once(timed)[0] > 0

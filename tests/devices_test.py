@@ -180,6 +180,7 @@ def alone() -> dict:
 
 
 @pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
+@pytest.mark.slow
 def test_two_devices_train_as_one(alone):
   [both] = trained(2)
   assert both["devices"] == 2

@@ -112,6 +112,7 @@ def test_a_gradient_reaches_one_step_alone(name):
 
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+@pytest.mark.slow
 def test_layer_by_layer_is_step_by_step(name, reverse):
   cell, (parts, wiring) = CELLS[name], DEEP[name]
   params = parameters(cell)

@@ -305,6 +305,7 @@ def broken(number):
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("spoil", [full, broken])
+@pytest.mark.slow
 def test_output_that_cannot_be_written_ends_no_training(folder, spoil, number):
   flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
   done = run(folder, "charlm", *flags, first=partial(spoil, number))
@@ -401,6 +402,7 @@ def interrupt(step, number):
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_two_signals_at_once(folder, first, second):
   flags = [*TINY, "--layers=1", "--workdir=run", "--json"]
   done = run(folder, "charlm", *flags, first=partial(hurry, first, second))
@@ -617,6 +619,7 @@ def test_a_clock_that_is_set_ends_no_run(folder):
 
 
 @pytest.mark.skipif(devices.cores() < 2, reason="needs two cores")
+@pytest.mark.slow
 def test_a_run_of_two_devices_is_used_on_one(folder):
   done = run(folder, "charlm", *TINY, "--devices=2", "--workdir=run", "--json")
   assert done.code == 0, done.err

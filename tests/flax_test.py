@@ -267,6 +267,7 @@ def layer_of(layer):
 
 
 @pytest.mark.parametrize("name", DROPPED)
+@pytest.mark.slow
 def test_dropout_draws_from_the_stream(name):
   module, variables, run = layer_of(DROPPED[name])
   start = module.apply(variables, B, method="initial_carry")
@@ -412,6 +413,7 @@ HALVES = {  # parameters, products, inputs
   [(name, "params") for name in LAYERS]
   + [(n, half) for n in ("lstm", "stacked_deep") for half in list(HALVES)[1:]],
 )
+@pytest.mark.slow
 def test_half_precision_in_full(name, half):
   """What is bfloat16 among float32 stays within it; the state within is float32."""
   params_type, dtype, xs_type = HALVES[half]

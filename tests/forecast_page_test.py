@@ -129,6 +129,7 @@ def left(run):
     ["--head=feedback", "--forced", "--optimizer=momentum"],
   ],
 )
+@pytest.mark.slow
 def test_two_steps_and_two_more_are_four(tmp_path, flags):
   flags = [
     *SMALL,
@@ -157,6 +158,7 @@ def test_two_steps_and_two_more_are_four(tmp_path, flags):
     ["--layers=2", "--dropout=0.3", "--remat=every:2", "--series=sine", "--stride=3"],
   ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_every_model_trains(tmp_path, flags):
   rows = [f"{np.sin(i)},{i % 7}" for i in range(60)]
   (tmp_path / "two.csv").write_text("\n".join(["a,b", *rows]))

@@ -93,6 +93,7 @@ def slopes_of(model, params, batch):
 
 
 @pytest.mark.parametrize(("model", "head"), PAIRS)
+@pytest.mark.slow
 def test_no_value_to_come_reaches_a_forecast(model, head):
   """All rows of the past do, and what is known up to a step, of its own window."""
   name, batch, model = model, window(), model_of(model, head)
@@ -120,6 +121,7 @@ def test_no_value_to_come_reaches_a_forecast(model, head):
 @pytest.mark.parametrize(
   ("model", "head"), [pair for pair in PAIRS if HEADS[pair[1]].get("feedback")]
 )
+@pytest.mark.slow
 def test_a_forced_step_reads_true_values_of_earlier_steps_alone(model, head):
   batch, model = window(forced=True), model_of(model, head)
   params = started(model, batch)

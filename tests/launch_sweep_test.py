@@ -178,6 +178,7 @@ def test_ctrl_c_at_a_terminal_twice(tmp_path: Path, number: int) -> None:
 @pytest.mark.parametrize(
   ("how", "storage"), [(signal.SIGTERM, ""), (signal.SIGKILL, "journal")]
 )
+@pytest.mark.slow
 def test_a_sweep_that_was_ended_goes_on(
   tmp_path: Path, how: signal.Signals, storage: str
 ) -> None:

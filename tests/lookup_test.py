@@ -100,6 +100,7 @@ def test_ids_of_padding_may_be_anything(backward):
 
 
 @pytest.mark.parametrize("name", ["deep", "residual", "skip", "dropout"])
+@pytest.mark.slow
 def test_a_stack_reads_it_too(name):
   cells, wiring = DEEP[name]
   layer = stacked(*cells, wiring=wiring)

@@ -50,6 +50,7 @@ def need(plan, length):
     *[("sqrt", 1.5, 5), ("recursive", 1, 2.5)],
   ],
 )
+@pytest.mark.slow
 def test_memory_grows_as_the_plan_says(plan, least, most):
   short, long = 2**10, 2**14  # 16 times as long
   fixed = need(plan, 1)
@@ -184,6 +185,7 @@ def charlm(folder, *argv, experiment="charlm"):
   return run(folder, experiment, *often, *shape, *argv)
 
 
+@pytest.mark.slow
 def test_auto_says_what_it_chose_and_trains(folder):
   done = charlm(folder, "--remat=auto", "--memory_budget=90KiB", "--workdir=auto")
   said = r"--remat=auto: (\S+) needs ([\d.]+) KiB of 90.0 KiB; none would need "

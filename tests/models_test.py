@@ -333,6 +333,7 @@ def test_reset_and_valid_reach_the_core():
   "cell, embedding",
   [("rnn", 0), ("gru", E), ("gru_reset_before", H), ("lstm", E), ("lstm", 0)],
 )
+@pytest.mark.slow
 def test_half_precision_products_train_alike(cell, embedding):
   tie = embedding == H
   full = language(cell, layers=2, embedding=embedding, tie=tie)

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-ALWAYS = ["readout", "meshes_float32", "export"]
-TAKES_LONGER = ["meshes_bfloat16", "explicit_autodiff", "shard_map"]
+ALWAYS = ["readout", "meshes_float32"]
+TAKES_LONGER = ["export", "meshes_bfloat16", "explicit_autodiff", "shard_map"]
 
 
 @pytest.mark.parametrize(

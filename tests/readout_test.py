@@ -158,6 +158,7 @@ def training(model, length=T, dtype=np.float32):
     *[("every:5", True, 0.3), ("recursive:2", False, 0.0)],
   ],
 )
+@pytest.mark.slow
 def test_a_model_trains_alike_under_every_plan(plan, tie, dropout):
   model = language(tie, dropout)
   given = training(model)
