@@ -86,3 +86,13 @@ def test_another_value_is_other_settings(name):
   assert settings.values("run")["seed"] == 0 and other.values("run")["seed"] == 5
   assert other.given == {"seed": "--seed=5"} and settings.given == {}
   assert other.adopted({"batch": 3}).given == other.given
+
+
+def test_a_run_without_a_folder_gets_a_new_one(tmp_path):
+  """Wherever it is started, also beside files of the user."""
+  flags = ["--series=sine", "--window=12", "--horizon=3", "--hidden=4", "--layers=1"]
+  (tmp_path / "notes.txt").touch()
+  done = run(tmp_path, "forecast", *flags, "--steps=2", "--json")
+  assert done.code == 0, done.err
+  assert (tmp_path / done.json["workdir"] / "config.json").is_file()
+  assert done.json["workdir"].startswith("runs/forecast/")

@@ -55,7 +55,9 @@ def check(settings: Settings, task: Task) -> None:
   Raises:
     BadInput: if the folder holds another run, or something that is no run.
   """
-  path = Path(settings[Folder].workdir)
+  if not (workdir := settings[Folder].workdir):
+    return  # it gets a new one
+  path = Path(workdir)
   if re.search("[\ud800-\udfff]", os.path.abspath(path)):
     raise BadInput(
       f"workdir={path}: checkpoints need a path of UTF-8 text: give another folder"
