@@ -347,12 +347,18 @@ RECIPE = [
 ]
 
 
+def learnt(folder, lines, *argv):
+  """The recipe of some lines in PyTorch, in a folder with a text."""
+  (folder / "text.txt").write_text("abcdefghij " * 60)
+  (folder / "mine.flags").write_text("# a recipe\n" + "\n".join(lines) + "\n")
+  return Command(folder, "bench.recipe", "--recipe=mine.flags", *argv).wait()
+
+
 @pytest.mark.peers
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
-  (tmp_path / "text.txt").write_text("abcdefghij " * 60)
-  argv = [*RECIPE, f"--cell={cell}", "--seeds=3,4", "--schedule=step:75,0.1"]
-  done = Command(tmp_path, "bench.recipe", *argv).wait()
+  lines = [*RECIPE, f"--cell={cell}", "--layers=1"]
+  done = learnt(tmp_path, lines, "--seeds=3,4", "--schedule=step:75,0.1")
   assert done.code == 0 and "error" not in done.err, done.err
   lines = [line.replace(",", "").split() for line in done.out.splitlines()]
   assert [line[:2] for line in lines] == [["seed", "3:"], ["seed", "4:"]]
@@ -363,17 +369,16 @@ def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
-  ("argv", "words"),
+  ("lines", "argv", "words"),
   [
-    (["--optimizer=adam"], "--optimizer=adam: only sgd is written here"),
-    (["--learned_carry"], "--learned_carry=True: only False is written here"),
-    (["--cell=irnn"], "--cell=irnn --hidden=16: PyTorch has layers of one width"),
-    (["--seeds=-1"], "--seeds=-1: give whole numbers from 0 up"),
-    (["--epochs="], "--epochs"),
+    (["--optimizer=adam"], [], "has --optimizer=adam: only sgd is written here"),
+    (["--learned_carry"], [], "mine.flags: --learned_carry is not written here"),
+    (["--dropout=0.5"], [], "mine.flags: --dropout=0.5 is not written here"),
+    (["--cell=irnn"], [], "--cell=irnn, --hidden=16: PyTorch has layers of one width"),
+    ([], ["--seeds=-1"], "--seeds=-1: give whole numbers from 0"),
   ],
 )
-def test_a_recipe_that_is_not_for_torch_is_refused(argv, words, tmp_path):
-  (tmp_path / "text.txt").write_text("abcdefghij " * 60)
-  done = Command(tmp_path, "bench.recipe", *RECIPE, *argv).wait()
+def test_a_recipe_that_is_not_for_torch_is_refused(lines, argv, words, tmp_path):
+  done = learnt(tmp_path, [*RECIPE, *lines], *argv)
   assert done.code == 2 and words in done.err and not done.out, done.err
   assert done.err.count("\n") == 1
