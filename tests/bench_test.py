@@ -357,7 +357,7 @@ def learnt(folder, lines, *argv):
 @pytest.mark.peers
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
-  lines = [*RECIPE, f"--cell={cell}", "--layers=1"]
+  lines = [*RECIPE, f"--cell={cell}"]
   done = learnt(tmp_path, lines, "--seeds=3,4", "--schedule=step:75,0.1")
   assert done.code == 0 and "error" not in done.err, done.err
   lines = [line.replace(",", "").split() for line in done.out.splitlines()]
@@ -374,7 +374,7 @@ def test_a_recipe_is_learnt_in_torch(cell, tmp_path):
     (["--optimizer=adam"], [], "has --optimizer=adam: only sgd is written here"),
     (["--learned_carry"], [], "mine.flags: --learned_carry is not written here"),
     (["--dropout=0.5"], [], "mine.flags: --dropout=0.5 is not written here"),
-    (["--cell=irnn"], [], "--cell=irnn, --hidden=16: PyTorch has layers of one width"),
+    (["--cell=irnn"], [], "cell=irnn, hidden=16: PyTorch has layers of one width"),
     ([], ["--seeds=-1"], "--seeds=-1: give whole numbers from 0"),
   ],
 )
