@@ -16,7 +16,7 @@ from typing import Any
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from unroll import files
-from unroll.loading import CONFIG, current
+from unroll.loading import CONFIG, configuration
 from unroll.settings import checked
 from unroll.types import BadInput
 
@@ -50,12 +50,7 @@ def read(path: Path, page: Page) -> Config:
   Raises:
     BadInput: it is damaged, or of another page.
   """
-  try:
-    config = current(json.loads((path / CONFIG).read_text("utf-8")))
-  except (ValueError, RecursionError) as error:
-    raise BadInput(f"{path / CONFIG} is not JSON ({error}): restore it") from None
-  if config is None:
-    raise BadInput(f"{path / CONFIG} is not the configuration of a run: restore it")
+  config = configuration(path)
   if config["experiment"] != page.name:
     return config
   config = without_former(config, page, path / CONFIG)

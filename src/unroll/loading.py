@@ -71,7 +71,7 @@ def load(
     BadInput: there is no such run or checkpoint, or a file of it is damaged.
   """
   path = Path(run)
-  config = _config(path)
+  config = configuration(path)
   files = texts(path, config["files"])
   kind = config.get("model") or saved.KINDS.get(config["experiment"], "")
   try:
@@ -175,8 +175,12 @@ def current(config: Any) -> dict[str, Any] | None:
   return config if right and all(isinstance(d, str) for d in digests) else None
 
 
-def _config(path: Path) -> dict[str, Any]:
-  """The configuration of the run in a folder."""
+def configuration(path: Path) -> dict[str, Any]:
+  """The configuration of the run in a folder, as this version writes it.
+
+  Raises:
+    BadInput: there is none, or it is damaged.
+  """
   if not (path / CONFIG).is_file():
     raise BadInput(f"{path} holds no {CONFIG}: give the folder of a run")
   try:
