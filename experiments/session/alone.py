@@ -40,7 +40,6 @@ class Alone:
     count = devices.divide(training.devices, training.batch, size.width, processes)
     self.spread = devices.Spread(count)
     self.columns = self.spread.columns(training.batch)
-    self._dispatch = training.dispatch
 
   def fresh(self, pieces: Pieces, arms: Sequence[Arm]) -> list[TrainState]:
     """The state before the first step."""

@@ -12,5 +12,5 @@ if sys.argv[0] == "-m":
   output.reopen()
   if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     # Ctrl-C in the seconds of imports is no error to be traced: it just ends the
-    # process. `common.run_main` takes it back.
+    # process. `door.run` takes it back.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
