@@ -62,8 +62,8 @@ def unroll(
       order of the scan: with `reverse`, before the steps to its left.
     reverse: runs from the last step to the first; `ys` keep the order of `xs`.
     backward: "fast" takes weight gradients after the loop, exactly, in reverse mode,
-      of any order, and in forward mode over that. "autodiff" is JAX's own, for
-      forward mode.
+      of any order, and in forward mode over that for the same. "autodiff" is JAX's
+      own, for forward mode.
     every: returns the carry after every step in place of the last.
 
   Returns:
@@ -82,7 +82,8 @@ def unroll(
     ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
       another batch or cell, an input does not fit its matrix, a number is complex,
       `context` is missing or not read, or `backward` is neither of the two.
-    TypeError: if "fast" is differentiated in forward mode.
+    TypeError: if "fast" is differentiated in forward mode, or in forward mode over
+      reverse for parameters that reverse mode is not for.
   """
   check(cell, params, carry, xs, context, (valid, reset), backward)
   params = without_gradient(params)
