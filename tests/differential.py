@@ -191,13 +191,27 @@ def plain(cell, params, carry, xs, *, context, valid, reset, reverse, backward, 
   del backward
   params = without_gradient(params)
   read = () if context is None else (context,)
+  where = jax.typeof(xs.ids if isinstance(xs, Lookup) else xs).sharding
+  explicit = bool(where.mesh.explicit_axes)
   if isinstance(xs, Lookup):
-    xs = xs.table[jnp.clip(xs.ids, 0, len(xs.table) - 1)]
+    ids = jnp.clip(xs.ids, 0, len(xs.table) - 1)
+    lies = {"out_sharding": P(*where.spec, None)} if explicit else {}
+    xs = xs.table.at[ids].get(**lies)
   length, batch = xs.shape[:2]
   everywhere = jnp.ones((length, batch), bool)
   valid = everywhere if valid is None else valid.astype(bool)
   reset = ~everywhere if reset is None else reset
-  initial = cell.carry(params, batch)
+
+  def spread(carry):
+    """The carry as the batch of a mesh with explicit axes: JAX leaves that to users."""
+    return jax.tree.map(
+      lambda leaf: (
+        jax.reshard(leaf, P(where.spec[1])) if explicit and leaf.ndim else leaf
+      ),
+      carry,
+    )
+
+  carry, initial = spread(carry), spread(cell.carry(params, batch))
 
   def choose(mask, new, old):
     def rows(new, old):

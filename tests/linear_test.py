@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import noise, same
+from tables import noise, quick, same
 
 from unroll import linear
 
@@ -106,3 +106,20 @@ def test_a_convolution_of_another_shape_is_refused(shape):
     ValueError, match=r"kernel of shape \(3, 3, 2, 5\): give it 3 axes"
   ):
     linear.convolution(noise(1, *shape), noise(2, 3, 3, 2, 5))
+
+
+@pytest.mark.parametrize("outer", [quick, lambda f: f], ids=["jit", "eager"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_of_gradients_are_differentiated_over_many_networks(dtype, outer):
+  """XLA has no product of bfloat16 for a CPU that reads its left factor transposed."""
+  x, tangent, many = noise(0, 4, 2, 3), noise(1, 4, 2, 3), noise(2, 2, 4, 2, 4)
+
+  def slope(x, tangent, many):
+    def gradients(x):
+      return jax.vmap(lambda dz: linear.weight_gradient(x, dz, dtype))(many)
+
+    return jax.jvp(gradients, (x,), (tangent,))[1]
+
+  expected = np.einsum("tbn,ktbm->knm", tangent, many)
+  found = np.float64(outer(slope)(x, tangent, many))
+  np.testing.assert_allclose(found, expected, rtol=0, atol=0.1)

@@ -7,7 +7,13 @@ import sys
 import pytest
 
 ALWAYS = ["readout", "meshes_float32"]
-TAKES_LONGER = ["export", "meshes_bfloat16", "explicit_autodiff", "shard_map"]
+TAKES_LONGER = [
+  "export",
+  "meshes_bfloat16",
+  "explicit_autodiff",
+  "explicit_closing",
+  "shard_map",
+]
 
 
 @pytest.mark.parametrize(

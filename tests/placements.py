@@ -6,8 +6,10 @@ It prints an object: for each case that is wrong, how. A process of its own, as 
 number of devices is fixed once JAX has looked for them.
 """
 
+import itertools
 import json
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from tables import MASKS, reals, with_reals  # noqa: E402
 from tables import B as ROWS  # noqa: E402
 
 from unroll import readout, scan  # noqa: E402
-from unroll.types import Carry, Cell, is_draw, seed  # noqa: E402
+from unroll.placement import on_mesh  # noqa: E402
+from unroll.types import Carry, Cell, Lookup, is_draw, seed  # noqa: E402
 
 B = 4  # rows that two devices can share
 CELLS = {
@@ -165,6 +168,58 @@ def autodiff_on_explicit_axes() -> dict[str, str]:
   return wrong(tables.quick(partial(everywhere, "autodiff"))(args), exact, 1e-5)
 
 
+def attending(memory, product) -> Cell:
+  """A cell that closes over `memory [B, H]`, its state a product of the two alone."""
+  plain = tables.user(product)
+
+  def step(params, h, z):
+    new, y = plain.step(params, h, z)
+    return jax.numpy.tanh(memory @ params["h"]), y + new * memory
+
+  return plain._replace(step=step)
+
+
+def closing_over_arrays() -> dict[str, str]:
+  """A step may read arrays, spread or not, of a mesh with explicit axes."""
+  params = tables.parameters(tables.USERS["dot"])
+  table, memory = tables.noise(4, 5, tables.D), tables.noise(7, B, tables.H)
+  ids = np.random.default_rng(6).integers(0, 5, (tables.T, B)).astype(np.int32)
+  where, bad = mesh(AxisType.Explicit), {}
+
+  def loss(product, backward, params, memory, xs, masks):
+    cell = attending(memory, tables.PRODUCTS[product])
+    xs = Lookup(*xs) if isinstance(xs, tuple) else xs
+    options = {**masks, "backward": backward}
+    return tables.pairing(
+      scan.unroll(cell, params, cell.carry(params, B), xs, **options)
+    )
+
+  def grads(steps, product, backward, *given):
+    # JAX drops what is empty, and with it the mesh, unless that is set.
+    with nullcontext() if steps else jax.set_mesh(where):
+      taken = jax.grad(partial(loss, product, backward), (0, 1))
+      return {"": tables.quick(taken)(*given)}
+
+  for steps, looked_up, spread, product in itertools.product(
+    (tables.T, 0), (False, True), (False, True), ("dot", "looped")
+  ):
+    xs = (table, ids[:steps]) if looked_up else inputs("dot")[:steps]
+    # A mask would make every carry lie as the first does.
+    some = {n: m[:steps] for n, m in masks().items()} if product == "dot" else {}
+    given = params, memory, xs, some
+    memory_spec = PartitionSpec("batch") if spread else WHOLE
+    specs = WHOLE, memory_spec, (WHOLE, SPREAD) if looked_up else SPREAD, SPREAD
+    args = [
+      jax.device_put(arg, on_mesh(where, spec))
+      for arg, spec in zip(given, specs, strict=True)
+    ]
+    exact = grads(steps, product, "autodiff", *given)
+    for backward in ("fast", "autodiff"):
+      for how in wrong(grads(steps, product, backward, *args), exact, 1e-5).values():
+        bad[f"{backward}, {product}, {steps=}, {looked_up=}, {spread=}"] = how
+  return bad
+
+
 def in_a_shard_map() -> dict[str, str]:
   """With its check of what varies, gradients taken inside and out."""
   cells = {n: c for n, c in CELLS.items() if n not in ("dropout", "locked")}
@@ -300,6 +355,7 @@ LAWS = {
   "meshes_float32": partial(on_meshes, "float32"),
   "meshes_bfloat16": partial(on_meshes, "bfloat16"),
   "explicit_autodiff": autodiff_on_explicit_axes,
+  "explicit_closing": closing_over_arrays,
   "shard_map": in_a_shard_map,
   "export": exported,
 }

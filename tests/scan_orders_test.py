@@ -1,6 +1,7 @@
 """The laws of `scan.unroll`'s derivatives of other orders and in other precisions."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +23,13 @@ from tables import (
   parameters,
   quick,
   reals,
+  user,
   way,
   with_reals,
 )
 
 from unroll import scan
-from unroll.types import Cell
+from unroll.types import Cell, Lookup
 
 ALL = {
   **CELLS,
@@ -36,6 +38,7 @@ ALL = {
   "gru, recorded": CELLS["gru"]._replace(derivative=None),
 }
 valid, reset = MASKS["holes_resets"]
+FORWARD = r"give backward='autodiff' for forward"  # what the refusal says to do
 
 
 def drawn(name: str, dtype):
@@ -104,8 +107,59 @@ def test_forward_mode_is_autodiff(name):
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-10)
     fast = loss(cell, carry, "fast")
     for outer, inner in itertools.product((lambda f: f, jax.jit), repeat=2):
-      with pytest.raises(TypeError, match=r"give backward='autodiff' for forward"):
+      with pytest.raises(TypeError, match=FORWARD):
         outer(lambda at: jax.jvp(inner(fast), (at,), (direction,)))(point)  # noqa: B023
+
+
+@pytest.mark.parametrize("outer", [quick, lambda f: f], ids=["jit", "eager"])
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "lstm, recorded", "dot"])
+def test_forward_mode_passes_by_reverse_mode_for_another(name, outer):
+  """How the gradient for the carry changes with parameters: autodiff computes it."""
+  cell, carry, (params, real, xs) = drawn(name, np.float32)
+  table, ids = noise(4, 2, D), np.arange(6 * B).reshape(6, B) % 2
+
+  def slope(params, way, xs, backward):
+    def of_carry(params):
+      options = {"valid": valid, "reset": reset, "backward": backward}
+      return jax.grad(lambda r: paired(params, r, xs, cell, carry, **options))(real)
+
+    return jax.jvp(of_carry, (params,), (way,))[1]
+
+  (direction,) = way(params)
+  for given in (xs, Lookup(table, ids)):
+    outer(partial(slope, backward="autodiff"))(params, direction, given)
+    with pytest.raises(TypeError, match=FORWARD):
+      outer(partial(slope, backward="fast"))(params, direction, given)
+
+
+@pytest.mark.parametrize("outer", [quick, lambda f: f], ids=["jit", "eager"])
+def test_forward_mode_of_what_a_step_closes_over(outer):
+  base, carry, (params, _, xs) = drawn("lstm, recorded", np.float32)
+  gain = noise(11, B, H)
+
+  def slope(gain):
+    def run(gain):
+      return scan.unroll(closing(gain, base), params, carry, xs)[1]
+
+    return jax.jvp(run, (gain,), (gain,))[1]
+
+  with pytest.raises(TypeError, match=FORWARD):
+    outer(slope)(gain)
+
+
+@pytest.mark.parametrize("outer", [quick, lambda f: f], ids=["jit", "eager"])
+def test_forward_mode_of_a_half_precision_product_of_constants(outer):
+  """Reverse mode is for no factor of it within the step."""
+  cell = user(lambda h, w: h * (jnp.ones_like(h) @ w))
+  params, xs = halved(parameters(cell)), inputs()
+  carry = jnp.zeros((B, H), np.float32)
+
+  def slope(params, way):
+    take = jax.grad(lambda p: jnp.sum(jnp.sin(scan.unroll(cell, p, carry, xs)[1])))
+    return jax.jvp(take, (params,), (way,))[1]
+
+  with pytest.raises(TypeError, match=FORWARD):
+    outer(slope)(params, params)
 
 
 def closing(gain, base: Cell) -> Cell:

@@ -155,7 +155,11 @@ def transposed(w: Array, devices: int = 1) -> Array:
 @transposed.defjvp
 def _transposed_jvp(devices: int, primals, tangents):
   # It is linear; bits have no derivative, and a plain transpose has every order.
-  return transposed(*primals, devices), tangents[0].T
+  turned = tangents[0].T
+  if turned.dtype == jnp.bfloat16 and jax.default_backend() == "cpu":
+    # Or XLA joins it to the product, and has none of a transposed left factor.
+    turned = jax.lax.optimization_barrier(turned)
+  return transposed(*primals, devices), turned
 
 
 def _by_rows(w: Array, devices: int) -> Array:

@@ -25,15 +25,22 @@ def placed(run: Callable, given: tuple, results: Callable[[], Any]):
   mesh = explicit_mesh(given)
   if mesh is None:
     return run(*varying(given, like=given))
-  # A PartitionSpec alone would do nothing outside `set_mesh`, as JAX 0.10.2 shows in
-  # `findings/jax_auto_axes_outside_set_mesh.sh`.
-  spread = jax.tree.map(
-    lambda spec: NamedSharding(mesh, spec),
-    results(),
-    is_leaf=lambda node: isinstance(node, PartitionSpec),
-  )
+  spread = on_mesh(mesh, results())
   automatic = jax.sharding.auto_axes(run, axes=mesh.explicit_axes, out_sharding=spread)
   return automatic(*given)
+
+
+def on_mesh(mesh, specs):
+  """A tree of `PartitionSpec` as one of `NamedSharding`.
+
+  Outside `set_mesh` a spec alone is refused, or does nothing, as JAX 0.10.2 shows in
+  `findings/jax_auto_axes_outside_set_mesh.sh`.
+  """
+  return jax.tree.map(
+    lambda spec: NamedSharding(mesh, spec),
+    specs,
+    is_leaf=lambda node: isinstance(node, PartitionSpec),
+  )
 
 
 def explicit_mesh(tree) -> Any:

@@ -2,7 +2,8 @@
 
 JAX would end in a sentence about its own `custom_vjp`. Tangents therefore pass through
 a primitive of ours first: reverse mode transposes it away, and only forward mode comes
-to evaluate it.
+to evaluate it. Every `custom_vjp` has one before it: forward mode over reverse meets
+those that reverse mode, for the carry alone, passes by.
 """
 
 import jax

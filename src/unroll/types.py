@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.sharding import NamedSharding, PartitionSpec
 
 from unroll.errors import BadInput as BadInput
 
@@ -47,8 +48,14 @@ class Lookup:
     return len(self.ids)
 
   def dense(self) -> Array:
-    """The sequence itself."""
-    return jnp.take(self.table, self.ids, axis=0)
+    """The sequence itself, spread over devices as the ids are."""
+    lies = jax.typeof(self.ids).sharding
+    if not lies.mesh.explicit_axes:
+      return jnp.take(self.table, self.ids, axis=0)
+    spec = PartitionSpec(*lies.spec, None)
+    return self.table.at[self.ids].get(
+      mode="fill", out_sharding=NamedSharding(lies.mesh, spec)
+    )
 
 
 class Derivative(NamedTuple):

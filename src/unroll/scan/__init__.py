@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec
 
 from unroll.linear import product
 from unroll.parameters import without_gradient
-from unroll.placement import axis_of, placed, varying
+from unroll.placement import axis_of, explicit_mesh, on_mesh, placed, varying
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan import derived, lookup, recorded
 from unroll.scan.checks import check
@@ -62,8 +62,8 @@ def unroll(
       order of the scan: with `reverse`, before the steps to its left.
     reverse: runs from the last step to the first; `ys` keep the order of `xs`.
     backward: "fast" takes weight gradients after the loop, exactly, in reverse mode,
-      of any order, and in forward mode over that. "autodiff" is JAX's own, for
-      forward mode.
+      of any order, and in forward mode over that for the same. "autodiff" is JAX's
+      own, for forward mode.
     every: returns the carry after every step in place of the last.
 
   Returns:
@@ -76,13 +76,16 @@ def unroll(
   for.
 
   Arrays may lie on a mesh of devices, of automatic or explicit axes, or be parts within
-  a `shard_map`; T and B may be symbolic, as in `jax.export`.
+  a `shard_map`; T and B may be symbolic, as in `jax.export`. On explicit axes the carry
+  that is returned is spread as the batch of `xs` is: a loop of your own around this
+  takes it so from the start, by `jax.reshard`.
 
   Raises:
     ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
       another batch or cell, an input does not fit its matrix, a number is complex,
       `context` is missing or not read, or `backward` is neither of the two.
-    TypeError: if "fast" is differentiated in forward mode.
+    TypeError: if "fast" is differentiated in forward mode, or in forward mode over
+      reverse for parameters that reverse mode is not for.
   """
   check(cell, params, carry, xs, context, (valid, reset), backward)
   params = without_gradient(params)
@@ -102,17 +105,30 @@ def unroll(
     multiply = projection if backward == "fast" and not way.outside else product
     return _unroll(cell, way, multiply, reverse, every, *given)
 
+  given = (*read, masks)
   if not way.outside:
-    given = (*read, masks)
     return placed(
       functools.partial(run, cell), given, lambda: _spread(carry, xs, every)
     )
   # Arrays that the cell closes over stay explicit: the loop that JAX makes is then the
   # only one.
-  start, _ = _spread(carry, xs, every=False)
-  fresh = cell._replace(carry=lambda *args: jax.reshard(cell.carry(*args), start))
+  start = on_mesh(explicit_mesh(given), _spread(carry, xs, every=False)[0])
+  spread = _resharded(cell, start)
   params, carry, xs, context = read
-  return run(fresh, params, jax.reshard(carry, start), xs, context, masks)
+  return run(spread, params, jax.reshard(carry, start), xs, context, masks)
+
+
+def _resharded(cell: Cell, spread) -> Cell:
+  """The cell, whose every carry lies as a tree of `NamedSharding` says."""
+
+  def step(*given):
+    carry, y = cell.step(*given)
+    return jax.reshard(carry, spread), y
+
+  def carry(*given):
+    return jax.reshard(cell.carry(*given), spread)
+
+  return cell._replace(carry=carry, step=step)
 
 
 def _spread(carry: Carry, xs: Array | Lookup, every: bool):

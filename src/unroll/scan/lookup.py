@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.linear import weight_gradient
+from unroll.reverse_mode import reverse_mode_only
 from unroll.types import Array, Lookup
 
 
@@ -30,7 +31,12 @@ def _taken(table: Array, ids: Array) -> Array:
   return jnp.take(table, ids, axis=0, mode="clip")
 
 
-look_up = jax.custom_vjp(_taken)
+def look_up(table: Array, ids: Array) -> Array:
+  """Rows of `table [V, G]` at `ids [T, B]`, with a gradient that is one product."""
+  return _look_up(reverse_mode_only(table), ids)
+
+
+_look_up = jax.custom_vjp(_taken)
 
 
 def _look_up_fwd(table, ids):
@@ -44,4 +50,4 @@ def _look_up_bwd(residuals, dz):
   return weight_gradient(hot, dz, column.dtype), None
 
 
-look_up.defvjp(_look_up_fwd, _look_up_bwd)
+_look_up.defvjp(_look_up_fwd, _look_up_bwd)

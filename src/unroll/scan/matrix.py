@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from unroll import linear
 from unroll.linear import product, weight_gradient
 from unroll.parameters import is_matrix
+from unroll.reverse_mode import reverse_mode_only
 from unroll.types import Array, Params
 
 LARGE = 2**22  # bytes of a matrix: too many for all caches that are a core's own
@@ -127,10 +128,12 @@ def _by_columns(w_t: Array, x: Array, w: Array) -> Array:
   return jnp.moveaxis(y, 0, -1)
 
 
-@jax.custom_vjp
 def projection(x: Array, w: Array) -> Array:
   """x @ w, with a gradient that XLA takes without copying the cotangent first."""
-  return product(x, w)
+  return _projection(*reverse_mode_only((x, w)))
+
+
+_projection = jax.custom_vjp(product)
 
 
 def _projection_fwd(x, w):
@@ -142,4 +145,4 @@ def _projection_bwd(residuals, dz):
   return product(dz, w.T).astype(x.dtype), weight_gradient(x, dz, w.dtype)
 
 
-projection.defvjp(_projection_fwd, _projection_bwd)
+_projection.defvjp(_projection_fwd, _projection_bwd)

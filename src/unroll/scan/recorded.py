@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
 from unroll.linear import product, summed_outer
+from unroll.reverse_mode import reverse_mode_only
 from unroll.scan.batching import batched_alike
 from unroll.scan.masks import masked_step
 from unroll.scan.matrix import Matrix, Mismatch, named_matrices, projection
@@ -153,7 +154,7 @@ def run(step, products, params, carry, initial, context, zs, masks, reverse, eve
     return (jax.tree.unflatten(treedef, leaves), *d_rest), d_carry, d_zs, None
 
   run.defvjp(forward, backward)
-  return run(widened(constants), carry, zs, masks)
+  return run(*reverse_mode_only((widened(constants), carry, zs)), masks)
 
 
 def _factors(params, products) -> list[Array]:
