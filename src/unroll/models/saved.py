@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
+from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
+from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
@@ -119,6 +121,16 @@ def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, example(shape), None, files)
 
 
+def _memory(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  task = TASKS[flags["task"]]
+  module = sequence_model(architecture(flags), task)
+
+  def apply(params, carry, inputs, valid=None):
+    return module.apply(params, inputs, carry, valid=valid)
+
+  return Built(module, apply, True, task.example, None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -129,4 +141,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "language": _language,
   "cloze": _cloze,
   "forecast": _forecast,
+  "memory": _memory,
 }
