@@ -1,6 +1,6 @@
 """Long memory: tasks whose answers depend on what was read long before.
 
-  python -m experiments.memory --task=adding --length=100 --cell=gru --layers=1 --hidden=64
+  python -m experiments.memory --task=adding --length=100 --cell=gru --hidden=64
   python -m experiments.memory --flagfile=experiments/recipes/memory/copy_500.flags
   python -m experiments.memory --mode=eval --workdir=RUN
 
@@ -44,8 +44,8 @@ class Memory:
   task: str = setting("adding", "what is to be remembered", choices=sorted(TASKS))
   length: int = setting(
     100,
-    "T: the steps of a sequence, or the most; copy adds 20 to it, and what is of 1997 up "
-    "to a tenth",
+    "T: the steps of a sequence, or the most; copy has 20 more, tasks of 1997 up to a "
+    "tenth more",
     least=1,
     most=10**6,
   )

@@ -19,6 +19,7 @@ SMALL = {
   "charlm": {"corpus": "book.txt", "hidden": (4,), "batch": 2},
   "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
+  "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
 }
 
 

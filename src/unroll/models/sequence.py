@@ -71,20 +71,24 @@ class SequenceModel(nn.Module):
       weights; and "accuracy", the sequences whose every answer is right: the most
       probable class, or a number within 0.04.
     """
-    weight = jnp.asarray(batch.weight)
-    targets = jnp.asarray(batch.targets)
+    weight, targets = jnp.asarray(batch.weight), jnp.asarray(batch.targets)
+    valid = None if batch.valid is None else jnp.asarray(batch.valid)
     carry = afresh(self.initial_carry(weight.shape[1]), carry)
-    _, out = self(batch.inputs, carry, valid=batch.valid, backward=backward)
+    _, out = self(batch.inputs, carry, valid=valid, backward=backward)
     if self.classes:
       loss = metrics.cross_entropy(out, targets, weight)
       wrong = jnp.argmax(out, axis=-1) != targets
     else:
-      error = out[..., 0] - targets
+      # `where`, not a product: what is not asked may be NaN.
+      error = jnp.where(weight > 0, out[..., 0] - targets, 0)
       loss = Sums(jnp.sum(jnp.square(error) * weight), jnp.sum(weight))
       wrong = ~(jnp.abs(error) < NEAR)  # NaN is wrong
-    right = ~jnp.any(wrong & (weight > 0), axis=0)
-    ones = jnp.ones_like(weight[0])
-    return {"loss": loss, "accuracy": Sums(jnp.sum(right * ones), jnp.sum(ones))}
+    wrong = jnp.any(wrong & (weight > 0), axis=0)
+    right = 1 - wrong.astype(weight.dtype)
+    return {
+      "loss": loss,
+      "accuracy": Sums(jnp.sum(right), jnp.sum(jnp.ones_like(right))),
+    }
 
   def initial_carry(self, batch: int) -> Carry:
     """The carry that a sequence starts with."""

@@ -33,7 +33,8 @@ def _dyck(random: np.random.Generator, length: int, batch: int) -> Examples:
   closing = np.concatenate([np.zeros((1, batch), np.int32), targets[:-1]]) - 1
   inputs = np.where(opens, kind, KINDS + closing)
   weight = valid.astype(np.float32)
-  return Examples(*(np.where(valid, x, 0) for x in (inputs, targets)), weight, valid)
+  inputs, targets = (np.where(valid, x, 0) for x in (inputs, targets))
+  return Examples(inputs, targets, weight, valid)
 
 
 def _balanced(random: np.random.Generator, pairs: np.ndarray, steps: int) -> np.ndarray:
@@ -73,9 +74,7 @@ def _anbncn(random: np.random.Generator, length: int, batch: int) -> Examples:
   targets = np.select(
     [step == 0, step <= n, step < 2 * n, step < 3 * n, step == 3 * n], [0, 1, 2, 3, 4]
   )
-  return Examples(
-    inputs, targets.astype(np.int32), valid.astype(np.float32), valid
-  )
+  return Examples(inputs, targets.astype(np.int32), valid.astype(np.float32), valid)
 
 
 def _repeats(length: int) -> int:

@@ -36,7 +36,7 @@ def _copy_loss(length: int) -> float:
 def _order(
   places: tuple[tuple[int, int], ...],
 ) -> Callable[[np.random.Generator, int, int], Examples]:
-  """Draws a, b, c, d (0 to 3) between E and B (4, 5), and X or Y (6, 7) at each place."""
+  """Draws a, b, c, d (0 to 3) between E and B (4, 5), and X or Y (6, 7) at places."""
 
   def draw(random: np.random.Generator, length: int, batch: int) -> Examples:
     steps, column = longest(length), np.arange(batch)
