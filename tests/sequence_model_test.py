@@ -40,7 +40,11 @@ def fresh(model, params):
 def test_sums_are_those_of_every_answer(name):
   model, params, batch, out, loss = made(name)
   out = np.asarray(out(params, batch), np.float64)
-  if not model.classes:  # so that some are right
+  # Three are right, wherever they are asked.
+  if model.classes:
+    known = (batch.weight > 0) & (np.arange(6) < 3)
+    batch = batch._replace(targets=np.where(known, out.argmax(-1), 1).astype(np.int32))
+  else:
     off = np.array([0.5, 0.039, -0.039, 0.041, -0.041, 0])
     batch = batch._replace(targets=(out[..., 0] + off).astype(np.float32))
   (value, (_, sums)), _ = loss(params, fresh(model, params), batch)
@@ -61,7 +65,7 @@ def test_sums_are_those_of_every_answer(name):
   assert sums["loss"].count == count
   assert tuple(map(float, sums["accuracy"])) == (right, 6)
   np.testing.assert_allclose(value, total / count, rtol=1e-5)
-  assert model.classes or right == 3
+  assert right >= 3
 
 
 def test_what_stands_on_padding_reaches_nothing():
