@@ -224,7 +224,7 @@ def _reader(
         f"{name}={getattr(settings, name)}: data={settings.data} holds no text; leave "
         "it out"
       )
-  steps = np.concatenate(train.inputs)  # type: ignore[arg-type]
+  steps = np.concatenate(train.inputs)
   mean, scale = steps.mean(0, np.float64), steps.std(0, dtype=np.float64)
   scale = np.where(scale > 1e-8, scale, 1)
   return Reader(classes, None, tuple(mean), tuple(scale), mel, settings.longest)

@@ -40,7 +40,7 @@ def unlabelled(path: Path) -> list[NDArray[np.float32]]:
 
 def _load(path: Path) -> dict[str, NDArray]:
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path) as file:
       arrays = {name: file[name] for name in file.files}
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise BadInput(
