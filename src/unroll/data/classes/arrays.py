@@ -46,7 +46,7 @@ def _load(path: Path) -> dict[str, NDArray]:
     raise BadInput(
       f"{path} cannot be read ({error}): give a .npz file of numbers"
     ) from None
-  except AttributeError:  # a lone .npy file is no archive
+  except (AttributeError, TypeError):  # a lone .npy file is no archive
     raise BadInput(f"{path} is one array: give a .npz file with x and y") from None
   return arrays
 
