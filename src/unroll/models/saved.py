@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
+from unroll.data import tokens
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models.cloze import cloze_model
@@ -139,7 +140,7 @@ def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
-  return Vocabulary.from_json(files[VOCABULARY])
+  return tokens.from_json(files[VOCABULARY])
 
 
 MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
