@@ -28,6 +28,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training, Truncation
+from experiments.session.transfer import Transfer
 from unroll import generate, memory, score
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
@@ -270,6 +271,7 @@ PAGE = Page(
     Precision,
     Truncation,
     Training,
+    Transfer,
     Folder,
     Processes,
     Arms,
