@@ -71,7 +71,7 @@ def evaluation(pieces: Sequence[Roll]) -> Evaluation:
   ways = {"continued": False, "whole": True}
   return Evaluation(
     {
-      name: frames(pieces, ROWS, first=first, shuffle=False)
+      name: frames(pieces, ROWS, first=first, shuffle=False, buckets=1)
       for name, first in ways.items()
     }
   )

@@ -9,6 +9,7 @@ import numpy as np
 from unroll.architecture import Architecture
 from unroll.data.music.rolls import KEYS
 from unroll.data.vocabulary import Vocabulary
+from unroll.models import classifier as classifiers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
@@ -16,7 +17,8 @@ from unroll.models.music import roll_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
-VOCABULARY, SERIES, SCORES = "vocab.json", "series.json", "scores.json"
+VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
+SCORES = "scores.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -132,6 +134,22 @@ def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, True, np.zeros((1, 1, KEYS), np.float32), None, files)
 
 
+def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if EXAMPLES not in files:
+    raise BadInput(f"{EXAMPLES} is missing: restore it")
+  shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
+  chosen = _group(classifiers.Classifiers, flags)
+  module = classifiers.classifier(
+    chosen, architecture(flags), shape, dtype=flags["dtype"]
+  )
+
+  def apply(params, carry, inputs, valid=None):
+    return carry, module.apply(params, inputs, carry, valid)
+
+  vocabulary = _vocabulary(files) if shape.vocabulary else None
+  return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -143,4 +161,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "cloze": _cloze,
   "forecast": _forecast,
   "music": _music,
+  "classify": _classify,
 }

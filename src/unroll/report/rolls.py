@@ -1,6 +1,5 @@
 """Pictures of piano rolls."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.music.rolls import KEYS, LOWEST, piece
+from unroll.data.music.rolls import HIGHEST, LOWEST, piece
 from unroll.report.curves import BLUE, GRID, INK, MUTED
+from unroll.report.figures import figure_of, save
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 12, 3.6  # inches, of a picture and of a panel
+HEIGHT = 3.6  # inches, of a panel
 LEAST_KEYS = 24  # two octaves, of a panel
 GIVEN = "#9aa3ad"  # of the notes of a primer
 
@@ -46,65 +46,61 @@ def rolls(shown: Sequence[Shown], grid: int, title: str, path: str | Path) -> No
     title: of the picture.
     path: of the PNG file.
   """
-  # Figure by hand, not by pyplot: no global state, no window.
-  from matplotlib.figure import Figure
-
-  figure = Figure(figsize=(WIDTH, HEIGHT * len(shown) + 0.6), facecolor="white")
-  figure.set_layout_engine("constrained")
-  figure.suptitle(title, color=INK, fontsize=14, fontweight="bold", parse_math=False)
-  for axes, one in zip(figure.subplots(len(shown), 1, squeeze=False).flat, shown):
-    _panel(axes, one, grid)
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
-    figure.savefig(path, dpi=100)
+  figure, panels = figure_of(len(shown), title, HEIGHT, columns=1)
+  for axes, one in zip(panels, shown):
+    if one.chances is not None:
+      _chances(axes, one.chances, grid)
+    _notes(axes, one, grid)
+    _dress(axes, one, grid)
+  save(figure, path)
 
 
-def _panel(axes: "Axes", one: Shown, grid: int) -> None:
-  from matplotlib.collections import PatchCollection
+def _chances(axes: "Axes", chances: NDArray, grid: int) -> None:
   from matplotlib.colors import LinearSegmentedColormap
+
+  image = axes.imshow(
+    np.asarray(chances, float).T,
+    cmap=LinearSegmentedColormap.from_list("chances", ["white", BLUE]),
+    vmin=0,
+    vmax=1,
+    aspect="auto",
+    origin="lower",
+    interpolation="nearest",
+    extent=(0, len(chances) / grid, LOWEST - 0.5, HIGHEST + 0.5),
+  )
+  bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03)
+  bar.set_label("probability", color=MUTED)
+  bar.ax.tick_params(colors=MUTED, length=0)
+  bar.outline.set_visible(False)
+
+
+def _notes(axes: "Axes", one: Shown, grid: int) -> None:
+  from matplotlib.collections import PatchCollection
   from matplotlib.patches import Rectangle
 
-  steps = len(one.keys)
-  low, high = _range(one.keys)
-  if one.chances is not None:
-    white_to_blue = LinearSegmentedColormap.from_list("chances", ["white", BLUE])
-    image = axes.imshow(
-      np.asarray(one.chances, float).T,
-      cmap=white_to_blue,
-      vmin=0,
-      vmax=1,
-      aspect="auto",
-      origin="lower",
-      interpolation="nearest",
-      extent=(0, steps / grid, LOWEST - 0.5, LOWEST + KEYS - 0.5),
-    )
-    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03)
-    bar.set_label("probability", color=MUTED)
-    bar.ax.tick_params(colors=MUTED, length=0)
-    bar.outline.set_visible(False)
-  notes = piece(one.keys, grid)
-  for given, color in ((True, GIVEN), (False, BLUE)):
-    bars = [
-      Rectangle(
-        (note.start / notes.per_beat, note.pitch - 0.4),
-        (note.end - note.start) / notes.per_beat,
-        0.8,
-      )
-      for note in notes.notes
-      if (note.start * grid < one.given * notes.per_beat) == given
-    ]
-    face = "none" if one.chances is not None else color
-    edge = INK if one.chances is not None else "white"
-    axes.add_collection(PatchCollection(bars, facecolor=face, edgecolor=edge, lw=0.8))
+  given, drawn = list[Rectangle](), list[Rectangle]()
+  found = piece(one.keys, grid)
+  for note in found.notes:
+    start, end = note.start / found.per_beat, note.end / found.per_beat
+    bars = given if start * grid < one.given else drawn
+    bars.append(Rectangle((start, note.pitch - 0.4), end - start, 0.8))
+  for bars, color in ((given, GIVEN), (drawn, BLUE)):
+    colors = {"facecolor": color, "edgecolor": "white"}
+    if one.chances is not None:  # which are to be seen through the notes
+      colors = {"facecolor": "none", "edgecolor": INK}
+    axes.add_collection(PatchCollection(bars, lw=0.8, **colors))
   if one.given:
     axes.axvline(one.given / grid, color=MUTED, lw=0.8, ls=(0, (2, 3)))
-  axes.set_xlim(0, max(steps, 1) / grid)
-  axes.set_ylim(low - 0.5, high + 0.5)
-  octaves = [pitch for pitch in range(LOWEST, LOWEST + KEYS) if pitch % 12 == 0]
+
+
+def _dress(axes: "Axes", one: Shown, grid: int) -> None:
+  octaves = range(-(-LOWEST // 12) * 12, HIGHEST + 1, 12)
   axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
   for pitch in octaves:
     axes.axhline(pitch - 0.5, color=GRID, lw=0.8, zorder=0.5)
-  axes.set_ylim(low - 0.5, high + 0.5)  # which set_yticks may have changed
+  low, high = _range(one.keys)
+  axes.set_ylim(low - 0.5, high + 0.5)
+  axes.set_xlim(0, max(len(one.keys), 1) / grid)
   axes.set_xlabel("beats", color=MUTED)
   axes.set_title(one.title, loc="left", color=INK, fontsize=12, parse_math=False)
   axes.tick_params(colors=MUTED, length=0)

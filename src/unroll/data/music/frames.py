@@ -36,6 +36,7 @@ def frames(
   seed: int = 0,
   shuffle: bool = True,
   columns: slice = ALL,
+  buckets: int = 4,
 ) -> Buckets[Frames]:
   """Batches of whole pieces.
 
@@ -47,12 +48,14 @@ def frames(
     seed: of the order.
     shuffle: random order, or by length.
     columns: see `Buckets`.
+    buckets: of like length, for each of which a program is compiled.
   """
   digest = hashlib.sha256(b"".join(map(np.ndarray.tobytes, rolls))).hexdigest()[:16]
   return Buckets(
     [len(roll) for roll in rolls],
     functools.partial(together, rolls, first=first),
     batch,
+    buckets=buckets,
     seed=seed,
     shuffle=shuffle,
     columns=columns,
