@@ -106,7 +106,7 @@ def _model(settings: Settings, plan: remat.Plan = remat.NONE) -> RollModel:
 def _show(settings: Settings, params: Params, path: Path) -> None:
   """Prints the likelihoods of the best model and of a rule, plays and draws it."""
   del params  # the last, and not always the best
-  best, data = load(path, warn=say), settings[Scores].load()
+  best, data = load(path, warn=say), settings[Scores].load(warn=lambda said: None)
   part = "test" if "test" in data.parts else "val"
   model, params, pieces = best.module, best.params, data.parts[part]
   found = scores.likelihoods(model, params, scores.evaluation(pieces))

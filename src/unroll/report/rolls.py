@@ -85,10 +85,10 @@ def _notes(axes: "Axes", one: Shown, grid: int) -> None:
     bars = given if start * grid < one.given else drawn
     bars.append(Rectangle((start, note.pitch - 0.4), end - start, 0.8))
   for bars, color in ((given, GIVEN), (drawn, BLUE)):
-    colors = {"facecolor": color, "edgecolor": "white"}
+    face, edge = color, "white"
     if one.chances is not None:  # which are to be seen through the notes
-      colors = {"facecolor": "none", "edgecolor": INK}
-    axes.add_collection(PatchCollection(bars, lw=0.8, **colors))
+      face, edge = "none", INK
+    axes.add_collection(PatchCollection(bars, lw=0.8, facecolor=face, edgecolor=edge))
   if one.given:
     axes.axvline(one.given / grid, color=MUTED, lw=0.8, ls=(0, (2, 3)))
 

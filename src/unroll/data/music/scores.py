@@ -4,7 +4,7 @@ import difflib
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,24 @@ def _checked(scores: Scores) -> Scores:
 
 
 def _folder(path: Path, grid: int, split: str, warn: Callable[[str], object]) -> Parts:
+  parts, lost = {}, dict[Path, int]()
+  for part, files in _files(path, split).items():
+    pieces = []
+    for file in files:
+      piece, lost[file] = roll(midi.read(file), grid, str(file))
+      pieces.append(piece)
+    parts[part] = tuple(pieces)
+  if total := sum(lost.values()):
+    worst = max(lost, key=lost.__getitem__)
+    warn(
+      f"{total} notes of {path} are over before the next step of grid={grid}, "
+      f"{lost[worst]} of them in {worst}: a finer grid has them"
+    )
+  return parts
+
+
+def _files(path: Path, split: str) -> dict[str, list[Path]]:
+  """The MIDI files of each part of a folder."""
   folders = {
     part: folder
     for part, names in PARTS.items()
@@ -116,36 +134,25 @@ def _folder(path: Path, grid: int, split: str, warn: Callable[[str], object]) ->
   if "train" in folders:
     if split:
       raise BadInput(f"split={split}: {path} has folders of its parts; leave it empty")
-    each = {part: list(_midi_files(folder)) for part, folder in folders.items()}
-  else:
-    paths = list(_midi_files(path))
-    order = np.random.default_rng(0).permutation(len(paths))
-    spec = split or SPLIT
-    if not 2 <= spec.count(",") + 1 <= len(PARTS):
-      raise BadInput(f"split={spec}: give train,val[,test], such as {SPLIT}")
-    edges = splits.by_fractions(spec.split(","), len(paths), spec)
-    each = {
-      part: [paths[i] for i in sorted(order[slice(*edge)])]
-      for part, edge in zip(PARTS, edges)
-    }
-    if not all(each.values()):
-      raise BadInput(
-        f"split={spec}: {path} has {len(paths)} MIDI files, so that a part would be "
-        "empty; give more files or another `split`"
-      )
-  pieces = {part: [_midi(file, grid) for file in each[part]] for part in each}
-  found = [piece for part in pieces.values() for piece in part]
-  if lost := sum(lost for _, lost in found):
-    worst = max(found, key=lambda piece: piece[1])
-    files = [file for part in each.values() for file in part]
-    warn(
-      f"{lost} notes of {path} are over before the next step of grid={grid}, "
-      f"{worst[1]} of them in {files[found.index(worst)]}: a finer grid has them"
+    return {part: _midi_files(folder) for part, folder in folders.items()}
+  paths, spec = _midi_files(path), split or SPLIT
+  if not 2 <= spec.count(",") + 1 <= len(PARTS):
+    raise BadInput(f"split={spec}: give train,val[,test], such as {SPLIT}")
+  edges = splits.by_fractions(spec.split(","), len(paths), spec)
+  order = np.random.default_rng(0).permutation(len(paths))
+  each = {
+    part: [paths[i] for i in sorted(order[slice(*edge)])]
+    for part, edge in zip(PARTS, edges)
+  }
+  if not all(each.values()):
+    raise BadInput(
+      f"split={spec}: {path} has {len(paths)} MIDI files, so that a part would be "
+      "empty; give more files or another `split`"
     )
-  return {part: tuple(piece for piece, _ in pieces[part]) for part in pieces}
+  return each
 
 
-def _midi_files(folder: Path) -> Iterator[Path]:
+def _midi_files(folder: Path) -> list[Path]:
   found = [
     path
     for path in sorted(folder.rglob("*"))
@@ -153,11 +160,7 @@ def _midi_files(folder: Path) -> Iterator[Path]:
   ]
   if not found:
     raise BadInput(f"{folder} has no MIDI files: give a folder with .mid files in it")
-  yield from found
-
-
-def _midi(path: Path, grid: int) -> tuple[Roll, int]:
-  return roll(midi.read(path), grid, str(path))
+  return found
 
 
 def _no_such_scores(name: str) -> str:
