@@ -71,10 +71,10 @@ class RollModel(nn.Module):
       "loss": the nats of all steps, and how many. "pieces": the nats a step of each
       piece, summed over pieces, and how many.
     """
-    keys, valid = jnp.asarray(batch.keys, jnp.float32), jnp.asarray(batch.valid)
+    keys = jnp.asarray(batch.keys, jnp.float32)
     before = jnp.concatenate([jnp.zeros_like(keys[:1]), keys[:-1]])
     start = afresh(self.initial_carry(keys.shape[1]), carry)
-    _, logits = self(before, start, valid=valid, backward=backward)
+    _, logits = self(before, start, backward=backward)
     each = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), keys).sum(-1)
     # `where`, not a product: what is not counted may be NaN.
     each = jnp.where(batch.weight > 0, each * batch.weight, 0)

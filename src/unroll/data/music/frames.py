@@ -17,15 +17,15 @@ from unroll.data.music.rolls import Roll
 class Frames(NamedTuple):
   """Pieces side by side, padded to T steps.
 
+  Padding comes last, so that nothing which counts follows from it.
+
   Attributes:
     keys: uint8 `[T, B, 88]`, 1 where a key sounds; 0 at padding.
-    weight: float32 `[T, B]`, 0 at a step that must not count.
-    valid: bool `[T, B]`, False at padding.
+    weight: float32 `[T, B]`, 0 at padding and where a step must not count.
   """
 
   keys: NDArray[np.uint8]
   weight: NDArray[np.float32]
-  valid: NDArray[np.bool_]
 
 
 def frames(
@@ -77,4 +77,4 @@ def together(
   keys, valid = padded(rolls, rows, steps)
   weight = valid.astype(np.float32)
   weight[: 0 if first else 1] = 0
-  return Frames(keys, weight, valid)
+  return Frames(keys, weight)
