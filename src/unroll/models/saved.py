@@ -8,15 +8,18 @@ import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data import tokens
+from unroll.data.music.rolls import KEYS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
+from unroll.models.music import roll_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
+SCORES = "scores.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -121,6 +124,17 @@ def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, example(shape), None, files)
 
 
+def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SCORES not in files:
+    raise BadInput(f"{SCORES} is missing: restore it")
+  module = roll_model(architecture(flags), dtype=flags["dtype"])
+
+  def apply(params, carry, keys, valid=None):
+    return module.apply(params, keys, carry, valid=valid)
+
+  return Built(module, apply, True, np.zeros((1, 1, KEYS), np.float32), None, files)
+
+
 def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if EXAMPLES not in files:
     raise BadInput(f"{EXAMPLES} is missing: restore it")
@@ -147,5 +161,6 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "language": _language,
   "cloze": _cloze,
   "forecast": _forecast,
+  "music": _music,
   "classify": _classify,
 }
