@@ -22,6 +22,7 @@ SMALL = {
   "classify": {"data": "lines.tsv", "hidden": (4,), "batch": 2},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
   "music": {"scores": "scores.json", "hidden": (4,), "batch": 2},
+  "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
 }
 
 

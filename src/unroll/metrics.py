@@ -24,6 +24,8 @@ class Measure(NamedTuple):
     label: what people call it; "" is name and unit.
     drawn: whether it has a panel of the curves; not one that another tells as well.
     logged: whether it is logged for every step of training, beside the loss.
+    beside: a value to compare with and what it is, such as a trivial guess's: a line
+      across the panel.
   """
 
   name: str
@@ -35,6 +37,7 @@ class Measure(NamedTuple):
   label: str = ""
   drawn: bool = True
   logged: bool = False
+  beside: tuple[float, str] | None = None
 
   @property
   def title(self) -> str:

@@ -12,15 +12,16 @@ class Examples(NamedTuple):
 
   Attributes:
     inputs: `[T, B]` tokens or `[T, B, D]` features, or a pytree of such; 0 at padding.
-    targets: int32 `[1, B]`, a label for each sequence, or `[T, B]`, one for each step.
+    targets: `[1, B]`, a label for each sequence, or `[T, B]`, one for each step: int32
+      classes, or float32 numbers.
     weight: float32, like targets, 0 where a target must not count.
-    valid: bool `[T, B]`, False at padding.
+    valid: bool `[T, B]`, False at padding; None where there is none.
   """
 
   inputs: Any
-  targets: NDArray[np.int32]
+  targets: NDArray[Any]
   weight: NDArray[np.float32]
-  valid: NDArray[np.bool_]
+  valid: NDArray[np.bool_] | None
 
 
 def padded(sequences: Sequence[NDArray], rows: NDArray[np.integer], steps: int):

@@ -9,12 +9,14 @@ import numpy as np
 from unroll.architecture import Architecture
 from unroll.data import tokens
 from unroll.data.music.rolls import KEYS
+from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
 from unroll.models.music import roll_model
+from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
@@ -151,6 +153,16 @@ def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
 
 
+def _memory(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  task = TASKS[flags["task"]]
+  module = sequence_model(architecture(flags), task)
+
+  def apply(params, carry, inputs, valid=None):
+    return module.apply(params, inputs, carry, valid=valid)
+
+  return Built(module, apply, True, task.example, None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -163,4 +175,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "forecast": _forecast,
   "music": _music,
   "classify": _classify,
+  "memory": _memory,
 }
