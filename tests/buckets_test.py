@@ -1,4 +1,4 @@
-"""Batches of sequences of like length: every sequence once, few shapes, little padding."""
+"""Batches of sequences of like length: each once, few shapes, little padding."""
 
 import itertools
 

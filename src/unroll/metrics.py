@@ -118,4 +118,6 @@ PERPLEXITY = Measure(
   drawn=False,
 )
 # Of a classifier whose loss has the Sums "accuracy": what was right, of how many.
-ACCURACY = Measure("accuracy", "", "higher", mean_of("accuracy"), logged=True)
+ACCURACY = Measure(
+  "accuracy", "", "higher", mean_of("accuracy"), form=".4f", logged=True
+)

@@ -1,4 +1,4 @@
-"""Examples: sequences that each have a label, or a label a step, padded side by side."""
+"""Examples: sequences with a label each, or one a step, padded side by side."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

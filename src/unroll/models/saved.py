@@ -8,13 +8,14 @@ import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data.vocabulary import Vocabulary
+from unroll.models import classifier as classifiers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
-VOCABULARY, SERIES = "vocab.json", "series.json"
+VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -119,6 +120,22 @@ def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, example(shape), None, files)
 
 
+def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if EXAMPLES not in files:
+    raise BadInput(f"{EXAMPLES} is missing: restore it")
+  shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
+  chosen = _group(classifiers.Classifiers, flags)
+  module = classifiers.classifier(
+    chosen, architecture(flags), shape, dtype=flags["dtype"]
+  )
+
+  def apply(params, carry, inputs, valid=None):
+    return carry, module.apply(params, inputs, carry, valid)
+
+  vocabulary = _vocabulary(files) if shape.vocabulary else None
+  return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -129,4 +146,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "language": _language,
   "cloze": _cloze,
   "forecast": _forecast,
+  "classify": _classify,
 }
