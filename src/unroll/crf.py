@@ -21,7 +21,7 @@ FORBIDDEN = -1e9
 
 
 class Path(NamedTuple):
-  """The best path of each sequence: labels int32 `[T, B]`, 0 at padding; score `[B]`."""
+  """The best paths: labels int32 `[T, B]`, 0 where not valid; their scores `[B]`."""
 
   labels: Array
   score: Array
@@ -123,10 +123,8 @@ def marginals(
   return jax.grad(total)(emissions)
 
 
-def viterbi(
-  transitions: Array, emissions: Array, valid: Array | None = None
-) -> Path:
-  """The path of the greatest score; of equal ones, that of the lowest labels at its end.
+def viterbi(transitions: Array, emissions: Array, valid: Array | None = None) -> Path:
+  """The path of the greatest score; of equal ones, the lowest label at the end.
 
   Arguments as `log_likelihood`.
   """

@@ -92,7 +92,9 @@ def written(words: Sequence[str], labels: Sequence[str], format: str) -> str:
   """
   if format == CONLLU:
     rest = "\t".join("_" * 6)
-    rows = [f"{i}\t{w}\t_\t{t}\t{rest}" for i, (w, t) in enumerate(zip(words, labels), 1)]
+    rows = [
+      f"{i}\t{w}\t_\t{t}\t{rest}" for i, (w, t) in enumerate(zip(words, labels), 1)
+    ]
   else:
     rows = [f"{word}\t{label}" for word, label in zip(words, labels)]
   return "".join(f"{row}\n" for row in [*rows, ""]) if rows else ""

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
+from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
+from unroll.models import tagger as taggers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
@@ -16,6 +18,7 @@ from unroll.settings import checked, described
 from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
+LEXICON = "lexicon.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -136,6 +139,19 @@ def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
 
 
+def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if LEXICON not in files:
+    raise BadInput(f"{LEXICON} is missing: restore it")
+  sizes = Lexicon.from_json(files[LEXICON], LEXICON).sizes
+  chosen = _group(taggers.Taggers, flags)
+  module = taggers.tagger(chosen, architecture(flags), sizes, dtype=flags["dtype"])
+
+  def apply(params, carry, words, valid=None):
+    return carry, module.apply(params, words, carry, valid)
+
+  return Built(module, apply, False, taggers.example(sizes), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -147,4 +163,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "cloze": _cloze,
   "forecast": _forecast,
   "classify": _classify,
+  "tag": _tag,
 }
