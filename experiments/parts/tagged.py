@@ -57,7 +57,7 @@ class Tagged:
   digits: bool = setting(True, "words are known with 0 for every digit")
   width: int = setting(20, "characters of a word that are read", least=1, most=1000)
   buckets: int = setting(
-    6, "lengths that sentences are padded to, a program each", least=1
+    4, "lengths that sentences are padded to, a program each", least=1
   )
 
 

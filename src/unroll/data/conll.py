@@ -91,10 +91,8 @@ def written(words: Sequence[str], labels: Sequence[str], format: str) -> str:
       labels as UPOS, and `_` where nothing is known.
   """
   if format == CONLLU:
-    rest = "\t".join("_" * 6)
-    rows = [
-      f"{i}\t{w}\t_\t{t}\t{rest}" for i, (w, t) in enumerate(zip(words, labels), 1)
-    ]
+    pairs, rest = enumerate(zip(words, labels), 1), "\t".join("_" * 6)
+    rows = [f"{i}\t{word}\t_\t{label}\t{rest}" for i, (word, label) in pairs]
   else:
     rows = [f"{word}\t{label}" for word, label in zip(words, labels)]
   return "".join(f"{row}\n" for row in [*rows, ""]) if rows else ""

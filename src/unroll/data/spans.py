@@ -135,9 +135,9 @@ def spans(labels: Sequence[str], scheme: str, strict: bool = True) -> list[Span]
     labels: of its words.
     scheme: one of `SCHEMES`; every word is a span of `PLAIN` labels.
     strict: counts only what the scheme has in this order, as seqeval does with
-      `mode="strict"` and its scheme. Otherwise a label of another type, or after an end,
-      opens a span, as the script conlleval of CoNLL-2000 has it, and seqeval by default.
-      Of IOB1 there is nothing else.
+      `mode="strict"` and its scheme. Otherwise a label of another type, or after an
+      end, opens a span: so count conlleval, of CoNLL-2000, and seqeval by default. Of
+      IOB1 there is nothing else.
   """
   if scheme == PLAIN:
     return [Span(i, i + 1, label) for i, label in enumerate(labels)]
@@ -179,7 +179,7 @@ def converted(labels: Sequence[str], scheme: str, target: str) -> list[str]:
     scheme: theirs.
     target: the other.
   """
-  if scheme == PLAIN or scheme == target:
+  if scheme in (PLAIN, target):
     return list(labels)
   found = [OUTSIDE] * len(labels)
   last = Span(-1, -1, "")

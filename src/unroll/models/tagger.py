@@ -145,15 +145,14 @@ class Tagger(nn.Module):
 
     A label that does not count takes its sentence along, whose path has no probability.
     """
-    scores = self(batch.inputs, carry, batch.valid, backward)
+    targets, weight, valid = map(jnp.asarray, batch[1:])
+    scores = self(batch.inputs, carry, valid, backward)
     if not self.crf:
-      return metrics.cross_entropy(scores, batch.targets, batch.weight)
-    counts = jnp.all((batch.weight > 0) | ~batch.valid, axis=0)
-    found = crf.log_likelihood(
-      self.transitions(), scores, batch.targets, batch.valid, backward
-    )
+      return metrics.cross_entropy(scores, targets, weight)
+    counts = jnp.all((weight > 0) | ~valid, axis=0)
+    found = crf.log_likelihood(self.transitions(), scores, targets, valid, backward)
     total = -jnp.sum(jnp.where(counts, found, 0))
-    return Sums(total, jnp.sum((batch.valid & counts).astype(jnp.float32)))
+    return Sums(total, jnp.sum((valid & counts).astype(jnp.float32)))
 
   def labels(self, inputs: Words, valid: Array | None = None) -> Array:
     """The labels of words, int32 `[T, B]`: the best path, or the best of each word."""
