@@ -74,7 +74,7 @@ def path_score(
 ) -> Array:
   """The score of one path of each sequence, `[B]`; arguments as `log_likelihood`."""
   count = emissions.shape[-1]
-  transitions, labels = jnp.asarray(transitions), jnp.asarray(labels)
+  (transitions, emissions), labels = _wide(transitions, emissions), jnp.asarray(labels)
   valid = jnp.ones(labels.shape, bool) if valid is None else valid.astype(bool)
   labels = jnp.where(valid, labels, 0)
   chosen = jnp.take_along_axis(emissions, labels[..., None], axis=-1)[..., 0]
@@ -105,8 +105,9 @@ def log_partition(
     paths = carry.paths[..., None] + moves[..., :-1]
     return _scores(jax.nn.logsumexp(paths, axis=1) + emission), emission[:, :0]
 
+  transitions, emissions = _wide(transitions, emissions)
   scores, _ = _unrolled(step, transitions, emissions, valid, backward=backward)
-  return jax.nn.logsumexp(scores.paths + _ends(transitions), axis=-1)
+  return jax.nn.logsumexp(scores.paths + _ends(transitions)[None], axis=-1)
 
 
 def marginals(
@@ -134,8 +135,9 @@ def viterbi(transitions: Array, emissions: Array, valid: Array | None = None) ->
     best = jnp.argmax(paths, axis=1).astype(emission.dtype)
     return _scores(jnp.max(paths, axis=1) + emission), best
 
+  transitions, emissions = _wide(transitions, emissions)
   scores, best = _unrolled(step, transitions, emissions, valid)
-  ends = scores.paths + _ends(transitions)
+  ends = scores.paths + _ends(transitions)[None]
   final = jnp.argmax(ends[:, :-1], axis=-1).astype(best.dtype)
 
   def back(params, carry: _Label, earlier: Array):
@@ -154,14 +156,12 @@ def viterbi(transitions: Array, emissions: Array, valid: Array | None = None) ->
 
 
 def _unrolled(step, transitions: Array, emissions: Array, valid, **options):
-  """The recursion of a step over a sequence, in float32 at least.
+  """The recursion of a step over a sequence.
 
   The transitions are a context with a batch axis, so that devices that share the batch
   add up their gradients once, and not at every step.
   """
-  dtype = jnp.promote_types(jnp.result_type(emissions, transitions), jnp.float32)
-  emissions, transitions = emissions.astype(dtype), transitions.astype(dtype)
-  batch, size = emissions.shape[1], len(transitions)
+  batch, size, dtype = emissions.shape[1], len(transitions), emissions.dtype
   if emissions.shape[-1] + 1 != size:
     raise ValueError(
       f"transitions {transitions.shape} do not fit emissions {emissions.shape}: of "
@@ -180,6 +180,13 @@ def _unrolled(step, transitions: Array, emissions: Array, valid, **options):
   return scan.unroll(
     cell, (), _Scores(start), emissions, context=moves, valid=valid, **options
   )
+
+
+def _wide(transitions: Array, emissions: Array) -> tuple[Array, Array]:
+  """Both in one type, float32 or wider."""
+  with jax.numpy_dtype_promotion("standard"):
+    dtype = jnp.result_type(transitions, emissions, jnp.float32)
+  return jnp.asarray(transitions, dtype), jnp.asarray(emissions, dtype)
 
 
 def _scores(labels: Array) -> _Scores:

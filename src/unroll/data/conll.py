@@ -70,6 +70,8 @@ def read(
   filled = [line for line in lines if line.cells]
   words = (line for line in filled if not line.text.startswith("#"))
   width = len(next(words, filled[0] if filled else _Line(0, "", [])).cells)
+  if format == CONLLU and filled:
+    width = len(FIELDS)
   if width < 2:
     raise BadInput(f"{where} holds no line of a word and its label: give another file")
   if format == CONLLU:

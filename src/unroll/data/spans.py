@@ -179,7 +179,7 @@ def converted(labels: Sequence[str], scheme: str, target: str) -> list[str]:
     scheme: theirs.
     target: the other.
   """
-  if scheme in (PLAIN, target):
+  if scheme == PLAIN:
     return list(labels)
   found = [OUTSIDE] * len(labels)
   last = Span(-1, -1, "")
