@@ -1,4 +1,4 @@
-"""Laws of files with a word a line: what is a word, what ends in a sentence, and where."""
+"""Laws of files with a word a line: what is a word, and what is refused, and where."""
 
 import itertools
 import re
@@ -89,7 +89,10 @@ LINES = CONLLU.splitlines()
   [
     ("", "f.txt holds no line of a word and its label"),
     ("alone\n\nwords\n", "f.txt holds no line of a word and its label"),
-    ("a\tO\n\nb O\n", "f.txt, line 3 has 1 column, not 2: put tabs where it has spaces"),
+    (
+      "a\tO\n\nb O\n",
+      "f.txt, line 3 has 1 column, not 2: put tabs where it has spaces",
+    ),
     ("a\tO\nb\tNN\tO\n", "f.txt, line 2 has 3 columns, not 2"),
     ("a\tO\nb\t\n", "f.txt, line 2 has no label in column 2"),
     ("a\tO\n\tO\n", "f.txt, line 2 has no word in column 1"),

@@ -149,9 +149,9 @@ class Tagger(nn.Module):
     scores = self(batch.inputs, carry, valid, backward)
     if not self.crf:
       return metrics.cross_entropy(scores, targets, weight)
-    counts = jnp.all((weight > 0) | ~valid, axis=0)
+    counts = jnp.all((weight > 0) | ~valid, axis=0, keepdims=True)
     found = crf.log_likelihood(self.transitions(), scores, targets, valid, backward)
-    total = -jnp.sum(jnp.where(counts, found, 0))
+    total = -jnp.sum(jnp.where(counts[0], found, 0))
     return Sums(total, jnp.sum((valid & counts).astype(jnp.float32)))
 
   def labels(self, inputs: Words, valid: Array | None = None) -> Array:
