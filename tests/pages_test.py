@@ -19,14 +19,17 @@ SMALL = {
   "charlm": {"corpus": "book.txt", "hidden": (4,), "batch": 2},
   "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
+  "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 
 
 def task_of(name, folder):
   (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
   values = dict(SMALL[name])
-  if "corpus" in values:
-    values["corpus"] = str(folder / "book.txt")
+  (folder / "words.txt").write_text("a\tX\n\n" * 20)
+  for value in ("corpus", "train"):
+    if value in values:
+      values[value] = str(folder / values[value])
   module = importlib.import_module(f"experiments.{name}")
   settings = Settings.of(PAGES[name], **values)
   return module._task(settings, None), settings
