@@ -18,6 +18,7 @@ PAGES = {name: importlib.import_module(f"experiments.{name}").PAGE for name in N
 SMALL = {
   "charlm": {"corpus": "book.txt", "hidden": (4,), "batch": 2},
   "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
+  "classify": {"data": "lines.tsv", "hidden": (4,), "batch": 2},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
   "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
 }
@@ -25,11 +26,14 @@ SMALL = {
 
 def task_of(name, folder):
   (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  lines = (f"{number} {'odd' if number % 2 else 'even'}" for number in range(60))
+  text = "\n".join(line.replace(" ", "\t") for line in ("text label", *lines))
+  (folder / "lines.tsv").write_text(text)
   values = dict(SMALL[name])
   (folder / "words.txt").write_text("a\tX\n\n" * 20)
-  for value in ("corpus", "train"):
-    if value in values:
-      values[value] = str(folder / values[value])
+  for setting in ("corpus", "data", "train"):
+    if setting in values:
+      values[setting] = str(folder / values[setting])
   module = importlib.import_module(f"experiments.{name}")
   settings = Settings.of(PAGES[name], **values)
   return module._task(settings, None), settings

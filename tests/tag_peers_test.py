@@ -18,8 +18,10 @@ def drawn(scheme, number, size=60):
   draw = np.random.default_rng(number)
   labels = ["O", *(f"{p}-{kind}" for p in SCHEMES[scheme][0] for kind in KINDS)]
   truth = [draw.choice(labels, draw.integers(1, 9)).tolist() for _ in range(size)]
-  found = [[t if draw.random() < 0.8 else str(draw.choice(labels)) for t in own] for own in truth]  # fmt: skip
-  return [[str(t) for t in own] for own in truth], found
+  other = [draw.choice(labels, len(own)).tolist() for own in truth]
+  pairs = [zip(*both) for both in zip(truth, other)]
+  found = [[a if draw.random() < 0.8 else b for a, b in both] for both in pairs]
+  return truth, found
 
 
 def ours(truth, found, scheme, strict):

@@ -33,12 +33,12 @@ def errors(
   classes = logits.shape[-1]
   there = (weight > 0).astype(jnp.float32)
   chosen = logits.argmax(-1)
-  right = (chosen == targets) * there
-  truth = jax.nn.one_hot(targets, classes) * there[:, None]
-  taken = jax.nn.one_hot(chosen, classes)
+  right = (chosen == targets).astype(jnp.float32) * there
+  truth = jax.nn.one_hot(targets, classes, dtype=jnp.float32) * there[:, None]
+  taken = jax.nn.one_hot(chosen, classes, dtype=jnp.float32)
   sure = jax.nn.softmax(logits.astype(jnp.float32)).max(-1)
   place = jnp.clip(jnp.ceil(sure * BINS).astype(jnp.int32) - 1, 0, BINS - 1)
-  bins = jax.nn.one_hot(place, BINS) * there[:, None]
+  bins = jax.nn.one_hot(place, BINS, dtype=jnp.float32) * there[:, None]
   count = there.sum()
   # Whole numbers, exact in float32 up to 2^24 and as products at the highest precision.
   confusion = jnp.einsum("bi,bj->ij", truth, taken, precision="highest")

@@ -41,7 +41,7 @@ class Pooling(nn.Module):
         pooled = jnp.where(jnp.array(self.leftward), ys[0], pooled)
     elif self.kind == "mean":
       total = jnp.where(there, ys, 0).sum(0)
-      pooled = total / jnp.maximum(there.sum(0), 1)
+      pooled = total / jnp.maximum(there.sum(0), 1).astype(ys.dtype)
     elif self.kind == "max":
       pooled = jnp.where(there, ys, -jnp.inf).max(0)
     else:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
+from unroll.data import tokens
 from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
@@ -155,7 +156,7 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
-  return Vocabulary.from_json(files[VOCABULARY])
+  return tokens.from_json(files[VOCABULARY])
 
 
 MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {

@@ -29,13 +29,14 @@ def confusion(
     for i, j in np.argwhere(counts > 0).tolist():
       color = "white" if shares[i, j] > 0.55 else INK
       panel.text(j, i, f"{counts[i, j]:,.0f}", ha="center", va="center", color=color)
-  some = np.arange(0, size, -(-size // 40))
+  dress(panel, "Counts; a shade is the share of a row", "what it is")
+  some = list(range(0, size, -(-size // 40)))
   names = [_short(classes[i]) for i in some]
   turned = 0 if sum(map(len, names)) < 90 else 60
+  # After `dress`, which places ticks of its own.
   panel.set_xticks(some, names, rotation=turned, ha="right" if turned else "center")
   panel.set_yticks(some, names)
   panel.set_xlabel("taken for", color=MUTED)
-  dress(panel, "Color: the share of a row", "what it is")
   panel.grid(False)
   for text in (*panel.get_xticklabels(), *panel.get_yticklabels()):
     text.set_parse_math(False)

@@ -40,13 +40,13 @@ def unlabelled(path: Path) -> list[NDArray[np.float32]]:
 
 def _load(path: Path) -> dict[str, NDArray]:
   try:
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(path) as file:
       arrays = {name: file[name] for name in file.files}
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise BadInput(
       f"{path} cannot be read ({error}): give a .npz file of numbers"
     ) from None
-  except AttributeError:  # a lone .npy file is no archive
+  except (AttributeError, TypeError):  # a lone .npy file is no archive
     raise BadInput(f"{path} is one array: give a .npz file with x and y") from None
   return arrays
 

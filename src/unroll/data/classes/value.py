@@ -41,7 +41,7 @@ class Labelled(NamedTuple):
       if isinstance(thing, str):
         found.update(thing.encode("utf-8", "surrogateescape"))
       else:
-        found.update(thing.tobytes())
+        found.update(np.ascontiguousarray(thing).data)
       found.update(b"\0" + label.encode() + b"\0")
     return found.hexdigest()
 
