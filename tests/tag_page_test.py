@@ -61,6 +61,7 @@ def folder(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_a_run_says_how_well_it_finds_each_type(folder):
   out = (folder / "out").read_text()
   for part in ("span F1 (strict, IOB2)", "span F1 (conlleval)", "per", "loc", "ship"):
@@ -71,6 +72,7 @@ def test_a_run_says_how_well_it_finds_each_type(folder):
     assert (folder / "run" / name).is_file()
 
 
+@pytest.mark.slow
 def test_plain_text_is_tagged_line_by_line(folder):
   flags = ["--mode=tag", "--workdir=run"]
   done = run(folder, "tag", *flags, "--input=lines.txt")
@@ -179,10 +181,10 @@ def test_faulty_files_end_in_one_sentence(tmp_path, files, said):
 
 
 def test_a_file_without_spans_goes_by_the_scheme_of_training(tmp_path):
-  files = {"train": "a\tI-x\nb\tB-x\n", "val": "c\tO\n", "test": "d\tI-x\n"}
+  files = {"train": "a\tI-x\nb\tB-x\nc\tO\n", "val": "c\tO\n", "test": "d\tI-x\n"}
   data = tagged.load(settings(tmp_path, **files))
-  assert data.lexicon.scheme == "IOB2" and data.lexicon.labels == ("B-x",)
-  assert [s.labels for s in data.parts["train"]] == [("B-x", "B-x")]
+  assert data.lexicon.scheme == "IOB2" and data.lexicon.labels == ("B-x", "O")
+  assert [s.labels for s in data.parts["train"]] == [("B-x", "B-x", "O")]
   assert [s.labels for s in data.parts["test"]] == [("B-x",)]
 
 
