@@ -27,6 +27,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Size, Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training
+from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.data.music.frames import frames
@@ -153,7 +154,18 @@ def _shown(keys: Roll, given: Roll) -> Shown:
 PAGE = Page(
   "music",
   main,
-  (Music, Samples, Scores, Architecture, Precision, Training, Folder, Processes, Arms),
+  (
+    Music,
+    Samples,
+    Scores,
+    Architecture,
+    Precision,
+    Training,
+    Transfer,
+    Folder,
+    Processes,
+    Arms,
+  ),
 )
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ SMALL = {
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
   "music": {"scores": "scores.json", "hidden": (4,), "batch": 2},
   "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
+  "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 
 
@@ -34,7 +35,8 @@ def task_of(name, folder):
   pieces = [[[60, 64], [], [67]], [[60], [62]]]
   (folder / "scores.json").write_text(json.dumps({"train": pieces, "valid": pieces}))
   values = dict(SMALL[name])
-  for setting in ("corpus", "data", "scores"):
+  (folder / "words.txt").write_text("a\tX\n\n" * 20)
+  for setting in ("corpus", "data", "scores", "train"):
     if setting in values:
       values[setting] = str(folder / values[setting])
   module = importlib.import_module(f"experiments.{name}")

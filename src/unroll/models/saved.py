@@ -8,10 +8,12 @@ import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data import tokens
+from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
+from unroll.models import tagger as taggers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
@@ -22,6 +24,7 @@ from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
 SCORES = "scores.json"
+LEXICON = "lexicon.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -163,6 +166,19 @@ def _memory(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, True, task.example, None, files)
 
 
+def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if LEXICON not in files:
+    raise BadInput(f"{LEXICON} is missing: restore it")
+  sizes = Lexicon.from_json(files[LEXICON], LEXICON).sizes
+  chosen = _group(taggers.Taggers, flags)
+  module = taggers.tagger(chosen, architecture(flags), sizes, dtype=flags["dtype"])
+
+  def apply(params, carry, words, valid=None):
+    return carry, module.apply(params, words, carry, valid)
+
+  return Built(module, apply, False, taggers.example(sizes), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -176,4 +192,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "music": _music,
   "classify": _classify,
   "memory": _memory,
+  "tag": _tag,
 }
