@@ -24,6 +24,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training
+from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.classification import MEASURES
@@ -138,6 +139,7 @@ PAGE = Page(
     Architecture,
     Precision,
     Training,
+    Transfer,
     Folder,
     Processes,
     Arms,

@@ -20,6 +20,7 @@ from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
 from experiments.session.training import Training
+from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.data.batches import ALL
@@ -140,7 +141,7 @@ def _measures(chosen: Memory) -> tuple[Measure, ...]:
 PAGE = Page(
   "memory",
   main,
-  (Memory, Architecture, Training, Folder, Processes, Arms),
+  (Memory, Architecture, Training, Transfer, Folder, Processes, Arms),
 )
 
 if __name__ == "__main__":

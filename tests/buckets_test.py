@@ -120,6 +120,12 @@ def test_a_batch_depends_on_seed_and_step_alone():
   )
 
 
+def test_batches_of_every_seed_have_the_same_shapes_in_turn():
+  one, other = source(LENGTHS["skewed"]), source(LENGTHS["skewed"], seed=1)
+  shapes = [[(len(rows), steps) for rows, steps in found] for found in (one, other)]
+  assert shapes[0] == shapes[1] != sorted(shapes[0], key=lambda shape: shape[1])
+
+
 def test_padded_and_labelled():
   sequences = [
     np.array([[1.0, 2.0]]),

@@ -100,7 +100,7 @@ def test_a_split_that_leaves_nothing_is_refused():
 def test_classes_are_those_of_training_in_natural_order():
   parts = {"train": of_labels(["10", "9", "x"]), "val": of_labels(["9"])}
   assert check(parts) == ("9", "10", "x")
-  with pytest.raises(BadInput, match="^new: no training example has the label 'new'"):
+  with pytest.raises(BadInput, match=r"^new: no training example has the label 'new'"):
     check(parts | {"val": of_labels(["9", "new"])})
   with pytest.raises(BadInput, match="two classes"):
     check({"train": of_labels(["9", "9"])})

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data import text as text_lib
+from unroll.data import tokens
 from unroll.data.batches import ALL
 from unroll.data.buckets import Buckets
 from unroll.data.classes import Labelled, arrays, audio, named, table
@@ -54,8 +55,8 @@ class Examples:
   )
   tokenizer: str = setting(
     "",
-    "what a token of a text is; empty: as is known of the data, or word",
-    choices=("", *sorted(text_lib.TOKENIZERS)),
+    f"what a token is: {tokens.HELP}; empty: as is known of the data, or word",
+    kind="path",
   )
   normalize: str = setting(
     "none", "what is done to texts before", choices=sorted(text_lib.NORMALIZERS)
@@ -120,7 +121,7 @@ class Reader(NamedTuple):
     own = json.loads(files[EXAMPLES])
     del own["shape"]
     if VOCABULARY in files:
-      own["vocabulary"] = Vocabulary.from_json(files[VOCABULARY])
+      own["vocabulary"] = tokens.from_json(files[VOCABULARY])
     own["mel"] = own["mel"] and audio.Mel(**own["mel"])
     own |= {name: tuple(own[name]) for name in ("classes", "mean", "scale")}
     return cls(**own)
@@ -214,7 +215,7 @@ def _reader(
     tokenizer = settings.tokenizer or (entry.tokenizer if entry else "") or "word"
     between = "" if tokenizer in ("char", "byte") else " "
     texts = between.join(train.inputs)  # type: ignore[arg-type]
-    vocabulary = Vocabulary.build(
+    vocabulary = tokens.build(
       texts, tokenizer, settings.normalize, min_count=settings.min_count
     )
     return Reader(classes, vocabulary, (), (), None, settings.longest)

@@ -101,8 +101,8 @@ def bits_per_char(nats: float, tokens_per_char: float = 1.0) -> float:
 _loss = mean_of("loss")
 
 # Of a language model, whose loss is in nats a token. The bits need the Sums
-# "tokens_per_char" beside it: the tokens of the split, and how many characters they
-# stand for.
+# "tokens_per_char" and "tokens_per_byte" beside it: the tokens of the split, and how
+# many characters and bytes they stand for.
 NATS = Measure("loss", "nats", "lower", _loss, also=("bits", 1 / math.log(2)))
 BITS_PER_CHAR = Measure(
   "bits_per_char",
@@ -110,6 +110,14 @@ BITS_PER_CHAR = Measure(
   "lower",
   lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_char")(sums)),
   label="bits per character",
+  drawn=False,
+)
+BITS_PER_BYTE = Measure(
+  "bits_per_byte",
+  "bits",
+  "lower",
+  lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_byte")(sums)),
+  label="bits per byte",
   drawn=False,
 )
 PERPLEXITY = Measure(

@@ -26,7 +26,8 @@ class Buckets(Source[AnyBatch]):
 
   In an epoch each sequence is there once. Shuffled, every epoch draws which sequences
   of a bucket meet, and the order of the batches; otherwise both are by length. The last
-  batch of a bucket is filled with padding.
+  batch of a bucket is filled with padding. The shapes of batches in turn depend on no
+  seed.
 
   Args:
     lengths: the steps of each sequence, `[N]`; 0 counts as 1.
@@ -129,7 +130,8 @@ class Buckets(Source[AnyBatch]):
       return order, self._members
     draw = np.random.default_rng((self.seed, epoch))
     members = [draw.permutation(found) for found in self._members]
-    return draw.permutation(order), members
+    # Of buckets the same for every seed: arms side by side have arrays of one shape.
+    return np.random.default_rng(epoch).permutation(order), members
 
 
 def bounds(lengths: NDArray[np.integer], most: int) -> list[int]:

@@ -14,19 +14,20 @@ WIDTH, HEIGHT = 12, 3.4  # inches, of a figure and of a row of panels
 
 
 def figure_of(
-  panels: int, title: str, height: float = HEIGHT
+  panels: int, title: str, height: float = HEIGHT, columns: int = 2
 ) -> tuple["Figure", list["Axes"]]:
-  """A figure 1200 pixels wide, and its panels, two in a row.
+  """A figure 1200 pixels wide, and its panels.
 
   Args:
     panels: how many.
     title: of the whole.
     height: of a row, in inches.
+    columns: the most panels in a row.
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
 
-  columns = min(2, max(panels, 1))
+  columns = min(columns, max(panels, 1))
   rows = max(-(-panels // columns), 1)
   figure = Figure(figsize=(WIDTH, height * rows + 0.6), facecolor="white")
   figure.set_layout_engine("constrained")
