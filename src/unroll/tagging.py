@@ -41,9 +41,9 @@ class Judgement(NamedTuple):
     """The values of the measures that `measures` names."""
     return {
       "f1": self.spans[""].f1,
-      "f1_conlleval": self.lenient[""].f1,
+      "conlleval_f1": self.lenient[""].f1,
       "accuracy": self.right / max(self.words, 1),
-      "accuracy_unknown": self.right_unknown / max(self.unknown, 1),
+      "unknown_accuracy": self.right_unknown / max(self.unknown, 1),
     }
 
 
@@ -113,11 +113,11 @@ def measures(scheme: str) -> tuple[Measure, ...]:
   found = [
     measure("f1", label, not plain),
     measure("accuracy", "accuracy"),
-    measure("accuracy_unknown", "accuracy of unknown words", plain),
+    measure("unknown_accuracy", "accuracy of unknown words", plain),
     Measure("loss", "nats a word", "lower", mean_of("loss")),
   ]
   if not plain:
-    found.insert(1, measure("f1_conlleval", "span F1 (conlleval)", False))
+    found.insert(1, measure("conlleval_f1", "span F1 (conlleval)", False))
   return tuple(found)
 
 
