@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from unroll.data import conll, sentences, spans
+from unroll.data import cache, conll, sentences, spans
 from unroll.types import BadInput
 
 # Of each set and part: sentences, words, spans, as its own README or paper has them.
@@ -25,6 +25,8 @@ def test_another_name_is_refused_with_the_nearest():
 @pytest.mark.skipif(not os.environ.get("UNROLL_DATA"), reason="UNROLL_DATA is not set")
 @pytest.mark.parametrize("name", sentences.SETS)
 def test_the_published_counts_are_found(name):
+  if not all((cache.root() / f.path).exists() for f in sentences.SETS[name].files):
+    pytest.skip("not in the cache")
   parts = sentences.load(name)
   assert tuple(parts) == sentences.PARTS
   for (data, where), wanted in zip(parts.values(), COUNTS[name]):
