@@ -16,6 +16,7 @@ from unroll.models.tagger import Tagger
 from unroll.types import Params
 
 ROWS = 128  # sentences of mean length side by side
+BUCKETS = 4  # lengths that they are padded to, a program each
 
 
 class Judgement(NamedTuple):
@@ -60,7 +61,8 @@ def labeller(
   if not sentences:
     return lambda params: []
   lengths = [len(sentence.words) for sentence in sentences]
-  source = Buckets(lengths, batches(lexicon, sentences), ROWS, shuffle=False)
+  make = batches(lexicon, sentences)
+  source = Buckets(lengths, make, ROWS, buckets=BUCKETS, shuffle=False)
   own = jax.jit(
     lambda params, inputs, valid: model.apply(params, inputs, valid, method="labels")
   )
