@@ -51,6 +51,9 @@ class Additive(NamedTuple):
   def next(self, context: Sequence[int]) -> Floats:
     """The log-probabilities of all V tokens after a context; see `Backoff.next`."""
     trie, size = self.counts.trie, self.counts.trie.size
+    context = list(context)
+    if size in context:  # what stands before the start of the sentence is another's
+      context = context[len(context) - 1 - context[::-1].index(size) :]
     number = (trie.longest(context) or [0])[-1]
     order = min(len(context), self.order - 1) + 1
     seen, total = np.zeros(size), 0

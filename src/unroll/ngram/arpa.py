@@ -7,13 +7,11 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from unroll.data.vocabulary import UNKNOWN
-from unroll.errors import sentence
+from unroll.errors import BadInput, sentence
 from unroll.ngram.backoff import Backoff, Floats
-from unroll.ngram.spelling import START, token
+from unroll.ngram.spelling import START, UNKNOWN, token
 from unroll.ngram.trie import Ids, Trie
 from unroll.ngram.written import NEVER, TEN
-from unroll.types import BadInput
 
 
 class Arpa(NamedTuple):

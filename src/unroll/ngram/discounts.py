@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.errors import BadInput
 from unroll.ngram.trie import Ids
-from unroll.types import BadInput
 
 FALLBACK = {1: (0.75,), 3: (0.5, 1.0, 1.5)}  # by how many discounts an order has
 

@@ -1,10 +1,6 @@
-"""Where sentences begin in a sequence of tokens: at line ends, or nowhere.
+"""Where sentences begin in a sequence of tokens: at line ends, or nowhere."""
 
-- Running text is one sentence: the context reaches over line ends, as the state of a
-  neural model does that carries on.
-- Lines are a sentence each, as n-gram toolkits have them: the first token of a line has
-  the start of a sentence for its context, and the line end is a token to predict.
-"""
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,19 +8,46 @@ from numpy.typing import ArrayLike, NDArray
 Stream = NDArray[np.int32]
 
 
-def running(tokens: ArrayLike, size: int) -> Stream:
-  """Running text as one sentence: its start, `size`, before the tokens."""
-  return np.insert(np.asarray(tokens, np.int32), 0, size)
+class Sentences(NamedTuple):
+  """How tokens become a stream, in which `size` stands for the start of a sentence.
 
+  - Running text is one sentence. The context reaches over line ends, as the state of a
+    neural model does that carries on; of a text to judge, the first token is context
+    alone. Perplexities are those of the same targets as a recurrent model has.
+  - Lines are a sentence each, as toolkits of n-grams have them. The first token of a
+    line follows the start of a sentence; the line end is predicted like any other.
 
-def lines(tokens: ArrayLike, size: int, end: int) -> Stream:
-  """Each line as a sentence: its start, `size`, before the first token of each.
-
-  Args:
-    tokens: `[N]`.
-    size: V, which stands for the start of a sentence.
-    end: the token that ends a line.
+  Attributes:
+    size: V, the tokens of the vocabulary.
+    end: the token that ends a line; None for running text.
   """
-  ids = np.asarray(tokens, np.int32)
-  (ends,) = np.nonzero(ids[:-1] == end)
-  return np.insert(ids, np.concatenate([[0], ends + 1]), size)
+
+  size: int
+  end: int | None = None
+
+  def to_count(self, tokens: ArrayLike) -> Stream:
+    """The stream to count n-grams in, of tokens `[N]`."""
+    return self._split(tokens, True)
+
+  def to_score(self, tokens: ArrayLike) -> Stream:
+    """The stream of a text to judge; what counts of it is `targets`."""
+    return self._split(tokens, self.end is not None)
+
+  def targets(self, stream: Stream) -> NDArray[np.bool_]:
+    """Which places of `to_score` are predicted: tokens with something before them."""
+    found = stream != self.size
+    found[:1] = False
+    return found
+
+  def context(self, tokens: ArrayLike) -> Stream:
+    """What stands before the token that comes after `tokens`."""
+    ids = np.asarray(tokens, np.int32)
+    if self.end is None:
+      return ids
+    # One token more, so that a sentence that has just ended is followed by another.
+    return self._split(np.append(ids, self.end), True)[:-1]
+
+  def _split(self, tokens: ArrayLike, start: bool) -> Stream:
+    ids = np.asarray(tokens, np.int32)
+    ends = [] if self.end is None else np.flatnonzero(ids[:-1] == self.end) + 1
+    return np.insert(ids, [*([0] if start else []), *ends], self.size)

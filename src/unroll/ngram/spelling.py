@@ -3,20 +3,23 @@
 import re
 import unicodedata
 
-from unroll.data.text import EOS
-from unroll.types import BadInput
+from unroll.errors import BadInput
 
-START, END = "<s>", "</s>"
+START, END, UNKNOWN = "<s>", "</s>", "<unk>"
 _ESCAPED = re.compile("<U\\+([0-9A-F]{4,6})>")
 
 
-def spelled(token: str) -> str:
+def spelled(token: str, end: str) -> str:
   """A token as a word: white space and controls as `<U+0020>`, a line end as `</s>`.
+
+  Args:
+    token: of the vocabulary.
+    end: its token of a line end.
 
   Raises:
     BadInput: the token is a word that ARPA files have another use for.
   """
-  if token in (EOS, "\n"):
+  if token == end:
     return END
   if token in (START, END) or _ESCAPED.fullmatch(token):
     raise BadInput(
@@ -30,7 +33,12 @@ def spelled(token: str) -> str:
 
 
 def token(word: str, end: str) -> str:
-  """The token that a word stands for; `end` for that of a line end."""
+  """The token that a word stands for; see `spelled`."""
   if word == END:
     return end
-  return _ESCAPED.sub(lambda match: chr(min(int(match[1], 16), 0x10FFFF)), word)
+  return _ESCAPED.sub(_unescaped, word)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+  number = int(match[1], 16)
+  return chr(number) if number <= 0x10FFFF else match[0]

@@ -12,7 +12,7 @@ TEN = math.log(10)
 NEVER = -99.0  # as toolkits write the logarithm of 0
 
 
-def write(model: Backoff, tokens: Sequence[str], path: Path) -> None:
+def write(model: Backoff, tokens: Sequence[str], path: Path, end: str) -> None:
   """Writes an ARPA file: logarithms of base 10, to nine digits.
 
   The start of a sentence is `<s>`, a line end `</s>`; both are there in any case.
@@ -21,16 +21,17 @@ def write(model: Backoff, tokens: Sequence[str], path: Path) -> None:
     model: what is written.
     tokens: `[V]`, the vocabulary.
     path: of the file, which appears whole.
+    end: the token of a line end.
 
   Raises:
     BadInput: a token cannot be a word.
     OSError: the file cannot be written.
   """
-  files.write(path, "".join(_sections(model, tokens)))
+  files.write(path, "".join(_sections(model, tokens, end)))
 
 
-def _sections(model: Backoff, tokens: Sequence[str]) -> Iterator[str]:
-  words = [*map(spelled, tokens), START]
+def _sections(model: Backoff, tokens: Sequence[str], end: str) -> Iterator[str]:
+  words = [*(spelled(token, end) for token in tokens), START]
   trie, extra = model.trie, [] if END in words else [f"{NEVER:g}\t{END}\n"]
   yield "\\data\\\n"
   for order in range(1, trie.order + 1):
