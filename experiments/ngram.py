@@ -32,7 +32,8 @@ from unroll.data.vocabulary import Vocabulary
 from unroll.metrics import perplexity
 from unroll.ngram import counts, saved, written
 from unroll.ngram.backoff import Backoff
-from unroll.ngram.sample import Model, sample
+from unroll.ngram.model import Model
+from unroll.ngram.sample import sample
 from unroll.ngram.sentences import Sentences
 from unroll.records import METRICS
 from unroll.report.page import page
@@ -162,9 +163,7 @@ def _opened(settings: Settings) -> Opened:
     if settings[Folder].workdir:
       raise BadInput("give `workdir` or `arpa`, not both: each is a model")
     corpus = settings[Corpus]
-    vocabulary, model = ngrams.read(
-      Path(page.arpa), corpus.tokenizer, corpus.normalize
-    )
+    vocabulary, model = ngrams.read(Path(page.arpa), corpus.tokenizer, corpus.normalize)
   else:
     path, settings = folder.existing(settings)
     kept = loading.texts(path, identity.read(path, settings.page)["files"])
@@ -186,7 +185,7 @@ def _evaluate(settings: Settings) -> None:
     identity.check_data(path, kept, _product(data), settings)
   found = ngrams.judged(model, how, data, ("val", "test"))
   for name, value in found.items():
-    print(f"{name:24} {value:.4f}" if isinstance(value, float) else f"{name:24} {value}")
+    print(f"{name:24} {value:{'.4f' if isinstance(value, float) else 'd'}}")
   result({**found, "model": where}, settings[Folder].json)
 
 

@@ -17,7 +17,7 @@ from unroll.ngram.additive import additive
 from unroll.ngram.counts import Counts
 from unroll.ngram.discounts import Discounts
 from unroll.ngram.estimates import DISCOUNTED, discounted
-from unroll.ngram.sample import Model
+from unroll.ngram.model import Model
 from unroll.ngram.sentences import Sentences
 from unroll.report import zipf
 from unroll.settings import setting
@@ -48,8 +48,8 @@ class NGrams:
   )
   sentences: str = setting(
     "running",
-    "running: the context reaches over line ends, as a neural model's does; lines: each "
-    "line starts anew, as in KenLM and SRILM, and its end is predicted",
+    "running: the context reaches over line ends, as a neural model's does; lines: "
+    "each line starts anew, as in KenLM and SRILM, and its end is predicted",
     choices=("running", "lines"),
   )
 
@@ -126,7 +126,7 @@ def judged(
     stream = how.to_score(data.tokens[split])
     log_probs = model.score(stream)[how.targets(stream)]
     facts: dict[str, Any] = {"tokens_per_char": data.tokens_per_char[split]}
-    facts["loss"] = Sums(-log_probs.sum(), log_probs.size)  # type: ignore[arg-type]
+    facts["loss"] = Sums(-log_probs.sum(), np.float64(log_probs.size))
     results |= {f"{split}/{measure.name}": measure.of(facts) for measure in MEASURES}
     results[f"{split}/targets"] = log_probs.size
   return results

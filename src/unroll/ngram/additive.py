@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.ngram.backoff import Floats
 from unroll.ngram.counts import Counts
+from unroll.ngram.model import Floats
 from unroll.ngram.trie import Ids
 
 
 class Additive(NamedTuple):
-  """p(w | h) = (c(h w) + k) / (c(h) + k V), h as long as there is context, at most n - 1.
+  """p(w | h) = (c(h w) + k) / (c(h) + k V), with all the context h that there is.
 
-  It is uniform after a context that was not seen. Laplace's k is 1; Lidstone, 1920.
+  That is n - 1 tokens, or from the start of the sentence on. After a context that was
+  not seen, all tokens are alike. Laplace's k is 1; another one is Lidstone's (1920).
 
   Attributes:
     counts: of the n-grams.
@@ -32,7 +33,7 @@ class Additive(NamedTuple):
     return self.counts.trie.order
 
   def score(self, stream: NDArray[np.integer]) -> Floats:
-    """The log-probability of each token after those before it; see `Backoff.score`."""
+    """The log-probability of each token of a stream; see `Model`."""
     trie, size = self.counts.trie, self.counts.trie.size
     # How far each token is from the start of its sentence, or of the stream.
     places = np.arange(stream.size)
@@ -49,20 +50,21 @@ class Additive(NamedTuple):
     return np.where(stream == size, -np.inf, found)
 
   def next(self, context: Sequence[int]) -> Floats:
-    """The log-probabilities of all V tokens after a context; see `Backoff.next`."""
+    """The log-probabilities of all tokens after a context; see `Model`."""
     trie, size = self.counts.trie, self.counts.trie.size
     context = list(context)
     if size in context:  # what stands before the start of the sentence is another's
       context = context[len(context) - 1 - context[::-1].index(size) :]
     number = (trie.longest(context) or [0])[-1]
     order = min(len(context), self.order - 1) + 1
-    seen, total = np.zeros(size), 0
+    counts, total = self.counts.counts[order - 1], 0
+    seen = np.zeros(size)
     if order == 1:
-      seen, total = self.counts.counts[0][:-1], self.totals[0][0]
+      seen, total = counts[:-1].astype(np.float64), int(self.totals[0][0])
     elif number >= 0:
       there = trie.following(order, number)
-      seen[trie.keys[order - 2][there] % trie.radix] = self.counts.counts[order - 1][there]
-      total = self.totals[order - 1][number]
+      seen[trie.keys[order - 2][there] % trie.radix] = counts[there]
+      total = int(self.totals[order - 1][number])
     return np.log(seen + self.added) - np.log(total + self.added * size)
 
 

@@ -8,7 +8,8 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from unroll.errors import BadInput, sentence
-from unroll.ngram.backoff import Backoff, Floats
+from unroll.ngram.backoff import Backoff
+from unroll.ngram.model import Floats
 from unroll.ngram.spelling import START, UNKNOWN, token
 from unroll.ngram.trie import Ids, Trie
 from unroll.ngram.written import NEVER, TEN
@@ -117,7 +118,7 @@ def _placed(lines: "_Lines", section: _Section, grams: Ids, trie: Trie) -> Ids:
   if (missing := np.flatnonzero(contexts < 0)).size:
     row, order = int(missing[0]), grams.shape[1] - 1
     shorter = b" ".join(section.words[row * (order + 1) :][:order]).decode()
-    lines.fail(section.start + row, f"has a context {shorter!r} that is no {order}-gram")
+    lines.fail(section.start + row, f"continues {shorter!r}, which is no {order}-gram")
   return contexts * trie.radix + grams[:, -1]
 
 
@@ -133,10 +134,10 @@ class _Lines:
 
   def fail(self, number: int, why: str) -> NoReturn:
     """Refuses the file for its line of that number, counted from 1."""
-    text = self._lines[number - 1] if number <= len(self._lines) else b""
-    shown = text.strip().decode(errors="replace")[:60]
+    text = self._lines[number - 1].strip().decode(errors="replace")[:60]
+    shown = repr(text) if text else "the end of the file"
     raise BadInput(
-      f"{self._path}, line {number}: {shown!r} {why}; give an ARPA file as KenLM and "
+      f"{self._path}, line {number}: {shown} {why}; give an ARPA file as KenLM and "
       "SRILM write them"
     )
 
@@ -180,11 +181,13 @@ class _Lines:
       self.fail(said, f"is wrong: {head[1:-1]} from line {start} on are {len(rows)}")
     wrong = [i for i, row in enumerate(rows) if len(row) - order not in (1, 2)]
     if wrong:
-      words = "a word" if order == 1 else f"{order} words"
-      self.fail(start + wrong[0], f"has not a logarithm, {words} and maybe a weight")
+      many = "a word" if order == 1 else f"{order} words"
+      self.fail(start + wrong[0], f"has not a logarithm, {many} and maybe a weight")
     log_probs = self._numbers(start, (row[0] for row in rows), count)
     if (above := np.flatnonzero(~(log_probs <= 0))).size:
-      self.fail(start + int(above[0]), "has a probability above 1: its log is above 0")
+      self.fail(
+        start + int(above[0]), "has a log-probability that is not below 0, or 0"
+      )
     log_probs[log_probs <= NEVER] = -np.inf
     given = (row[-1] if len(row) == order + 2 else b"0" for row in rows)
     weights = self._numbers(start, given, count)

@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.ngram.model import Floats
 from unroll.ngram.trie import Trie
-
-Floats = NDArray[np.float64]
 
 
 class Backoff(NamedTuple):
@@ -35,13 +34,7 @@ class Backoff(NamedTuple):
     return self.trie.order
 
   def score(self, stream: NDArray[np.integer]) -> Floats:
-    """The log-probability of each token after those before it, in nats: `[T]`.
-
-    The first has no context; a start of a sentence, which is no token, has -inf.
-
-    Args:
-      stream: `[T]`, see `sentences`.
-    """
+    """The log-probability of each token of a stream; see `Model`."""
     found = np.empty(0)
     before = np.empty(0, np.int64)
     for order, ending in enumerate(self.trie.walk(stream), 1):
@@ -56,12 +49,7 @@ class Backoff(NamedTuple):
     return found
 
   def next(self, context: Sequence[int]) -> Floats:
-    """The log-probabilities of all V tokens after a context, in nats: `[V]`.
-
-    Args:
-      context: tokens, the last n - 1 of which count; a start of a sentence may be the
-        first of them.
-    """
+    """The log-probabilities of all tokens after a context; see `Model`."""
     found = self.log_probs[0][:-1].copy()
     for order, number in enumerate(self.trie.longest(context), 2):
       if number >= 0:

@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unroll.ngram import discounts as discounts_lib
-from unroll.ngram.backoff import Backoff, Floats
+from unroll.ngram.backoff import Backoff
 from unroll.ngram.counts import Counts
 from unroll.ngram.discounts import Discounts
+from unroll.ngram.model import Floats
 from unroll.ngram.trie import Ids
 
 # name -> how many discounts an order has, and whether lower orders count contexts.
@@ -67,63 +69,71 @@ def discounted(
   each[0][-1] = 0  # the start of a sentence is predicted by nothing
   lower: Floats = np.full(trie.radix, 1 / trie.size)  # after a context one shorter
   log_probs, weights, chosen = [], [], []
-  for order in range(1, trie.order + 1):
-    own = each[order - 1]
+  for order, own in enumerate(each, 1):
     if discount:
       chosen.append(discounts_lib.given(discount, kinds))
     else:
       chosen.append(discounts_lib.estimated(own, kinds, order, warn))
-    contexts = trie.contexts(order) if order > 1 else np.zeros(trie.radix, np.int64)
-    places = trie.count(order - 1) if order > 1 else 1
-    shorter = lower if order == 1 else lower[suffixes[order - 2]]
-    split = _interpolated if interpolated else _backing_off
-    probs, left = split(own, chosen[-1], contexts, places, shorter, trie.size)
-    if order == 1:
-      probs[own == 0] = (left[0] * shorter)[own == 0]
-      probs[-1] = 0
+    first = order == 1
+    level = _Level(
+      own,
+      chosen[-1].of(own),
+      np.zeros(trie.radix, np.int64) if first else trie.contexts(order),
+      1 if first else trie.count(order - 1),
+      lower if first else lower[suffixes[order - 2]],
+    )
+    split = _interpolated(level) if interpolated else _backing_off(level, trie.size)
+    lower, left = split
+    if first:
+      lower = np.where(own > 0, lower, left[0] / trie.size)
+      lower[-1] = 0
     else:
       weights.append(np.log(left))
     with np.errstate(divide="ignore"):  # of the start of a sentence
-      log_probs.append(np.log(probs))
-    lower = probs
+      log_probs.append(np.log(lower))
   return Estimate(Backoff(trie, tuple(log_probs), tuple(weights)), tuple(chosen))
 
 
-def _interpolated(
-  counts: Ids, discounts: Discounts, contexts: Ids, places: int, lower: Floats, size: int
-) -> tuple[Floats, Floats]:
-  """Probabilities of n-grams, and the weights of their contexts, 1 where none follows.
+class _Level(NamedTuple):
+  """The n-grams h w of an order.
 
-  Args:
-    counts: of the n-grams.
-    discounts: of their order.
-    contexts: the number of each one's context.
+  Attributes:
+    counts: of each; 0 of a single token that was not seen.
+    off: the discount of each.
+    contexts: the number of h.
     places: how many contexts there may be.
-    lower: p(w | h without its first token) of each.
-    size: V.
+    lower: p(w | h without its first token).
   """
-  del size
-  totals = np.bincount(contexts, counts, places)
-  off = discounts.of(counts)
-  left = _share(np.bincount(contexts, off, places), totals)
-  # An n-gram that was not counted, as a single token, has what is left alone.
-  return (counts - off) / totals[contexts] + left[contexts] * lower, left
+
+  counts: Ids
+  off: Floats
+  contexts: Ids
+  places: int
+  lower: Floats
+
+  def sums(self, values: NDArray) -> Floats:
+    """For each context, the sum over what follows it."""
+    return np.bincount(self.contexts, values, self.places).astype(np.float64)
 
 
-def _backing_off(
-  counts: Ids, discounts: Discounts, contexts: Ids, places: int, lower: Floats, size: int
-) -> tuple[Floats, Floats]:
-  """The same where shorter contexts have only tokens that did not follow longer ones."""
-  totals = np.bincount(contexts, counts, places)
-  off = discounts.of(counts)
-  seen = np.bincount(contexts, counts > 0, places)
-  probs = (counts - off) / totals[contexts]
-  covered = np.bincount(contexts, np.where(counts > 0, lower, 0), places)
+def _interpolated(level: _Level) -> tuple[Floats, Floats]:
+  """The probabilities of n-grams, and the weights of contexts, 1 where none follows."""
+  totals = level.sums(level.counts)
+  left = _share(level.sums(level.off), totals)
+  own = (level.counts - level.off) / totals[level.contexts]
+  return own + left[level.contexts] * level.lower, left
+
+
+def _backing_off(level: _Level, size: int) -> tuple[Floats, Floats]:
+  """The same where a shorter context has only what did not follow the longer one."""
+  totals = level.sums(level.counts)
+  left = _share(level.sums(level.off), totals)
+  own = (level.counts - level.off) / totals[level.contexts]
+  followed = level.counts > 0
+  seen, covered = level.sums(followed), level.sums(followed * level.lower)
   full = seen == size
-  left = _share(np.bincount(contexts, off, places), totals)
-  scaled = np.where(full, 1 - left, 1)
-  rest = np.where(full | (seen == 0), 1, 1 - covered)
-  return probs / scaled[contexts], np.where(full, 1, left / rest)
+  own /= np.where(full, 1 - left, 1)[level.contexts]
+  return own, np.where(full, 1, left / np.where(full | (seen == 0), 1, 1 - covered))
 
 
 def _share(parts: Floats, totals: Floats) -> Floats:
@@ -132,7 +142,7 @@ def _share(parts: Floats, totals: Floats) -> Floats:
 
 
 def _continuations(counts: Counts, suffixes: Sequence[Ids]) -> list[Ids]:
-  """The counts of Kneser–Ney: after how many different tokens, but in the last order."""
+  """The counts of Kneser–Ney: after how many tokens, but in the highest order."""
   trie = counts.trie
   found = []
   for order, start in zip(range(1, trie.order), trie.starting()):

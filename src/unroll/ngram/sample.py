@@ -1,23 +1,11 @@
 """Text drawn from an n-gram model, token after token."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
-from unroll.ngram.backoff import Floats
+from unroll.ngram.model import Model
 from unroll.ngram.sentences import Sentences
-
-
-class Model(Protocol):
-  """What gives the log-probabilities of the next token: `Backoff` or `Additive`."""
-
-  @property
-  def order(self) -> int:
-    """n, one more than the tokens of context that count."""
-
-  def next(self, context: Sequence[int]) -> Floats:
-    """The log-probabilities of all V tokens after a context: `[V]`."""
 
 
 def sample(

@@ -4,6 +4,7 @@ import io
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +25,11 @@ def write(counts: Counts, path: Path) -> None:
   Raises:
     OSError: the file cannot be written.
   """
-  arrays = {f"counts_{k}": values for k, values in enumerate(counts.counts, 1)}
+  arrays: dict[str, Any] = {"size": np.int64(counts.trie.size)}
+  arrays |= {f"counts_{k}": values for k, values in enumerate(counts.counts, 1)}
   arrays |= {f"keys_{k}": values for k, values in enumerate(counts.trie.keys, 2)}
   buffer = io.BytesIO()
-  np.savez(buffer, size=np.int64(counts.trie.size), **arrays)
+  np.savez(buffer, **arrays)
   files.write(path, buffer.getvalue())
 
 

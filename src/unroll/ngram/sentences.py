@@ -49,5 +49,7 @@ class Sentences(NamedTuple):
 
   def _split(self, tokens: ArrayLike, start: bool) -> Stream:
     ids = np.asarray(tokens, np.int32)
-    ends = [] if self.end is None else np.flatnonzero(ids[:-1] == self.end) + 1
-    return np.insert(ids, [*([0] if start else []), *ends], self.size)
+    places = np.zeros(int(start), np.int64)
+    if self.end is not None:
+      places = np.append(places, np.flatnonzero(ids[:-1] == self.end) + 1)
+    return np.insert(ids, places, self.size)

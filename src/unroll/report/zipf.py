@@ -22,6 +22,7 @@ def zipf(counts: Mapping[str, NDArray], title: str, path: str | Path) -> None:
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
+  from matplotlib.ticker import LogLocator, NullLocator
 
   figure = Figure(figsize=(10, 6), facecolor="white")
   figure.set_layout_engine("constrained")
@@ -43,6 +44,8 @@ def zipf(counts: Mapping[str, NDArray], title: str, path: str | Path) -> None:
   axes.set_ylim(bottom=0.7)
   axes.set_xlabel("rank", color=MUTED)
   dress(axes, title, "frequency")
+  axes.xaxis.set_major_locator(LogLocator())
+  axes.xaxis.set_minor_locator(NullLocator())
   axes.title.set_parse_math(False)
   axes.legend(fontsize=10, labelcolor=INK, edgecolor="none", loc="upper right")
   figure.savefig(path, dpi=100)
