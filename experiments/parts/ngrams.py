@@ -126,7 +126,7 @@ def judged(
     stream = how.to_score(data.tokens[split])
     log_probs = model.score(stream)[how.targets(stream)]
     facts: dict[str, Any] = {"tokens_per_char": data.tokens_per_char[split]}
-    facts["loss"] = Sums(-log_probs.sum(), np.float64(log_probs.size))
+    facts["loss"] = Sums(-log_probs.sum(), log_probs.size)  # type: ignore[arg-type]
     results |= {f"{split}/{measure.name}": measure.of(facts) for measure in MEASURES}
     results[f"{split}/targets"] = log_probs.size
   return results

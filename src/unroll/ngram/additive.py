@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unroll.ngram.counts import Counts
 from unroll.ngram.model import Floats
-from unroll.ngram.trie import Ids
+from unroll.ngram.trie import Ids, at
 
 
 class Additive(NamedTuple):
@@ -42,8 +42,8 @@ class Additive(NamedTuple):
     found = np.empty(stream.size)
     before = np.zeros(stream.size, np.int64)
     for order, ending in enumerate(trie.walk(stream), 1):
-      seen = np.where(ending < 0, 0, _at(self.counts.counts[order - 1], ending))
-      total = np.where(before < 0, 0, _at(self.totals[order - 1], before))
+      seen = at(self.counts.counts[order - 1], ending, 0)
+      total = at(self.totals[order - 1], before, 0)
       p = np.log(seen + self.added) - np.log(total + self.added * size)
       found = np.where(length >= order - 1, p, found)
       before = np.concatenate([[-1], ending[:-1]])
@@ -83,8 +83,3 @@ def additive(counts: Counts, added: float = 1.0) -> Additive:
     sums = np.bincount(trie.contexts(order), weights, trie.count(order - 1))
     totals.append(sums.astype(np.int64))
   return Additive(counts, added, tuple(totals))
-
-
-def _at(values: Ids, places: Ids) -> Ids:
-  """Values at places, whatever at -1, also of none at all."""
-  return values[places] if values.size else np.zeros_like(places)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.ngram.model import Floats
-from unroll.ngram.trie import Trie
+from unroll.ngram.trie import Trie, at
 
 
 class Backoff(NamedTuple):
@@ -41,10 +41,10 @@ class Backoff(NamedTuple):
       if order == 1:
         found = self.log_probs[0][ending]
       else:
-        weight = np.where(before < 0, 0, self.weights[order - 2][before])
-        there = self.log_probs[order - 1]
+        weight = at(self.weights[order - 2], before, 0)
         longer = found + np.concatenate([[0], weight[:-1]])
-        found = np.where(ending < 0, longer, there[ending]) if there.size else longer
+        there = at(self.log_probs[order - 1], ending, 0)
+        found = np.where(ending < 0, longer, there)
       before = ending
     return found
 

@@ -41,7 +41,7 @@ def read(path: Path) -> Counts:
   """
   restore = "restore it, or train again, which writes it anew"
   try:
-    with np.load(path) as arrays:
+    with open(path, "rb") as file, np.load(file) as arrays:
       order = sum(name.startswith("counts_") for name in arrays.files)
       counts = tuple(arrays[f"counts_{k}"] for k in range(1, order + 1))
       keys = tuple(arrays[f"keys_{k}"] for k in range(2, order + 1))

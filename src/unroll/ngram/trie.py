@@ -6,12 +6,13 @@ arrays are a trie, and the number of an n-gram is its place in the array of its 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 class Trie(NamedTuple):
@@ -62,12 +63,8 @@ class Trie(NamedTuple):
     keys = self.keys[order - 2]
     wanted = contexts * self.radix + tokens
     places = np.searchsorted(keys, wanted)
-    places[places == keys.size] = 0  # any place will do where the key differs
-    there = contexts >= 0
-    if keys.size:
-      there &= keys[places] == wanted
-    else:
-      there = np.zeros_like(there)
+    places[places == keys.size] = -1
+    there = (contexts >= 0) & (at(keys, places, -1) == wanted)
     return np.where(there, places, -1)
 
   def walk(self, stream: NDArray[np.integer]) -> Iterator[Ids]:
@@ -122,3 +119,10 @@ class Trie(NamedTuple):
         (number,) = self.find(order, np.array([number]), np.array([int(token)]))
       numbers.append(int(number))
     return numbers
+
+
+def at(values: NDArray[Number], places: Ids, missing: int) -> NDArray[Number]:
+  """Values at places, and `missing` at -1; there may be no values at all."""
+  if not values.size:
+    return np.full(places.shape, missing, values.dtype)
+  return np.where(places < 0, values.dtype.type(missing), values[places])
