@@ -1,4 +1,4 @@
-"""n-gram models: counts, smoothing, sampling and Zipf's law against plain references."""
+"""n-gram models: counts, smoothing and samples against plain references; Zipf's law."""
 
 import collections
 import itertools
@@ -175,11 +175,12 @@ def test_discounts_are_estimated_or_said_to_be_assumed():
   counts = count(Sentences(40).to_count(tokens), 3, 40)
   found = discounted(counts, "kneser_ney", warn=said.append)
   n = collections.Counter(counts.counts[2].tolist())
-  assert found.discounts[2].amounts == (n[1] / (n[1] + 2 * n[2]),)
+  assert found.discounts[2].amounts == pytest.approx([n[1] / (n[1] + 2 * n[2])])
   assert found.discounts[2].estimated
+  said.clear()
   found = discounted(counts, "modified_kneser_ney", warn=said.append)
   assert all(0 < d < c for c, d in enumerate(found.discounts[2].amounts, 1))
-  assert len(said) == 2 + sum(not d.estimated for d in found.discounts)
+  assert len(said) == sum(not d.estimated for d in found.discounts)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def _placed(lines: "_Lines", section: _Section, grams: Ids, trie: Trie) -> Ids:
   if (unknown := np.flatnonzero((grams < 0).any(1))).size:
     row = int(unknown[0])
     word = section.words[row * grams.shape[1] + int(np.argmin(grams[row]))]
-    lines.fail(section.start + row, f"has {word.decode(errors='replace')}, no 1-gram")
+    lines.fail(
+      section.start + row, f"has {word.decode(errors='replace')}, which is no 1-gram"
+    )
   if (within := np.flatnonzero((grams[:, 1:] == trie.size).any(1))).size:
     lines.fail(section.start + int(within[0]), f"has {START} after its start")
   contexts = grams[:, 0]

@@ -61,7 +61,9 @@ def estimated(
     shown = " or ".join(map(str, missing))
     why = f"none of its n-grams has a count of {shown}"
   chosen = FALLBACK[kinds]
-  warn(f"order {order}: {why}; its discounts are {', '.join(f'{d:g}' for d in chosen)}")
+  shown = ", ".join(f"{amount:g}" for amount in chosen)
+  are = "discounts are" if kinds > 1 else "discount is"
+  warn(f"order {order}: {why}; its {are} {shown}")
   return Discounts(chosen, False)
 
 
