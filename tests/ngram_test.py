@@ -3,12 +3,16 @@
 import collections
 import itertools
 import math
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ngram_reference import Reference, counted, sentences_of
 
+import unroll.ngram
 from unroll.ngram import saved, zipf
 from unroll.ngram.additive import additive
 from unroll.ngram.counts import count
@@ -18,6 +22,7 @@ from unroll.ngram.sample import sample
 from unroll.ngram.sentences import Sentences
 from unroll.types import BadInput
 
+SRC = str(Path(unroll.ngram.__file__).parents[2])
 MODELS = [
   ("laplace", True),
   ("add_k", True),
@@ -78,6 +83,14 @@ def gram(trie, order, number):
     return (number,)
   context, token = divmod(int(trie.keys[order - 2][number]), trie.radix)
   return (*gram(trie, order - 1, context), token)
+
+
+def test_it_does_without_jax():
+  """So that a process that only counts starts in no time."""
+  names = [path.stem for path in Path(unroll.ngram.__file__).parent.glob("[!_]*.py")]
+  imports = "; ".join(f"import unroll.ngram.{name}" for name in sorted(names))
+  script = f"import sys; {imports}; assert not {{'jax', 'flax'}} & set(sys.modules)"
+  subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": SRC})
 
 
 @pytest.mark.parametrize(

@@ -62,4 +62,4 @@ def test_a_recipe_has_flags_of_its_page(recipe):
 
 
 def test_there_are_commands_of_every_page():
-  assert {page for page, _ in COMMANDS} == {"charlm", "cloze", "forecast"}
+  assert {page for page, _ in COMMANDS} == {"charlm", "cloze", "forecast", "ngram"}
