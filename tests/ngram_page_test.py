@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -164,6 +165,23 @@ def test_every_smoothing_has_a_perplexity(page, tmp_path, smoothing):
   found = page(corpus="book.txt", workdir=path, **options)
   assert 3 < found["val/perplexity"] < 12
   assert page(mode="eval", workdir=path)["val/loss"] == found["val/loss"]
+
+
+def test_a_perplexity_by_hand(page, folder, tmp_path):
+  """Of single words, one added to their counts; 0.5 where that is asked for."""
+  text = (folder / "book.txt").read_text()
+  train, val = text[: int(0.8 * len(text))], text[int(0.8 * len(text)) :]
+  seen = Counter(train.replace("\n", " <eos> ").split())
+  targets = (
+    val[: int(0.9 * len(text)) - len(train)].replace("\n", " <eos> ").split()[1:]
+  )
+  for smoothing, k in (("laplace", 1.0), ("add_k", 0.5)):
+    values = {**BOOK, "tokenizer": "word", "order": 1, "smoothing": smoothing}
+    values |= {"k": k} if smoothing == "add_k" else {}
+    found = page(**values, workdir=str(tmp_path / smoothing))
+    total = seen.total() + k * (len(seen) + 1)  # and <unk>
+    nats = -sum(math.log((seen[word] + k) / total) for word in targets) / len(targets)
+    assert found["val/loss"] == pytest.approx(nats)
 
 
 ADDED = {"corpus": "book.txt", "smoothing": "add_k"}

@@ -64,8 +64,8 @@ class Trie(NamedTuple):
     wanted = contexts * self.radix + tokens
     places = np.searchsorted(keys, wanted)
     places[places == keys.size] = -1
-    there = (contexts >= 0) & (at(keys, places, -1) == wanted)
-    return np.where(there, places, -1)
+    # After a context of -1 the key is below all.
+    return np.where(at(keys, places, -1) == wanted, places, -1)
 
   def walk(self, stream: NDArray[np.integer]) -> Iterator[Ids]:
     """For each order in turn, the n-gram that ends at each token of a stream, or -1.
