@@ -28,9 +28,11 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training, Truncation
+from experiments.session.transfer import Transfer
 from unroll import generate, memory, score
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
+from unroll.data import tokens
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import initial_carry
 from unroll.loading import Loaded, load
@@ -168,7 +170,7 @@ def _prompt(settings: Settings, vocabulary: Vocabulary) -> np.ndarray:
   if tokens is None:
     tokens = vocabulary.encode("\n")
   # Normalising may leave nothing of a line break; a byte it never takes away.
-  return tokens if tokens.size else np.array([vocabulary.unknown], np.int32)
+  return tokens if tokens.size else np.array([vocabulary.unknown or 0], np.int32)
 
 
 def _stop(settings: Settings, vocabulary: Vocabulary) -> list[int] | None:
@@ -188,7 +190,7 @@ def _tokens(name: str, value: str, vocabulary: Vocabulary) -> np.ndarray | None:
 
 
 def _sample_of_run(settings: Settings, params: Params, path: Path) -> None:
-  vocabulary = Vocabulary.from_json((path / text.VOCABULARY).read_text("utf-8"))
+  vocabulary = tokens.from_json((path / text.VOCABULARY).read_text("utf-8"))
   samples = _samples(settings, _model(settings, vocabulary), params, vocabulary)
   with extra(path / SAMPLES):
     (path / SAMPLES).write_text(_shown(samples), "utf-8")
@@ -269,6 +271,7 @@ PAGE = Page(
     Precision,
     Truncation,
     Training,
+    Transfer,
     Folder,
     Processes,
     Arms,

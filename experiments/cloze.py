@@ -23,6 +23,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from experiments.session.terminal import result, say
 from experiments.session.training import Training, Truncation
+from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
@@ -135,6 +136,7 @@ PAGE = Page(
     Precision,
     Truncation,
     Training,
+    Transfer,
     Folder,
     Processes,
     Arms,

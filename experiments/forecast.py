@@ -23,6 +23,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
 from experiments.session.terminal import extra, result, say
 from experiments.session.training import Training
+from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.data.series.scaler import Scaler
@@ -140,7 +141,17 @@ def _predict(settings: Settings) -> None:
 PAGE = Page(
   "forecast",
   main,
-  (Forecast, Series, Forecasts, Architecture, Training, Folder, Processes, Arms),
+  (
+    Forecast,
+    Series,
+    Forecasts,
+    Architecture,
+    Training,
+    Transfer,
+    Folder,
+    Processes,
+    Arms,
+  ),
 )
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, result, say
 from unroll import files, loading
 from unroll.data import text as lines
+from unroll.data import tokens
 from unroll.data.vocabulary import Vocabulary
 from unroll.metrics import perplexity
 from unroll.ngram import counts, saved, written
@@ -167,7 +168,7 @@ def _opened(settings: Settings) -> Opened:
   else:
     path, settings = folder.existing(settings)
     kept = loading.texts(path, identity.read(path, settings.page)["files"])
-    vocabulary = Vocabulary.from_json(kept[text.VOCABULARY])
+    vocabulary = tokens.from_json(kept[text.VOCABULARY])
     counted = saved.read(path / saved.NAME)
     model = ngrams.made(settings[NGrams], counted, lambda said: None).model
   how = ngrams.sentences(settings[NGrams], vocabulary)

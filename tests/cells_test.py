@@ -7,7 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rows import ROWS
-from tables import CELLS, REGISTRY, USERS, B, D, H, inputs, parameters, same, unroll
+from tables import (
+  CELLS,
+  REGISTRY,
+  USERS,
+  B,
+  D,
+  H,
+  inputs,
+  noise,
+  parameters,
+  same,
+  unroll,
+)
 
 from unroll import cells
 from unroll.start import Init, named_init
@@ -94,7 +106,7 @@ def test_chrono_sets_the_gates_that_remember():
     assert not np.any(r) and not np.any(n)
 
 
-@pytest.mark.parametrize("name", ["rnn", "relu_rnn", "irnn"])
+@pytest.mark.parametrize("name", ["rnn", "relu_rnn", "linear_rnn", "irnn"])
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     REGISTRY[name](D, H, init=Init(chrono=50.0))
@@ -105,6 +117,16 @@ def test_the_irnn_starts_as_the_identity():
   same(params.w_h, np.eye(64, dtype=np.float32))
   assert 0.0008 < np.std(params.w_x) < 0.0012
   assert not np.any(params.b)
+
+
+def test_an_orthogonal_linear_cell_keeps_the_norm_of_its_state():
+  cell = cells.linear_rnn(D, 16)
+  params, nothing = cell.init(KEY), np.zeros((500, B, D), np.float32)
+  start = cells.VanillaCarry(noise(5, B, 16))
+  after, _ = unroll(cell, params, start, nothing)
+  norms = (np.linalg.norm(carry.h, axis=1) for carry in (after, start))
+  np.testing.assert_allclose(*norms, rtol=1e-3)
+  assert np.abs(after.h - start.h).max() > 0.1
 
 
 def test_every_cell_of_the_registry_has_a_row():

@@ -194,6 +194,10 @@ REFUSED = [
   ("--discount=0.5: give three numbers", {"corpus": "book.txt", "discount": (0.5,)}),
   ("--checkpoint=newest: an n-gram model has none", {"checkpoint": "newest"}),
   ("--arpa=x.arpa: --mode=export writes it", {"arpa": "x.arpa"}),
+  (
+    "--tokenizer=bpe:300: an ARPA file is read with one of",
+    {"mode": "eval", "arpa": "words.arpa", "tokenizer": "bpe:300"},
+  ),
   ("needs line ends, and the training text has", {**BOOK, "normalize": "letters"}),
   ("--mode=eval needs --workdir", {"mode": "eval"}),
   ("--workdir or --arpa, not both", {"mode": "eval", "workdir": "w", "arpa": "a"}),

@@ -1,6 +1,7 @@
 """Every page: what it says of itself, and what it hands to the trainer."""
 
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,26 @@ PAGES = {name: importlib.import_module(f"experiments.{name}").PAGE for name in N
 SMALL = {
   "charlm": {"corpus": "book.txt", "hidden": (4,), "batch": 2},
   "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
+  "classify": {"data": "lines.tsv", "hidden": (4,), "batch": 2},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
+  "music": {"scores": "scores.json", "hidden": (4,), "batch": 2},
+  "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
+  "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 
 
 def task_of(name, folder):
   (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  lines = (f"{number} {'odd' if number % 2 else 'even'}" for number in range(60))
+  text = "\n".join(line.replace(" ", "\t") for line in ("text label", *lines))
+  (folder / "lines.tsv").write_text(text)
+  pieces = [[[60, 64], [], [67]], [[60], [62]]]
+  (folder / "scores.json").write_text(json.dumps({"train": pieces, "valid": pieces}))
   values = dict(SMALL[name])
-  if "corpus" in values:
-    values["corpus"] = str(folder / "book.txt")
+  (folder / "words.txt").write_text("a\tX\n\n" * 20)
+  for setting in ("corpus", "data", "scores", "train"):
+    if setting in values:
+      values[setting] = str(folder / values[setting])
   module = importlib.import_module(f"experiments.{name}")
   settings = Settings.of(PAGES[name], **values)
   return module._task(settings, None), settings

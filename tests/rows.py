@@ -325,6 +325,7 @@ def association_equation(params, carry, x):
 ROWS: dict[str, Row] = {
   "rnn": registered("rnn", partial(vanilla, np.tanh), 1),
   "relu_rnn": registered("relu_rnn", partial(vanilla, relu), 1),
+  "linear_rnn": registered("linear_rnn", partial(vanilla, lambda a: a), 1),
   "irnn": registered("irnn", partial(vanilla, relu), 1),
   "gru": registered("gru", gru, 3),
   "gru_reset_before": registered("gru_reset_before", gru_reset_before, 3),

@@ -9,9 +9,9 @@ import numpy as np
 
 from experiments.parts.text import Dataset
 from experiments.session.settings import Settings
-from unroll.data.text import EOS
+from unroll.data.text import EOS, TOKENIZERS
 from unroll.data.vocabulary import BYTES, UNKNOWN, Vocabulary
-from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY
+from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.ngram import arpa
 from unroll.ngram.additive import additive
 from unroll.ngram.counts import Counts
@@ -23,8 +23,8 @@ from unroll.report import zipf
 from unroll.settings import setting
 from unroll.types import BadInput, Sums
 
-MEASURES = (NATS, BITS_PER_CHAR, PERPLEXITY)
-CHARACTERS = ("char", "byte")  # tokenizers of which a line end is a line feed
+MEASURES = (NATS, BITS_PER_CHAR, BITS_PER_BYTE, PERPLEXITY)
+WORDS = ("word", "whitespace")  # tokenizers of which a line end is a word
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def made(chosen: NGrams, counts: Counts, warn: Callable[[str], Any]) -> Made:
 
 def line_end(tokenizer: str) -> str:
   """The token of a line end."""
-  return "\n" if tokenizer in CHARACTERS else EOS
+  return EOS if tokenizer in WORDS else "\n"
 
 
 def sentences(chosen: NGrams, vocabulary: Vocabulary) -> Sentences:
@@ -109,8 +109,9 @@ def sentences(chosen: NGrams, vocabulary: Vocabulary) -> Sentences:
   end = line_end(vocabulary.tokenizer)
   if end not in vocabulary.tokens:
     raise BadInput(
-      "sentences=lines needs line ends, and the training text has none with "
-      f"normalize={vocabulary.normalize}: use sentences=running"
+      "sentences=lines needs line ends, and the training text has none that is a "
+      f"token of tokenizer={vocabulary.tokenizer} normalize={vocabulary.normalize}: "
+      "use sentences=running"
     )
   return Sentences(len(vocabulary), vocabulary.tokens.index(end))
 
@@ -125,8 +126,8 @@ def judged(
       continue
     stream = how.to_score(data.tokens[split])
     log_probs = model.score(stream)[how.targets(stream)]
-    facts: dict[str, Any] = {"tokens_per_char": data.tokens_per_char[split]}
-    facts["loss"] = Sums(-log_probs.sum(), log_probs.size)  # type: ignore[arg-type]
+    loss = Sums(-log_probs.sum(), log_probs.size)  # type: ignore[arg-type]
+    facts = {**data.facts[split], "loss": loss}
     results |= {f"{split}/{measure.name}": measure.of(facts) for measure in MEASURES}
     results[f"{split}/targets"] = log_probs.size
   return results
@@ -138,6 +139,10 @@ def read(path: Path, tokenizer: str, normalize: str) -> tuple[Vocabulary, Model]
   Raises:
     BadInput: it is none, or of other tokens.
   """
+  if tokenizer not in TOKENIZERS:
+    raise BadInput(
+      f"tokenizer={tokenizer}: an ARPA file is read with one of {', '.join(TOKENIZERS)}"
+    )
   known = BYTES if tokenizer == "byte" else ()
   tokens, model = arpa.read(path, line_end(tokenizer), known)
   long = next((t for t in tokens if len(t) > 1 and t != UNKNOWN), None)

@@ -12,15 +12,16 @@ import numpy as np
 
 from experiments.session.settings import Settings
 from experiments.session.task import Evaluation, Size, Task
+from experiments.session.terminal import say
 from experiments.session.training import Training, Truncation
 from unroll import memory, remat, scan
 from unroll.architecture import Architecture
-from unroll.data import corpora, splits, text
+from unroll.data import corpora, splits, text, tokens
 from unroll.data.batches import ALL, Lanes, Source, Windows
 from unroll.data.vocabulary import UNKNOWN, Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
-from unroll.metrics import BITS_PER_CHAR, NATS, PERPLEXITY
+from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.settings import setting
 from unroll.types import BadInput, Sums
 
@@ -37,7 +38,7 @@ class Corpus:
     kind="path",
     role="data",
   )
-  tokenizer: str = setting("char", "what a token is", choices=sorted(text.TOKENIZERS))
+  tokenizer: str = setting("char", f"what a token is: {tokens.HELP}", kind="path")
   normalize: str = setting(
     "none",
     "none, or letters: lower case, a-z and space only",
@@ -78,13 +79,13 @@ class Dataset(NamedTuple):
   Attributes:
     vocabulary: built from the training text.
     tokens: int32 ids of each split.
-    tokens_per_char: of each split its tokens, and the characters that they stand for.
+    facts: of each split its tokens, by the characters and bytes they stand for.
     digest: sha256 of the corpus.
   """
 
   vocabulary: Vocabulary
   tokens: Mapping[str, np.ndarray]
-  tokens_per_char: Mapping[str, Sums]
+  facts: Mapping[str, Mapping[str, Sums]]
   digest: str
 
 
@@ -96,25 +97,38 @@ def load(settings: Corpus, known: Vocabulary | None = None) -> Dataset:
     known: the vocabulary of an existing run; None builds it from the training text.
   """
   tokenizer = settings.tokenizer
-  if tokenizer == "byte" and settings.min_count > 1:
-    raise BadInput(
-      f"min_count={settings.min_count} makes tokens <unk>, which tokenizer=byte has "
-      "not: drop it"
-    )
+  tokens.check(tokenizer, settings.min_count)
   corpus = corpora.load(settings.corpus, tokenizer)
   if corpus.pretokenized and tokenizer == "word":
     tokenizer = "whitespace"
   parts = splits.split(corpus, settings.split, settings.normalize)
-  vocab = known or Vocabulary.build(
+  vocab = known or tokens.build(
     parts["train"], tokenizer, settings.normalize, min_count=settings.min_count
   )
-  tokens = {name: vocab.encode(part) for name, part in parts.items()}
-  _refuse_short(settings, vocab, tokens)
-  facts = {
-    name: Sums(tokens[name].size, len(part))  # type: ignore[arg-type]
-    for name, part in parts.items()
+  ids = {name: vocab.encode(part) for name, part in parts.items()}
+  _refuse_short(settings, vocab, ids)
+  _warn_of_loss(vocab, parts["train"])
+  facts = {name: _facts(ids[name].size, part) for name, part in parts.items()}
+  return Dataset(vocab, ids, facts, corpus.digest)
+
+
+def _facts(size: int, part: str) -> dict[str, Sums]:
+  length = len(part.encode("utf-8", "surrogateescape"))
+  return {
+    "tokens_per_char": Sums(size, len(part)),  # type: ignore[arg-type]
+    "tokens_per_byte": Sums(size, length),  # type: ignore[arg-type]
   }
-  return Dataset(vocab, tokens, facts, corpus.digest)
+
+
+def _warn_of_loss(vocab: Vocabulary, text: str) -> None:
+  """Warns of a tokenizer.json that changes a text: its bits are those of another."""
+  if vocab.tokenizer.endswith(".json"):
+    start = text[:10_000]
+    if vocab.decode(vocab.encode(start)) != start:
+      say(
+        f"tokenizer={vocab.tokenizer} does not give the text back as it was: its bits "
+        "per character are not those of other tokenizers"
+      )
 
 
 def _refuse_short(
@@ -141,7 +155,7 @@ def _refuse_short(
 
 def known(files: Mapping[str, str] | None) -> Vocabulary | None:
   """The vocabulary of a run that is there already, from its texts by name."""
-  return None if files is None else Vocabulary.from_json(files[VOCABULARY])
+  return None if files is None else tokens.from_json(files[VOCABULARY])
 
 
 def lanes(
@@ -235,7 +249,7 @@ def task(
     batches, tokens = settings[Batches], data.tokens[split]
     return Evaluation(
       {name: make(batches, tokens) for name, make in sources.items()},
-      {"tokens_per_char": data.tokens_per_char[split]},
+      data.facts[split],
     )
 
   return Task(
@@ -244,7 +258,7 @@ def task(
     loss=loss,
     train=lambda seed, columns: train(settings, data.tokens["train"], seed, columns),
     evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
-    measures=(NATS, BITS_PER_CHAR, PERPLEXITY),
+    measures=(NATS, BITS_PER_CHAR, BITS_PER_BYTE, PERPLEXITY),
     size=_size(settings),
     data=data.digest,
     model=kind,

@@ -1,5 +1,6 @@
 """The pieces of the program that trains a task: its start, its step, its loss."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from experiments.session.settings import Settings
 from experiments.session.task import Task
 from experiments.session.training import Training, scheme_of
+from experiments.session.transfer import Transfer
 from unroll import devices, memory, remat
 from unroll.gradients import ChunkLoss, Scheme
 from unroll.train import (
@@ -29,12 +31,14 @@ class Pieces(NamedTuple):
   training: Training
   scheme: Scheme
   loss: ChunkLoss
+  multiples: Callable[[Params, Array], Params] | None
 
   @classmethod
   def of(cls, task: Task, settings: Settings, plan: remat.Plan) -> "Pieces":
     """Builds the loss under a plan, for the backward pass of the scheme."""
     scheme = scheme_of(settings)
-    return cls(task, settings[Training], scheme, task.loss(plan, scheme.backward))
+    loss, multiples = task.loss(plan, scheme.backward), settings[Transfer].multiples()
+    return cls(task, settings[Training], scheme, loss, multiples)
 
   def fresh(self, seed: Array) -> TrainState:
     """The state of a run before its first step."""
@@ -48,7 +52,7 @@ class Pieces(NamedTuple):
     return make_step(
       self.loss,
       self.scheme,
-      self.training.make_optimizer(arm),
+      self.training.make_optimizer(arm, self.multiples),
       self.training.make_schedule(arm),
       jax.random.key(arm.seed + 1),
     )

@@ -1,6 +1,6 @@
 """How a run goes on: its newest checkpoint, and what has changed since."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from unroll.train import TrainState
 
 
 def resumed(
-  state: TrainState, path: Path, settings: Settings, budget: loop.Budget
+  state: TrainState,
+  path: Path,
+  settings: Settings,
+  budget: loop.Budget,
+  begun: Callable[[TrainState], TrainState],
 ) -> tuple[TrainState, Progress]:
-  """State and progress of a run's newest checkpoint; without one the state given.
+  """State and progress of a run's newest checkpoint; without one that of `begun`.
 
   From then on its configuration is that of the settings, and what has changed is told.
   """
@@ -27,7 +31,7 @@ def resumed(
   restored = checkpoint.restore(path / folder.CHECKPOINTS, state, warn=say)
   if restored is None:
     identity.update(path, settings, 0)
-    return state, Progress(0, 0.0, 0.0, plateau(schedule), {}, {})
+    return begun(state), Progress(0, 0.0, 0.0, plateau(schedule), {}, {})
   progress = Progress.from_json(restored.meta)
   say(f"resumed {path} at step {progress.step}")
   changed = identity.update(path, settings, progress.step)

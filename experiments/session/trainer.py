@@ -14,7 +14,15 @@ from typing import Any
 
 import jax
 
-from experiments.session import armfile, conclusion, folder, gang, identity, planning
+from experiments.session import (
+  armfile,
+  conclusion,
+  folder,
+  gang,
+  identity,
+  planning,
+  transfer,
+)
 from experiments.session.alone import Alone
 from experiments.session.folder import Folder
 from experiments.session.pieces import Pieces, parameters
@@ -56,7 +64,10 @@ def train(settings: Settings, build: Build, finish: Finish | None = None) -> Non
   arms = [one[Training].arm() for one in each]
   sources = [task.train(one[Training].seed, place.columns) for one in each]
   budget = _budget(each, sources)
-  pieces.check_size(arms[0].seed, settings)
+  shapes = pieces.check_size(arms[0].seed, settings)
+  donor = transfer.donor(each[0])
+  transfer.check(shapes.params, settings, donor, task.files)
+  begun = functools.partial(transfer.begun, donor=donor, files=task.files)
   states = place.fresh(pieces, arms)
 
   def prepared() -> list[Path]:
@@ -67,7 +78,7 @@ def train(settings: Settings, build: Build, finish: Finish | None = None) -> Non
 
   paths = place.told(prepared)
   restores = [
-    functools.partial(resumed, path=path, settings=one, budget=budget)
+    functools.partial(resumed, path=path, settings=one, budget=budget, begun=begun)
     for path, one in zip(paths, each)
   ]
   state, runs, done = _fit(

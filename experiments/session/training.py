@@ -1,6 +1,8 @@
 """How a run is trained: its settings, and the values that they stand for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,7 +97,9 @@ class Training:
     "memory that --remat=auto may take for a training step: B, KiB, MiB, GiB",
   )
 
-  def make_optimizer(self, arm: Arm | None = None) -> optim.Optimizer:
+  def make_optimizer(
+    self, arm: Arm | None = None, multiples: Callable[..., Any] | None = None
+  ) -> optim.Optimizer:
     """The optimiser, clipping included; an arm brings a threshold of its own."""
     return optim.optimizer(
       self.optimizer,
@@ -103,6 +107,7 @@ class Training:
       clip_by=self.clip_by,
       weight_decay=self.weight_decay,
       ema=self.ema,
+      multiples=multiples,
     )
 
   def make_schedule(self, arm: Arm | None = None) -> schedules.Schedule:

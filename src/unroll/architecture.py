@@ -7,6 +7,8 @@ from typing import Any
 from unroll import start
 from unroll.cells import CELLS
 from unroll.compose import Wiring, learned_carry
+from unroll.layers import Layer, stacked
+from unroll.layers import bidirectional as both_ways
 from unroll.settings import setting
 from unroll.types import BadInput, Cell
 
@@ -91,13 +93,31 @@ class Architecture:
     Raises:
       BadInput: an unknown cell, or an option that the cell does not have.
     """
+    return self._cells(self.wiring.input_sizes(input_size, self.sizes))
+
+  def encoder(self, input_size: int, bidirectional: bool = False) -> tuple[Layer, int]:
+    """The layers as one, and the width of what it hands on.
+
+    Args:
+      input_size: D, the width of the input.
+      bidirectional: every layer reads from both sides (`layers.bidirectional`), each
+        with the hidden units of its layer, and hands on both outputs of a step side by
+        side: 2 H.
+    """
+    if not bidirectional:
+      return stacked(*self.cells(input_size), wiring=self.wiring), self.output_size
+    both = [2 * size for size in self.sizes]
+    inputs = self.wiring.input_sizes(input_size, both)
+    layers = map(both_ways, self._cells(inputs), self._cells(inputs))
+    return stacked(*layers, wiring=self.wiring), self.wiring.output_size(both)
+
+  def _cells(self, input_sizes: list[int]) -> list[Cell]:
     if self.cell not in CELLS:  # of a run that another version trained
       raise BadInput(f"cell={self.cell} is not one of {', '.join(sorted(CELLS))}")
     options = self._options()
-    sizes = self.sizes
     cells = [
       CELLS[self.cell](inputs, size, **options)
-      for inputs, size in zip(self.wiring.input_sizes(input_size, sizes), sizes)
+      for inputs, size in zip(input_sizes, self.sizes)
     ]
     return [learned_carry(cell) for cell in cells] if self.learned_carry else cells
 

@@ -1,4 +1,7 @@
-"""Generation: read a prompt, then draw token after token in one compiled loop."""
+"""Generation: read a prompt, then draw token after token in one compiled loop.
+
+`frames` does the same with steps that are vectors, such as those of a piano roll.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -132,6 +135,49 @@ def sample(
     cut=temperature > 0 and (top_k > 0 or top_p < 1),
     forbid=tuple(int(i) for i in forbid),
   )
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("draw", "length"))
+def frames(
+  apply: Apply,
+  params: Params,
+  carry: Carry,
+  prompt: Array,
+  key: Key,
+  *,
+  length: int,
+  draw: Callable[..., Array],
+  options: tuple[Array, ...] = (),
+) -> tuple[Carry, Array]:
+  """Continues B prompts of steps that are vectors; what is drawn is read next.
+
+  What stream b draws depends on the key and on b, not on the other streams.
+
+  Args:
+    apply: the model, `(params, carry, steps [T, B, D]) -> (carry, outputs [T, B, …])`.
+    params: its parameters.
+    carry: its state before the prompt.
+    prompt: `[P, B, D]`, P >= 1.
+    key: PRNG key, consumed.
+    length: steps to draw.
+    draw: `(outputs of a stream and step, key, *options) -> step [D]`.
+    options: further arrays that `draw` takes; other values run the same program.
+
+  Returns:
+    The carry, which has read all but the last step, and the steps `[length, B, D]`.
+  """
+  carry = warm_up(apply, params, carry, prompt)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(prompt.shape[1]))
+  several = jax.vmap(lambda output, key: draw(output, key, *options))
+
+  def step(both: tuple[Carry, Array], t: Array):
+    carry, last = both
+    carry, outputs = apply(params, carry, last[None])
+    last = several(outputs[0], jax.vmap(jax.random.fold_in, (0, None))(keys, t))
+    return (carry, last), last
+
+  (carry, _), steps = jax.lax.scan(step, (carry, prompt[-1]), jnp.arange(length))
+  return carry, steps
 
 
 def _placed(value: Any) -> Array:

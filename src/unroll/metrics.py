@@ -24,6 +24,8 @@ class Measure(NamedTuple):
     label: what people call it; "" is name and unit.
     drawn: whether it has a panel of the curves; not one that another tells as well.
     logged: whether it is logged for every step of training, beside the loss.
+    beside: a value to compare with and what it is, such as a trivial guess's: a line
+      across the panel.
   """
 
   name: str
@@ -35,6 +37,7 @@ class Measure(NamedTuple):
   label: str = ""
   drawn: bool = True
   logged: bool = False
+  beside: tuple[float, str] | None = None
 
   @property
   def title(self) -> str:
@@ -98,8 +101,8 @@ def bits_per_char(nats: float, tokens_per_char: float = 1.0) -> float:
 _loss = mean_of("loss")
 
 # Of a language model, whose loss is in nats a token. The bits need the Sums
-# "tokens_per_char" beside it: the tokens of the split, and how many characters they
-# stand for.
+# "tokens_per_char" and "tokens_per_byte" beside it: the tokens of the split, and how
+# many characters and bytes they stand for.
 NATS = Measure("loss", "nats", "lower", _loss, also=("bits", 1 / math.log(2)))
 BITS_PER_CHAR = Measure(
   "bits_per_char",
@@ -107,6 +110,14 @@ BITS_PER_CHAR = Measure(
   "lower",
   lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_char")(sums)),
   label="bits per character",
+  drawn=False,
+)
+BITS_PER_BYTE = Measure(
+  "bits_per_byte",
+  "bits",
+  "lower",
+  lambda sums: bits_per_char(_loss(sums), mean_of("tokens_per_byte")(sums)),
+  label="bits per byte",
   drawn=False,
 )
 PERPLEXITY = Measure(
@@ -118,4 +129,6 @@ PERPLEXITY = Measure(
   drawn=False,
 )
 # Of a classifier whose loss has the Sums "accuracy": what was right, of how many.
-ACCURACY = Measure("accuracy", "", "higher", mean_of("accuracy"), logged=True)
+ACCURACY = Measure(
+  "accuracy", "", "higher", mean_of("accuracy"), form=".4f", logged=True
+)

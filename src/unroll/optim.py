@@ -67,6 +67,7 @@ def optimizer(
   clip_by: str = "global_norm",
   weight_decay: float | None = None,
   ema: float = 0.0,
+  multiples: Callable[[Params, Array], Params] | None = None,
 ) -> Optimizer:
   """Builds an optimiser from its spec and options.
 
@@ -88,6 +89,10 @@ def optimizer(
       the learning rate; on what `parameters.is_matrix` only, so never on biases and
       gains. None is 0.01 for `adamw`, else 0.
     ema: decay per update of the moving average of the parameters; 0 keeps none.
+    multiples: `(params, updates) -> a scalar for each`, what the learning rate of a
+      parameter is multiplied by, such as `transfer.multiples`. At 0 its gradient is
+      taken for 0 as well, so that it neither counts in norms nor moves the memory of
+      the preconditioner.
 
   Returns:
     The optimiser.
@@ -125,6 +130,9 @@ def optimizer(
     params = trained(everything)
     weights = jax.tree.map(_wide, params)
     direction = jax.tree.map(_wide, trained(grads))
+    factors = None if multiples is None else multiples(params, state.updates)
+    if factors is not None:
+      direction = jax.tree.map(lambda d, f: jnp.where(f > 0, d, 0), direction, factors)
     if traced:
       limit = jnp.where(clip_norm > 0, clip_norm, jnp.inf)
       direction = CLIPS[clip_by](direction, weights, limit)
@@ -140,6 +148,8 @@ def optimizer(
         weights,
         matrices(params),
       )
+    if factors is not None:
+      direction = jax.tree.map(lambda d, f: d * f.astype(d.dtype), direction, factors)
     weights = jax.tree.map(
       lambda w, d: w - jnp.asarray(learning_rate, w.dtype) * d, weights, direction
     )

@@ -1,4 +1,4 @@
-"""The vanilla (Elman) recurrent cell, with tanh or ReLU, and the IRNN."""
+"""The vanilla (Elman) recurrent cell: with tanh, ReLU or nothing, and the IRNN."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -90,6 +90,16 @@ def vanilla(
 def relu_rnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
   """The vanilla cell with φ = max(0, ·)."""
   return vanilla(input_size, hidden_size, activation=jax.nn.relu, init=init)
+
+
+def linear_rnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:
+  """The vanilla cell with φ(a) = a, which keeps what it has read.
+
+  From an orthogonal `w_h`, as by default, the state keeps its norm however long, and a
+  gradient too (Henaff, Szlam & LeCun 2016). What a model makes of its outputs is not
+  linear if the readout is a softmax.
+  """
+  return vanilla(input_size, hidden_size, activation=lambda a: a, init=init)
 
 
 def irnn(input_size: int, hidden_size: int, *, init: Init | None = None) -> Cell:

@@ -56,7 +56,11 @@ def _join_words(tokens: Iterable[str]) -> str:
   return re.sub(f" ?{EOS} ?", "\n", " ".join(tokens))
 
 
-NORMALIZERS: dict[str, Callable[[str], str]] = {"none": str, "letters": _letters}
+NORMALIZERS: dict[str, Callable[[str], str]] = {
+  "none": str,
+  "lower": str.lower,
+  "letters": _letters,
+}
 TOKENIZERS: dict[str, Tokenizer] = {
   "char": Tokenizer(str, "".join),
   "byte": Tokenizer(_split_bytes, _join_bytes),
@@ -66,7 +70,8 @@ TOKENIZERS: dict[str, Tokenizer] = {
 
 
 def normalize(text: str, how: str) -> str:
-  """Normalises a text: "none", or "letters" for lower-case a to z and single spaces.
+  """Normalises a text: "none", "lower" for lower case, or "letters" for lower-case a
+  to z and single spaces.
 
   "letters" is the preprocessing of Zhang et al., Dive into Deep Learning, 9.2.
 

@@ -7,14 +7,24 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
+from unroll.data import tokens
+from unroll.data.lexicon import Lexicon
+from unroll.data.music.rolls import KEYS
+from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
+from unroll.models import classifier as classifiers
+from unroll.models import tagger as taggers
 from unroll.models.cloze import cloze_model
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
+from unroll.models.music import roll_model
+from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
-VOCABULARY, SERIES = "vocab.json", "series.json"
+VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
+SCORES = "scores.json"
+LEXICON = "lexicon.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -119,14 +129,68 @@ def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, example(shape), None, files)
 
 
+def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SCORES not in files:
+    raise BadInput(f"{SCORES} is missing: restore it")
+  module = roll_model(architecture(flags), dtype=flags["dtype"])
+
+  def apply(params, carry, keys, valid=None):
+    return module.apply(params, keys, carry, valid=valid)
+
+  return Built(module, apply, True, np.zeros((1, 1, KEYS), np.float32), None, files)
+
+
+def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if EXAMPLES not in files:
+    raise BadInput(f"{EXAMPLES} is missing: restore it")
+  shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
+  chosen = _group(classifiers.Classifiers, flags)
+  module = classifiers.classifier(
+    chosen, architecture(flags), shape, dtype=flags["dtype"]
+  )
+
+  def apply(params, carry, inputs, valid=None):
+    return carry, module.apply(params, inputs, carry, valid)
+
+  vocabulary = _vocabulary(files) if shape.vocabulary else None
+  return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
+
+
+def _memory(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  task = TASKS[flags["task"]]
+  module = sequence_model(architecture(flags), task)
+
+  def apply(params, carry, inputs, valid=None):
+    return module.apply(params, inputs, carry, valid=valid)
+
+  return Built(module, apply, True, task.example, None, files)
+
+
+def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if LEXICON not in files:
+    raise BadInput(f"{LEXICON} is missing: restore it")
+  sizes = Lexicon.from_json(files[LEXICON], LEXICON).sizes
+  chosen = _group(taggers.Taggers, flags)
+  module = taggers.tagger(chosen, architecture(flags), sizes, dtype=flags["dtype"])
+
+  def apply(params, carry, words, valid=None):
+    return carry, module.apply(params, words, carry, valid)
+
+  return Built(module, apply, False, taggers.example(sizes), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
-  return Vocabulary.from_json(files[VOCABULARY])
+  return tokens.from_json(files[VOCABULARY])
 
 
 MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "language": _language,
   "cloze": _cloze,
   "forecast": _forecast,
+  "music": _music,
+  "classify": _classify,
+  "memory": _memory,
+  "tag": _tag,
 }

@@ -1,6 +1,5 @@
 """Pictures of forecasts: with their intervals against the truth, and error by step."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,12 +9,10 @@ from numpy.typing import NDArray
 
 from unroll.forecasting import intervals
 from unroll.report.curves import BLUE, EVALUATIONS, INK, MUTED, dress
+from unroll.report.figures import figure_of, save
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes
-  from matplotlib.figure import Figure
-
-WIDTH, HEIGHT = 12, 3.4  # inches, of a figure and of a row of panels
 
 
 class Forecast(NamedTuple):
@@ -43,10 +40,10 @@ def forecasts(shown: Sequence[Forecast], title: str, path: str | Path) -> None:
 
   The past is as long as the horizon, or as there is of it.
   """
-  figure, panels = _figure(len(shown), title)
+  figure, panels = figure_of(len(shown), title)
   for panel, forecast in zip(panels, shown):
     _forecast(panel, forecast)
-  _save(figure, path)
+  save(figure, path)
 
 
 def errors(
@@ -61,7 +58,7 @@ def errors(
     title: of the picture.
     path: of the PNG file.
   """
-  figure, (panel,) = _figure(1, title)
+  figure, (panel,) = figure_of(1, title)
   for number, (name, values) in enumerate(found.items()):
     steps = np.arange(1, len(values) + 1)
     marker = "o" if len(values) <= 30 else ""
@@ -74,22 +71,7 @@ def errors(
   dress(panel, "Error of the forecast of each step, and its mean", measure)
   # Beside the lines, which may be anywhere within.
   panel.legend(fontsize=9, labelcolor=INK, edgecolor="none", bbox_to_anchor=(1, 1.02))
-  _save(figure, path)
-
-
-def _figure(count: int, title: str) -> tuple["Figure", list["Axes"]]:
-  # Figure by hand, not by pyplot: no global state, no window.
-  from matplotlib.figure import Figure
-
-  columns = min(2, max(count, 1))
-  rows = max(-(-count // columns), 1)
-  figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.6), facecolor="white")
-  figure.set_layout_engine("constrained")
-  figure.suptitle(title, color=INK, fontsize=14, fontweight="bold", parse_math=False)
-  panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-  for spare in panels[count:]:
-    spare.remove()
-  return figure, panels[:count]
+  save(figure, path)
 
 
 def _forecast(axes: "Axes", shown: Forecast) -> None:
@@ -118,9 +100,3 @@ def _forecast(axes: "Axes", shown: Forecast) -> None:
   dress(axes, f"{shown.column}, forecast from {shown.stamp} on", "")
   axes.title.set_parse_math(False)
   axes.legend(fontsize=8.5, labelcolor=INK, edgecolor="none", loc="upper left", ncols=4)
-
-
-def _save(figure: "Figure", path: str | Path) -> None:
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
-    figure.savefig(path, dpi=100)

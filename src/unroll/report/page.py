@@ -42,7 +42,7 @@ def page(
       `FIGURES`, of the measures that it has, and its speed.
     measures: how its "val/<name>" and "train/<name>" are called and written; the first
       is the objective, whose "best/val/<name>" is shown as well.
-    shows: text files and PNG pictures of the folder, a section each.
+    shows: text files, PNG pictures and MIDI files of the folder, a section each.
 
   Returns:
     The path of the page, in `workdir`.
@@ -95,7 +95,16 @@ def _title(name: str) -> str:
 
 
 def _shown(path: Path) -> str:
+  if path.suffix == ".mid":
+    return _link(path)
   return _picture(path, _title(path.name)) if path.suffix == ".png" else _text(path)
+
+
+def _link(path: Path) -> str:
+  if not path.is_file():
+    return ""
+  name = html.escape(path.name)
+  return f'<p><a href="{name}">{name}</a>, beside this page</p>'
 
 
 def _picture(path: Path, alt: str) -> str:

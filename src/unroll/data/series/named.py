@@ -9,8 +9,8 @@ from unroll.data import cache
 from unroll.data.cache import File
 from unroll.data.series import regular
 from unroll.data.series.stamps import Clock
-from unroll.data.series.table import read_table
 from unroll.data.series.value import Series
+from unroll.data.table import read_table
 from unroll.types import BadInput
 
 SINE = "sine"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from unroll.data.series import stamps
 from unroll.data.series.gaps import GAPS
 from unroll.data.series.stamps import Clock, Stamp
-from unroll.data.series.table import Row, Table, read_table
 from unroll.data.series.value import Series
+from unroll.data.table import Row, Table, read_table
 from unroll.types import BadInput
 
 MISSING = ("", "-", "?", "na", "n/a", "nan", "null", "none")

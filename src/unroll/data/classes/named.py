@@ -1,0 +1,267 @@
+"""The labelled sets that have a name: public files, pinned."""
+
+import difflib
+import gzip
+import hashlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data import cache
+from unroll.data import text as text_lib
+from unroll.data.cache import File
+from unroll.data.classes import audio, table
+from unroll.data.classes.names import NAMES
+from unroll.data.classes.value import Labelled, Parts, split
+from unroll.types import BadInput
+
+_GITHUB = "https://raw.githubusercontent.com"
+_SST = (
+  f"{_GITHUB}/clairett/pytorch-sentiment-classification"
+  "/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2"
+)
+_RT = f"{_GITHUB}/yoonkim/CNN_sentence/23e0e1f7355705bb083043fda05c031b15acb38c"
+_IDX = "https://ossci-datasets.s3.amazonaws.com/mnist"
+
+
+class Entry(NamedTuple):
+  """A public set.
+
+  Attributes:
+    load: (the split that was asked for) -> its parts.
+    licence: of the data, or what is known about it.
+    tokenizer: of its texts; "" where it has none.
+    note: what one should know.
+  """
+
+  load: Callable[[str], Parts]
+  licence: str
+  tokenizer: str
+  note: str
+
+
+def load(name: str, spec: str = "") -> Parts:
+  """The parts of a set by its name.
+
+  Args:
+    name: one in `SETS`.
+    spec: the fractions of a set that has no split of its own.
+
+  Raises:
+    BadInput: there is no such set, or it cannot be had.
+  """
+  if name not in SETS:
+    close = difflib.get_close_matches(name, SETS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise BadInput(
+      f"data={name} is neither a file, a folder nor one of {', '.join(SETS)}{hint}"
+    )
+  return SETS[name].load(spec)
+
+
+def _sst2(spec: str) -> Parts:
+  _refuse_split("sst2", spec)
+  files = {
+    "train": File(
+      "sst2/train.tsv",
+      f"{_SST}/train.tsv",
+      "ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
+      720259,
+    ),
+    "val": File(
+      "sst2/dev.tsv",
+      f"{_SST}/dev.tsv",
+      "eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
+      92057,
+    ),
+    "test": File(
+      "sst2/test.tsv",
+      f"{_SST}/test.tsv",
+      "831169c7e2e429d6026e1bdbb542f33b636e3e596caad9602ebc953c205928b7",
+      188749,
+    ),
+  }
+  return {
+    part: _renamed(table.parse(cache.read(file), file.path, "1", "2"))
+    for part, file in files.items()
+  }
+
+
+def _renamed(part: Labelled) -> Labelled:
+  words = {"0": "negative", "1": "positive"}
+  return part._replace(labels=[words[label] for label in part.labels])
+
+
+def _rt_polarity(spec: str) -> Parts:
+  files = {
+    "positive": File(
+      "rt_polarity/rt-polarity.pos",
+      f"{_RT}/rt-polarity.pos",
+      "2da124ec187a9d5a29c9f04e91c540e02baed5af8868f550a26bd6fd4dbf8bf0",
+      626139,
+    ),
+    "negative": File(
+      "rt_polarity/rt-polarity.neg",
+      f"{_RT}/rt-polarity.neg",
+      "4ace77d558c3714723843f1d65b60c01e3417b208180f0728808d76ad0eeeaca",
+      612256,
+    ),
+  }
+  # Line feeds alone: as Latin 1, its ellipsis of cp1252 would end a line.
+  return split(_lines(files, lambda data: data.decode("cp1252").split("\n")), spec)
+
+
+def _names(spec: str) -> Parts:
+  return split(_lines(NAMES, lambda data: text_lib.read_lines(data, "names")), spec)
+
+
+def _lines(files: dict[str, File], read: Callable[[bytes], list[str]]) -> Labelled:
+  """A thing a line, whose label is its file's."""
+  texts, labels, places = [], [], []
+  for label, file in files.items():
+    for number, line in enumerate(read(cache.read(file)), 1):
+      if line.strip():
+        texts.append(line.strip())
+        labels.append(label)
+        places.append(f"{file.path}, line {number}")
+  return Labelled(texts, labels, places)
+
+
+def _mnist(view: Callable[[NDArray], NDArray]) -> Callable[[str], Parts]:
+  """The images as sequences: `[N, 28, 28]` from 0 to 1 -> `[N, T, D]`."""
+
+  def load(spec: str) -> Parts:
+    _refuse_split("mnist", spec)
+    train = _images("train", 60_000, view)
+    return {
+      "train": train.some(range(55_000)),
+      "val": train.some(range(55_000, 60_000)),
+      "test": _images("t10k", 10_000, view),
+    }
+
+  return load
+
+
+_MNIST = {  # size and sha256
+  "train-images-idx3": (
+    9912422,
+    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+  ),
+  "train-labels-idx1": (
+    28881,
+    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+  ),
+  "t10k-images-idx3": (
+    1648877,
+    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+  ),
+  "t10k-labels-idx1": (
+    4542,
+    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+  ),
+}
+
+
+def _images(part: str, size: int, view: Callable[[NDArray], NDArray]) -> Labelled:
+  def read(name: str) -> bytes:
+    bytes_, sha256 = _MNIST[name]
+    path = f"mnist/{name}-ubyte.gz"
+    file = File(path, f"{_IDX}/{name}-ubyte.gz", sha256, bytes_)
+    return gzip.decompress(cache.read(file))
+
+  pixels = np.frombuffer(read(f"{part}-images-idx3"), np.uint8, offset=16)
+  digits = np.frombuffer(read(f"{part}-labels-idx1"), np.uint8, offset=8)
+  images = view(pixels.reshape(size, 28, 28).astype(np.float32) / 255)
+  places = [f"mnist {part} {number}" for number in range(size)]
+  return Labelled(list(images), [str(digit) for digit in digits], places)
+
+
+def _permuted(images: NDArray) -> NDArray:
+  order = np.random.default_rng(0).permutation(784)
+  return images.reshape(-1, 784, 1)[:, order]
+
+
+FSDD = "a2e8a660492f28d9eed6270b290d26cbc5c81d6077ce87d3c0ad5adf4d4ee696"
+
+
+def _fsdd(spec: str) -> Parts:
+  _refuse_split("fsdd", spec)
+  root = cache.root() / "fsdd" / "recordings"
+  files = sorted(root.glob("*.wav"))
+  digest = hashlib.sha256()
+  for file in files:
+    content = hashlib.sha256(file.read_bytes()).digest()
+    digest.update(file.name.encode() + b"\0" + content)
+  if digest.hexdigest() != FSDD:
+    raise BadInput(
+      f"{root} does not hold the 3,000 recordings of fsdd: put there those of "
+      "https://github.com/Jakobovski/free-spoken-digit-dataset at "
+      "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
+    )
+  found: dict[str, list] = {"train": [], "val": [], "test": []}
+  for file in files:  # digit_speaker_index.wav
+    index = int(file.stem.rsplit("_", 1)[1])
+    found["test" if index < 5 else "val" if index < 10 else "train"].append(file)
+  return {
+    part: Labelled(
+      [audio.features(file, audio.Mel()) for file in some],
+      [file.name[0] for file in some],
+      [str(file) for file in some],
+    )
+    for part, some in found.items()
+  }
+
+
+def _refuse_split(name: str, spec: str) -> None:
+  if spec:
+    raise BadInput(f"split={spec}: {name} has a split of its own; leave `split` empty")
+
+
+_IMAGES = "CC BY-SA 3.0"
+_DIGITS = "Handwritten digits (LeCun et al. 1998); the last 5,000 of training are val: "
+SETS: dict[str, Entry] = {
+  "sst2": Entry(
+    _sst2,
+    "not stated (Stanford Sentiment Treebank)",
+    "whitespace",
+    "Sentences of film reviews, positive or negative (Socher et al. 2013): whole "
+    "sentences alone.",
+  ),
+  "rt_polarity": Entry(
+    _rt_polarity,
+    "not stated (Pang & Lee 2005)",
+    "whitespace",
+    "Sentences of film reviews, positive or negative, without official split.",
+  ),
+  "names": Entry(
+    _names,
+    "MIT",
+    "char",
+    "Surnames of 18 languages, without official split; many stand there several times, "
+    "also in several languages.",
+  ),
+  "fsdd": Entry(
+    _fsdd,
+    "CC BY-SA 4.0",
+    "",
+    "Spoken digits of six speakers; recordings 0 to 4 of each are test, 5 to 9 val.",
+  ),
+  "mnist": Entry(
+    _mnist(lambda images: images.reshape(-1, 784, 1)),
+    _IMAGES,
+    "",
+    _DIGITS + "a pixel a step.",
+  ),
+  "mnist_permuted": Entry(
+    _mnist(_permuted), _IMAGES, "", _DIGITS + "a pixel a step, in one random order."
+  ),
+  "mnist_rows": Entry(_mnist(lambda images: images), _IMAGES, "", _DIGITS + "28 rows."),
+  "mnist_whole": Entry(
+    _mnist(lambda images: images.reshape(-1, 1, 784)),
+    _IMAGES,
+    "",
+    _DIGITS + "one step, all pixels.",
+  ),
+}

@@ -1,0 +1,1 @@
+"""Music: the notes of MIDI files, and the piano rolls that a model reads."""
