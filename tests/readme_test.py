@@ -62,4 +62,5 @@ def test_a_recipe_has_flags_of_its_page(recipe):
 
 
 def test_there_are_commands_of_every_page():
-  assert {page for page, _ in COMMANDS} == {"charlm", "cloze", "forecast", "memory"}
+  pages = {"charlm", "classify", "cloze", "forecast", "memory", "music", "ngram"}
+  assert {page for page, _ in COMMANDS} == pages
