@@ -106,7 +106,7 @@ def test_a_run_is_evaluated_as_it_was_while_it_trained(folder):
   found = run(folder, "tag", "--mode=eval", "--workdir=run", "--json").json
   best = [row for row in read(folder / "run" / METRICS) if "val/f1" in row]
   wanted = next(row for row in best if row["step"] == found["step"])
-  for name in ("f1", "f1_conlleval", "accuracy", "accuracy_unknown", "loss"):
+  for name in ("f1", "conlleval_f1", "accuracy", "unknown_accuracy", "loss"):
     assert found[f"val/{name}"] == pytest.approx(wanted[f"val/{name}"], rel=1e-5)
 
 
