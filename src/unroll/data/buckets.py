@@ -144,7 +144,7 @@ class Buckets(Source[AnyBatch]):
     return np.random.default_rng(epoch).permutation(order), members
 
   def _filled(self, members: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """The sequences of each bucket, what fills no batch passed on to the next longer."""
+    """The sequences of each bucket; what fills no batch goes to the next longer one."""
     filled, left = [], members[0][:0]
     for own, width in zip(members, self.widths):
       some = np.concatenate([left, own])
