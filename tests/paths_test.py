@@ -13,12 +13,19 @@ from unroll import files
 from unroll.types import BadInput
 
 ROOT = Path(__file__).parents[1]
+RUN = {"arms", "init_from", "workdir"}
 NAMED = {
-  "experiments.charlm": {"arms", "corpus", "input", "workdir"},
-  "experiments.cloze": {"arms", "corpus", "workdir"},
-  "experiments.forecast": {"arms", "csv", "workdir"},
+  "experiments.charlm": {*RUN, "corpus", "input", "tokenizer"},
+  "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},
+  "experiments.cloze": {*RUN, "corpus", "tokenizer"},
+  "experiments.forecast": {*RUN, "csv"},
+  "experiments.memory": RUN,
+  "experiments.music": {*RUN, "output", "primer", "scores"},
+  "experiments.tag": {*RUN, "input", "test", "train", "val"},
+  "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},
+  "bench.ngram": {"corpus", "tokenizer"},
   "launch.report": {"out"},
   "launch.sweep": {"storage", "sweepdir"},
   "launch.train": {"workdir"},

@@ -191,9 +191,9 @@ def test_labels_are_judged_over_all_words():
   assert judgement[:4] == (13, 8, 1, 0)
   assert judgement.spans[""] == (2, 4, 6)
   numbers = judgement.numbers()
-  assert numbers["f1"] == numbers["f1_conlleval"] == pytest.approx(4 / 10)
+  assert numbers["f1"] == numbers["conlleval_f1"] == pytest.approx(4 / 10)
   assert numbers["accuracy"] == pytest.approx(8 / 13)
-  assert numbers["accuracy_unknown"] == 0
+  assert numbers["unknown_accuracy"] == 0
 
 
 def test_the_f1_of_plain_labels_is_their_accuracy():
@@ -202,7 +202,10 @@ def test_the_f1_of_plain_labels_is_their_accuracy():
   numbers = tagging.judged(plain, rows, [["X", "X", "X"], ["Z"]]).numbers()
   assert numbers["f1"] == numbers["accuracy"] == 0.75
   names = [measure.name for measure in tagging.measures("plain")]
-  assert names == ["f1", "accuracy", "accuracy_unknown", "loss"]
+  assert names == ["f1", "accuracy", "unknown_accuracy", "loss"]
+  # The log has "f1_SOURCE" for the first measure by other sources.
+  names += [measure.name for measure in tagging.measures("IOB2")]
+  assert not any(a.startswith(f"{b}_") for a in names for b in names)
   assert "strict, IOB2" in tagging.measures("IOB2")[0].label
 
 

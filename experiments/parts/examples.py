@@ -47,7 +47,7 @@ class Examples:
   )
   test: str = setting("", "a file to test on, beside val", kind="path", role="data")
   text: str = setting(
-    "text", "the column of the texts; its number in a .tsv file without header"
+    "text", "the column of the texts; its number where a .tsv has no header"
   )
   label: str = setting("label", "the column of the labels, in the same way")
   split: str = setting(

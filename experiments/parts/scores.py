@@ -53,8 +53,8 @@ class Scores:
   )
   split: str = setting(
     "",
-    "train,val[,test] as fractions of the files of a folder; empty: its folders train, "
-    f"valid and test, or {SPLIT}",
+    "train,val[,test] as fractions of MIDI pieces; empty: the split that is there, or "
+    f"{SPLIT}",
   )
 
   def load(self, warn: Callable[[str], object] = say) -> Scored:

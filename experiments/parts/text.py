@@ -29,7 +29,7 @@ VOCABULARY = "vocab.json"  # in a run's folder
 
 
 @dataclass(frozen=True)
-class Text:
+class Corpus:
   """Text"""
 
   corpus: str = setting(
@@ -50,6 +50,12 @@ class Text:
     "train,val[,test] as fractions (0.9,0.1) or ranges of characters "
     "(0:900,900:1000); empty: the official split, else 0.9,0.1",
   )
+
+
+@dataclass(frozen=True)
+class Text(Corpus):
+  """Text"""
+
   embedding: int = setting(64, "width of the embedding; 0: one-hot", least=0)
 
 
@@ -83,7 +89,7 @@ class Dataset(NamedTuple):
   digest: str
 
 
-def load(settings: Text, known: Vocabulary | None = None) -> Dataset:
+def load(settings: Corpus, known: Vocabulary | None = None) -> Dataset:
   """Loads, normalises, splits and numbers a corpus.
 
   Args:
@@ -126,7 +132,7 @@ def _warn_of_loss(vocab: Vocabulary, text: str) -> None:
 
 
 def _refuse_short(
-  settings: Text, vocab: Vocabulary, tokens: Mapping[str, np.ndarray]
+  settings: Corpus, vocab: Vocabulary, tokens: Mapping[str, np.ndarray]
 ) -> None:
   """Refuses splits and vocabularies that nothing can be learned from."""
   for name, ids in tokens.items():

@@ -197,7 +197,7 @@ def _help_xml(page: Page) -> str:
 
 
 def _default(setting: Setting) -> str:
-  if setting.default is None or setting.default == "":
+  if setting.default in (None, "", ()):
     return ""
   value = setting.default
   shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -13,7 +13,7 @@ from experiments.session import identity
 from experiments.session.gang import Busy
 from experiments.session.identity import Config
 from experiments.session.settings import Settings
-from experiments.session.task import Task
+from experiments.session.task import Kept
 from experiments.session.training import Training
 from unroll import checkpoint, files
 from unroll.loading import CHECKPOINTS, CONFIG, current
@@ -49,7 +49,7 @@ class Folder:
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
 
 
-def check(settings: Settings, task: Task) -> None:
+def check(settings: Settings, task: Kept) -> None:
   """Refuses what `prepare` would refuse, and writes nothing.
 
   Raises:
@@ -66,7 +66,7 @@ def check(settings: Settings, task: Task) -> None:
     _refuse_another(path, settings, task)
 
 
-def prepare(settings: Settings, task: Task) -> Path:
+def prepare(settings: Settings, task: Kept) -> Path:
   """Makes the folder of a new run, or opens that of the same run, and keeps others out.
 
   No other process can train there until this one has ended.
@@ -162,7 +162,7 @@ def _sealed(path: Path, settings: Settings) -> tuple[int, Config] | None:
   return sealed[0], identity.without_former(config, settings.page, where)
 
 
-def _refuse_another(path: Path, settings: Settings, task: Task) -> None:
+def _refuse_another(path: Path, settings: Settings, task: Kept) -> None:
   overwrite = settings[Folder].overwrite
   if overwrite and (path / CONFIG).exists():
     return
@@ -208,7 +208,7 @@ def _lock(path: Path) -> None:
 
 
 def _same_run(
-  path: Path, part: str, there: Config, settings: Settings, task: Task
+  path: Path, part: str, there: Config, settings: Settings, task: Kept
 ) -> None:
   here = identity.identity(settings, task)
   if differing := identity.differences(settings.page, there, here):
@@ -218,11 +218,11 @@ def _same_run(
     )
 
 
-def _is_ours(entry: Path, task: Task) -> bool:
+def _is_ours(entry: Path, task: Kept) -> bool:
   return any(entry.match(pattern) for pattern in (*OURS, *task.files, *task.shows))
 
 
-def _clear(path: Path, task: Task) -> None:
+def _clear(path: Path, task: Kept) -> None:
   # First what says which run it is: one half gone is never taken for a whole.
   for entry in sorted(path.iterdir(), key=lambda entry: entry.name != CONFIG):
     if _is_ours(entry, task):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.session.settings import Page, Settings
-from experiments.session.task import Task
+from experiments.session.task import Kept
 from unroll import files
 from unroll.loading import CONFIG, configuration
 from unroll.settings import checked
@@ -23,7 +23,7 @@ from unroll.types import BadInput
 Config = dict[str, Any]
 
 
-def identity(settings: Settings, task: Task) -> Config:
+def identity(settings: Settings, task: Kept) -> Config:
   """What a run with these settings would be."""
   return {
     "experiment": settings.page.name,
@@ -137,7 +137,7 @@ def adopted(
   return settings.adopted(taken)
 
 
-def check_data(path: Path, saved: Config, task: Task, settings: Settings) -> None:
+def check_data(path: Path, saved: Config, task: Kept, settings: Settings) -> None:
   """Refuses data that are not those that a run was trained on."""
   here = {"splits": dict(task.splits)}
   if task.data != saved["data"] or not _same_splits(saved, here):

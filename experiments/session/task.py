@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from experiments.session.settings import Settings
 from unroll import remat, scan
@@ -10,6 +10,21 @@ from unroll.data.batches import Source
 from unroll.gradients import ChunkLoss
 from unroll.metrics import Measure
 from unroll.types import Carry, Key, Params, Sums
+
+
+class Kept(Protocol):
+  """What a run's folder has to know of what it keeps; the words are those of `Task`."""
+
+  @property
+  def data(self) -> str: ...
+  @property
+  def model(self) -> str: ...
+  @property
+  def files(self) -> Mapping[str, str]: ...
+  @property
+  def splits(self) -> Mapping[str, int]: ...
+  @property
+  def shows(self) -> tuple[str, ...]: ...
 
 
 class Evaluation(NamedTuple):

@@ -61,7 +61,7 @@ def log_likelihood(
   Args:
     transitions: `[N + 1, N + 1]`.
     emissions: `[T, B, N]`; what stands where not valid, be it NaN, counts for nothing.
-    labels: integers below N, `[T, B]`.
+    labels: integers below N, `[T, B]`; any where not valid.
     valid: bool `[T, B]`, true at real steps; holes are fine. None: all are.
     backward: "autodiff" for forward mode, see `scan.unroll`.
   """
@@ -76,7 +76,6 @@ def path_score(
   count = emissions.shape[-1]
   (transitions, emissions), labels = _wide(transitions, emissions), jnp.asarray(labels)
   valid = jnp.ones(labels.shape, bool) if valid is None else valid.astype(bool)
-  labels = jnp.where(valid, labels, 0)
   chosen = jnp.take_along_axis(emissions, labels[..., None], axis=-1)[..., 0]
   steps = jnp.where(valid, jnp.arange(len(labels))[:, None], -1)
   last = jax.lax.cummax(steps, axis=0)  # the last valid step up to each

@@ -16,6 +16,7 @@ from unroll.models.tagger import Tagger
 from unroll.types import Params
 
 ROWS = 128  # sentences of mean length side by side
+BUCKETS = 4  # lengths that they are padded to, a program each
 
 
 class Judgement(NamedTuple):
@@ -41,9 +42,9 @@ class Judgement(NamedTuple):
     """The values of the measures that `measures` names."""
     return {
       "f1": self.spans[""].f1,
-      "f1_conlleval": self.lenient[""].f1,
+      "conlleval_f1": self.lenient[""].f1,
       "accuracy": self.right / max(self.words, 1),
-      "accuracy_unknown": self.right_unknown / max(self.unknown, 1),
+      "unknown_accuracy": self.right_unknown / max(self.unknown, 1),
     }
 
 
@@ -60,7 +61,8 @@ def labeller(
   if not sentences:
     return lambda params: []
   lengths = [len(sentence.words) for sentence in sentences]
-  source = Buckets(lengths, batches(lexicon, sentences), ROWS, shuffle=False)
+  make = batches(lexicon, sentences)
+  source = Buckets(lengths, make, ROWS, buckets=BUCKETS, shuffle=False)
   own = jax.jit(
     lambda params, inputs, valid: model.apply(params, inputs, valid, method="labels")
   )
@@ -113,11 +115,11 @@ def measures(scheme: str) -> tuple[Measure, ...]:
   found = [
     measure("f1", label, not plain),
     measure("accuracy", "accuracy"),
-    measure("accuracy_unknown", "accuracy of unknown words", plain),
+    measure("unknown_accuracy", "accuracy of unknown words", plain),
     Measure("loss", "nats a word", "lower", mean_of("loss")),
   ]
   if not plain:
-    found.insert(1, measure("f1_conlleval", "span F1 (conlleval)", False))
+    found.insert(1, measure("conlleval_f1", "span F1 (conlleval)", False))
   return tuple(found)
 
 

@@ -25,9 +25,10 @@ class Buckets(Source[AnyBatch]):
   larger than one of short ones.
 
   In an epoch each sequence is there once. Shuffled, every epoch draws which sequences
-  of a bucket meet, and the order of the batches; otherwise both are by length. The last
-  batch of a bucket is filled with padding. The shapes of batches in turn depend on no
-  seed.
+  of a bucket meet, and the order of the batches; otherwise both are by length. The
+  seed draws the former and not the latter, so that the batches of all seeds have the
+  same shapes in turn. What does not fill a batch goes into the next longer bucket: one
+  batch of an epoch alone has columns of padding.
 
   Args:
     lengths: the steps of each sequence, `[N]`; 0 counts as 1.
@@ -70,8 +71,7 @@ class Buckets(Source[AnyBatch]):
       np.flatnonzero(bucket == np.searchsorted(self.bounds, self.lengths))
       for bucket in range(len(self.bounds))
     ]
-    sizes = [len(m) for m in self._members]
-    counts = [-(-size // width) for size, width in zip(sizes, self.widths)]
+    counts = self._counts()
     self._bucket = np.repeat(np.arange(len(counts)), counts)  # of each batch, by length
     self._place = np.concatenate([np.arange(count) for count in counts])
     self._order = functools.lru_cache(maxsize=2)(self._draw)
@@ -117,6 +117,15 @@ class Buckets(Source[AnyBatch]):
     steps = self.batch * float(self.lengths.mean())
     return [max(round(steps / bound / unit), 1) * unit for bound in self.bounds]
 
+  def _counts(self) -> list[int]:
+    """The batches of each bucket: full ones, and of the longest one that is not."""
+    counts, left = [], 0
+    for members, width in zip(self._members, self.widths):
+      count, left = divmod(left + len(members), width)
+      counts.append(count)
+    counts[-1] += left > 0
+    return counts
+
   def _at(self, step: int) -> tuple[int, int, list[NDArray[np.int64]]]:
     """The bucket of a batch, its place there, and the sequences of all buckets."""
     epoch = self.epoch(step)
@@ -127,11 +136,23 @@ class Buckets(Source[AnyBatch]):
   def _draw(self, epoch: int) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     order = np.arange(len(self))
     if not self.shuffle:
-      return order, self._members
+      longest_last = [m[np.argsort(self.lengths[m])] for m in self._members]
+      return order, self._filled(longest_last)
     draw = np.random.default_rng((self.seed, epoch))
-    members = [draw.permutation(found) for found in self._members]
+    members = self._filled([draw.permutation(found) for found in self._members])
     # Of buckets the same for every seed: arms side by side have arrays of one shape.
     return np.random.default_rng(epoch).permutation(order), members
+
+  def _filled(self, members: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+    """The sequences of each bucket; what fills no batch goes to the next longer one."""
+    filled, left = [], members[0][:0]
+    for own, width in zip(members, self.widths):
+      some = np.concatenate([left, own])
+      whole = len(some) // width * width
+      filled.append(some[:whole])
+      left = some[whole:]
+    filled[-1] = np.concatenate([filled[-1], left])
+    return filled
 
 
 def bounds(lengths: NDArray[np.integer], most: int) -> list[int]:

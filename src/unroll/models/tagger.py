@@ -123,9 +123,6 @@ class Tagger(nn.Module):
     words, characters = map(jnp.asarray, inputs)
     initial = self.initial_carry(words.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
-    if valid is not None:
-      characters = jnp.where(valid[..., None], characters, 0)
-      words = jnp.where(valid, words, 0)
     parts = []
     if self.words:
       if carry.draw.key is not None and self.word_dropout:

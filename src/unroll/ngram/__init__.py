@@ -1,0 +1,1 @@
+"""n-gram models: counts, smoothing, perplexity, ARPA files; in NumPy, without JAX."""
