@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import loss, memory, together
+from bench import classify, loss, memory, together
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
 from bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
@@ -31,6 +31,11 @@ STARTS = (
   Contestant("first step, cold", "start", {"cached": False}),
   Contestant("first step, cached", "start", {"cached": True}),
 )
+# Suites that have no other rows, and why.
+FIXED = {
+  "loss": "the rows of --suite=loss differ in vocabulary",
+  "classify": "--suite=classify has one model, that of its sentences",
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,8 @@ def main(settings: Settings) -> None:
     raise BadInput(f"--plot is for --suite=memory, not {bench.suite}: drop it")
   if not (bench.keep_memory or bench.peers):
     raise BadInput("--nokeep_memory is for the peers: name some with --peers")
-  if (bench.grid or bench.cells) and bench.suite == "loss":
-    raise BadInput(
-      "--grid and --cells: the rows of --suite=loss differ in vocabulary; drop them"
-    )
+  if (bench.grid or bench.cells) and (rows := FIXED.get(bench.suite)):
+    raise BadInput(f"--grid and --cells: {rows}; drop them")
   suite = SUITES[bench.suite]
   if "devices" in settings.given and not suite.spread:
     raise BadInput(f"--devices: --suite={bench.suite} runs on one of them; drop it")
@@ -102,7 +105,7 @@ def main(settings: Settings) -> None:
   print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
-  tables = {"memory": memory.table, "loss": loss.table}
+  tables = {"memory": memory.table, "loss": loss.table, "classify": classify.table}
   if bench.suite in together.SUITES:
     printed = together.table(suite, rows)
   else:
@@ -176,9 +179,10 @@ def _contestants(
   if bench.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]
+  options = classify.options() if bench.suite == "classify" else {}
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
-  rivals = [Contestant(name, name, keeps=bench.keep_memory) for name in peers]
-  return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
+  rivals = [Contestant(name, name, options, keeps=bench.keep_memory) for name in peers]
+  return [*machine, Contestant(OURS, OURS, options, devices), *rivals]
 
 
 def _surroundings(bench: Bench, peers: Sequence[str]) -> dict[str, Any]:

@@ -115,6 +115,13 @@ SUITES = {
     unit="s",
     figure=lambda shape, seconds: seconds,
   ),
+  "classify": Suite(
+    rows=(Shape(64, 19, 100, 128, "lstm", bidirectional=True),),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    peers=("torch", "keras"),
+    spread=True,
+  ),
   "generate": Suite(
     rows=(
       *(Shape(batch, 200, 64, 256, "lstm") for batch in (1, 64)),

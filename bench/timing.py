@@ -47,6 +47,11 @@ def repeated(timed: Timed) -> list[float]:
   return seconds
 
 
+def begun(timed: Timed) -> Timed:
+  """The same after a first call, whose seconds, with what it compiles, are noted."""
+  return timed._replace(note={**timed.note, "first": once(timed)[0]})
+
+
 def fastest(candidates: Mapping[str, Timed]) -> Timed:
   """The best of several ways to do the same, each tried for a round."""
 

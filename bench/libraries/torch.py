@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.utils import rnn
 
+from bench.sentences import CLASSES, Sentences, sentences, shuffled, windowed
 from bench.shapes import Shape
-from bench.timing import CORES, Timed, fastest
+from bench.timing import CORES, Timed, begun, fastest
 
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 STEPS = 10  # a call, as many as ours
@@ -74,6 +76,83 @@ def _training(shape: Shape, adam: dict[str, bool]) -> Timed:
       )
 
   return Timed(call, STEPS)
+
+
+def classify(shape: Shape, data: str = "") -> Timed:
+  """An epoch of a classifier of sentences: the fastest of several ways."""
+  torch.set_num_threads(CORES)
+  given = sentences(shape, data)
+  ways = {"packed": _Packed, "padded, a layer each way": _Padded}
+  orders = {"shuffled": shuffled, "sorted in windows": windowed}
+  return fastest(
+    {
+      f"{way}, {order}": _classifying(
+        given, list(orders[order](given, shape.batch)), ways[way](shape, given)
+      )
+      for way in ways
+      for order in orders
+    }
+  )
+
+
+def _classifying(given: Sentences, batches: list, encoder: nn.Module) -> Timed:
+  """An epoch of Adam on the cross-entropy of these batches."""
+  texts = [torch.from_numpy(tokens).long() for tokens in given.tokens]
+  labels = torch.from_numpy(given.labels).long()
+  output = nn.LazyLinear(CLASSES)
+  output(encoder(texts[:1]))  # makes its matrix
+  parameters = [*encoder.parameters(), *output.parameters()]
+  optimizer = torch.optim.Adam(parameters, lr=2e-3, fused=True)
+  loss = nn.CrossEntropyLoss()
+
+  def call():
+    for rows in batches:
+      optimizer.zero_grad(set_to_none=True)
+      logits = output(encoder([texts[row] for row in rows]))
+      loss(logits, labels[rows]).backward()
+      optimizer.step()
+
+  padded = sum(len(rows) * max(len(texts[row]) for row in rows) for rows in batches)
+  note = {"padding": 1 - sum(map(len, texts)) / padded}
+  return begun(Timed(call, note=note if isinstance(encoder, _Padded) else {}))
+
+
+class _Packed(nn.Module):
+  """The last states of sentences that are packed; only what is real is embedded."""
+
+  def __init__(self, shape: Shape, given: Sentences):
+    super().__init__()
+    self.embed, self.core = nn.Embedding(given.vocabulary, shape.inputs), _core(shape)
+    self.ways = 1 + shape.bidirectional
+
+  def forward(self, texts: list[torch.Tensor]) -> torch.Tensor:
+    lengths = torch.tensor([len(text) for text in texts])
+    tokens = rnn.pad_sequence(texts)
+    packed = rnn.pack_padded_sequence(tokens, lengths, enforce_sorted=False)
+    _, (h, _) = self.core(packed._replace(data=self.embed(packed.data)))
+    return torch.cat([*h[-self.ways :]], -1)
+
+
+class _Padded(nn.Module):
+  """The same of sentences that are padded, a layer for each way that they are read.
+
+  A layer of both ways would begin with the padding, and packed ones oneDNN does not
+  take.
+  """
+
+  def __init__(self, shape: Shape, given: Sentences):
+    super().__init__()
+    one = shape._replace(bidirectional=False)
+    self.embed = nn.Embedding(given.vocabulary, shape.inputs)
+    self.cores = nn.ModuleList(_core(one) for _ in range(1 + shape.bidirectional))
+
+  def forward(self, texts: list[torch.Tensor]) -> torch.Tensor:
+    turned = [text.flip(0) for text in texts] if len(self.cores) > 1 else []
+    xs = self.embed(rnn.pad_sequence(texts + turned))
+    ends = torch.tensor([len(text) for text in texts]) - 1
+    columns = torch.arange(len(texts))
+    parts = zip(self.cores, xs.split(len(texts), 1))
+    return torch.cat([core(part)[0][ends, columns] for core, part in parts], -1)
 
 
 def generate(shape: Shape) -> Timed:
