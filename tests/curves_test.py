@@ -156,6 +156,22 @@ def test_a_spike_does_not_flatten_the_losses():
   assert "spikes up to 1e+06 are cut off" in [text.get_text() for text in axes.texts]
 
 
+def test_what_stands_beside_a_measure_is_a_line_across():
+  """The scale is logarithmic, so that a hundredth of it is to be seen."""
+  beside = Measure("loss", "nats", "lower", NATS.of, beside=(1.5, "trivial: 1.5"))
+  records = run(400, every=20)
+  axes, plain = (
+    curves.draw(records, title="", measures=[measure]).axes[0]
+    for measure in (beside, NATS)
+  )
+  assert "trivial: 1.5" in labels(axes)
+  lines = [line.get_ydata() for line in axes.lines]
+  assert [1.5, 1.5] in [list(line) for line in lines]
+  assert (axes.get_yscale(), plain.get_yscale()) == ("log", "linear")
+  empty = curves.draw([], title="", measures=[beside]).axes[0]
+  assert not labels(empty) and empty.get_yscale() == "linear"
+
+
 def test_a_directory_that_is_no_run(tmp_path):
   with pytest.raises(BadInput, match=r"no metrics.jsonl: give the `workdir`"):
     curves.curves(tmp_path)

@@ -259,7 +259,9 @@ def test_balanced_words_of_one_size_are_equally_likely():
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_length_that_is_too_short_is_refused(name):
+  """At the shortest there is something to remember: a loss can be compared."""
   least = TASKS[name].least
+  assert TASKS[name].trivial(least) > 0
   source(name, least)[0]
   with pytest.raises(BadInput, match=f"length={least - 1}: this task needs {least}"):
     source(name, least - 1)

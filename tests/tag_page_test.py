@@ -19,6 +19,7 @@ SMALL = [
   *("--layers=1", "--hidden=8", "--word_embedding=8", "--char_embedding=4"),
   *("--char_hidden=4", "--width=6", "--batch=4", "--buckets=1"),
 ]
+TRAIN = "--train=train.conll"
 NAMES = ("Ann", "Bo", "Cy", "Dee")
 PLACES = ("York", "Rome", "Oslo")
 
@@ -149,7 +150,7 @@ def test_two_steps_and_two_more_are_four(folder, tmp_path, flags):
 
 @pytest.mark.slow
 def test_arms_train_side_by_side(folder):
-  arms = [{"seed": seed, "workdir": f"arm{seed}"} for seed in (1, 2)]
+  arms = [{"workdir": f"arm{n}", "flags": {"seed": n}} for n in (1, 2)]
   (folder / "arms.json").write_text(json.dumps(arms))
   flags = ["--train=train.conll", "--val=dev.conll", *SMALL, "--steps=2"]
   done = run(folder, "tag", *flags, "--arms=arms.json", "--json")
@@ -201,11 +202,14 @@ def test_a_tenth_of_training_validates_where_no_file_does(tmp_path):
   [
     (["--sentences=wnut"], "--sentences=wnut: choose one of ud_english_ewt, wnut17"),
     (["--train=none.conll"], "--train=none.conll cannot be read"),
-    (["--word_embedding=0", "--char_hidden=0"], "leave nothing: give one of them"),
-    (["--remat=sqrt"], "--remat=sqrt: layers from both sides take none"),
-    (["--label_column=9"], "column 9: the file has columns 1 to 2"),
+    (
+      [TRAIN, "--word_embedding=0", "--char_hidden=0"],
+      "leave nothing: give one of them",
+    ),
+    ([TRAIN, "--remat=sqrt"], "--remat=sqrt: layers from both sides take none"),
+    ([TRAIN, "--label_column=9"], "column 9: the file has columns 1 to 2"),
   ],
 )
 def test_bad_flags_end_in_one_sentence(folder, flags, said):
-  done = run(folder, "tag", "--train=train.conll", "--val=dev.conll", *flags)
+  done = run(folder, "tag", *flags)
   assert done.code == 2 and said in done.err and done.err.count("\n") == 1, done.err

@@ -106,7 +106,7 @@ def evaluate(settings: Settings, build: Build) -> None:
   for split in task.evaluations:
     results |= place.evaluator(pieces, split)(model.params)
   for name, value in results.items():
-    print(f"{name:24} {value:.4f}")
+    print(f"{name:24} {value:.5g}")
   result({**results, "step": model.at, "workdir": str(path)}, settings[Folder].json)
 
 

@@ -25,7 +25,7 @@ class Measure(NamedTuple):
     drawn: whether it has a panel of the curves; not one that another tells as well.
     logged: whether it is logged for every step of training, beside the loss.
     beside: a value to compare with and what it is, such as a trivial guess's: a line
-      across the panel.
+      across the panel, which is logarithmic.
   """
 
   name: str

@@ -134,13 +134,13 @@ def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
     axes.plot(steps, values, "o-", color=color, ms=3, lw=1.6, label=label)
     axes.plot(steps[i], values[i], "*", color=color, ms=12, mec="white", zorder=5)
     shown.append(values)
-  if measure.beside:
-    value, label = measure.beside
-    axes.axhline(value, color=MUTED, lw=1.3, ls=(0, (5, 3)), label=label)
-    shown.append(np.array([value]))
   values = np.concatenate(shown)
   finite = values[np.isfinite(values)]
-  if finite.size:
+  if measure.beside and finite.size:
+    value, label = measure.beside
+    axes.axhline(value, color=MUTED, lw=1.3, ls=(0, (5, 3)), label=label)
+    axes.set_yscale("log")  # a hundredth of it is to be seen
+  elif finite.size:
     _limits(axes, finite, measure)
     _second_axis(axes, measure)
 

@@ -97,11 +97,11 @@ def _entropy(p: float) -> float:
 # likely as any other; after each symbol, which closing bracket may follow, if any: an
 # opening one always may (Suzgun, Gehrmann, Belinkov & Shieber 2019).
 DYCK = MemoryTask(
-  _dyck, 2 * KINDS, 1 + KINDS, _dyck_loss, "the shares after each symbol", least=2
+  _dyck, 2 * KINDS, 1 + KINDS, _dyck_loss, "the shares after each symbol", least=4
 )
 
 # A beginning, then n times each of a, b and c, with n from 1 to (T - 1)/3; after each
 # symbol, which may follow (Gers & Schmidhuber 2001).
 ANBNCN = MemoryTask(
-  _anbncn, 4, 5, _anbncn_loss, "the shares after each symbol", least=4
+  _anbncn, 4, 5, _anbncn_loss, "the shares after each symbol", least=7
 )
