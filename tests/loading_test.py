@@ -297,7 +297,7 @@ SPOILED = {
     "best",
     ["vocab.json is not UTF-8"],
   ),
-  "unknown kind": (config(model="moon"), "best", ["model=moon is not one of cloze"]),
+  "unknown kind": (config(model="moon"), "best", ["model=moon is not one of "]),
   "no kind": (config(model="", experiment="moon"), "best", ["model= is not one of"]),
   "setting lost": (without("embedding"), "best", ["has no `embedding`"]),
   "setting changed": (without("hidden"), "best", ["is of another model"]),
