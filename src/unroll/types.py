@@ -9,7 +9,6 @@ LSTM, `[B, height, width, channels]` of a ConvLSTM. Numbers are real: complex on
 held as two arrays, their real and their imaginary parts. Losses are in nats.
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
