@@ -75,8 +75,8 @@ def main(settings: Settings) -> None:
     raise BadInput(f"--plot is for --suite=memory, not {bench.suite}: drop it")
   if not (bench.keep_memory or bench.peers):
     raise BadInput("--nokeep_memory is for the peers: name some with --peers")
-  if (bench.grid or bench.cells) and (rows := FIXED.get(bench.suite)):
-    raise BadInput(f"--grid and --cells: {rows}; drop them")
+  if (bench.grid or bench.cells) and (why := FIXED.get(bench.suite)):
+    raise BadInput(f"--grid and --cells: {why}; drop them")
   suite = SUITES[bench.suite]
   if "devices" in settings.given and not suite.spread:
     raise BadInput(f"--devices: --suite={bench.suite} runs on one of them; drop it")
@@ -179,10 +179,11 @@ def _contestants(
   if bench.suite == "compile":
     compile = Contestant("compile", OURS, devices=devices)
     return [compile, *STARTS] if shape == DEFAULT else [compile]
-  options = classify.options() if bench.suite == "classify" else {}
+  if bench.suite == "classify":
+    return classify.contestants(devices, peers, bench.keep_memory)
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
-  rivals = [Contestant(name, name, options, keeps=bench.keep_memory) for name in peers]
-  return [*machine, Contestant(OURS, OURS, options, devices), *rivals]
+  rivals = [Contestant(name, name, keeps=bench.keep_memory) for name in peers]
+  return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
 
 
 def _surroundings(bench: Bench, peers: Sequence[str]) -> dict[str, Any]:

@@ -1,20 +1,36 @@
 """An epoch of a classifier of sentences, by library: a table."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from bench.race import Row
+from bench.race import Contestant, Row
 from bench.sentences import there
 from bench.table import NONE, OURS, markdown, number
 
 
-def options() -> dict[str, Any]:
-  """What every library is built with: the sentences that are there."""
-  return {"data": there()}
+def contestants(devices: int, peers: Sequence[str], keeps: bool) -> list[Contestant]:
+  """Ours and the peers, with the sentences that are there.
+
+  PyTorch comes twice: with packed sequences, as its manual has it, and with padded ones
+  and a layer each way, which take more lines of a user, and which oneDNN is for.
+  """
+  data = {"data": there()}
+  ours = Contestant(OURS, OURS, data, devices)
+  ways: dict[str, dict[str, dict[str, bool]]] = {
+    "torch": {"torch, packed": {}, "torch, padded by hand": {"packed": False}},
+    "keras": {"keras": {}},
+  }
+  return [
+    ours,
+    *(
+      Contestant(name, peer, data | options, keeps=keeps)
+      for peer in peers
+      for name, options in ways[peer].items()
+    ),
+  ]
 
 
 def table(rows: Sequence[Row]) -> str:
-  """A line for each library: seconds of an epoch, and of the first, which compiles."""
+  """A line for each way: seconds of an epoch, and of the first, which compiles."""
   head = ["", "an epoch, s", f"/ {OURS}", "the first, s", "padding", "batches"]
   body = []
   for row in rows:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from bench import loss, memory, table, timing
+from bench import classify, loss, memory, sentences, table, timing
 from bench.libraries import unroll as ours
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
@@ -127,7 +127,7 @@ print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
 @pytest.mark.parametrize(
   ("suite", "options"),
   [
-    *((suite, {}) for suite in ("step", "generate", "compile")),
+    *((suite, {}) for suite in ("step", "generate", "compile", "classify")),
     ("memory", {"plan": "sqrt"}),
     *(("loss", {"part": part, "sliced": True}) for part in loss.PARTS),
   ],
@@ -268,6 +268,47 @@ def test_the_loss_is_shown_by_vocabulary():
   ]
 
 
+@pytest.mark.parametrize("order", [sentences.shuffled, sentences.windowed])
+def test_an_epoch_of_sentences_has_each_once(order):
+  given = sentences.sentences(TINY._replace(batch=7, steps=19), "")
+  rows = list(order(given, 7))
+  assert sorted(np.concatenate(rows)) == list(range(sentences.BATCHES * 7))
+  assert {len(each) for each in rows} == {7}
+  lengths = np.array([len(tokens) for tokens in given.tokens])
+  assert lengths.min() >= 1 and abs(lengths.mean() - 19) < 1
+  padded = sum(7 * lengths[each].max() for each in rows) / lengths.sum()
+  assert padded < 1.15 if order is sentences.windowed else padded > 1.5
+
+
+def test_no_sentences_are_fetched(monkeypatch, tmp_path):
+  monkeypatch.setenv("UNROLL_DATA", str(tmp_path))
+  assert sentences.there() == ""
+  (tmp_path / "sst2").mkdir()
+  for part in ("train", "dev", "test"):
+    (tmp_path / f"sst2/{part}.tsv").touch()
+  assert sentences.there() == "sst2"
+
+
+def test_classifiers_are_shown_library_by_library():
+  racing = classify.contestants(2, ["torch", "keras"], False)
+  assert [(each.library, each.devices, each.keeps) for each in racing] == [
+    *(("unroll", 2, True), ("torch", 1, False), ("torch", 1, False)),
+    ("keras", 1, False),
+  ]
+  assert racing[1].options != racing[2].options
+  ours = {"minimum": 2.0, "median": 3.0, "first": 41.0, "configuration": "8 buckets"}
+  results = {
+    "unroll": {**ours, "padding": 0.0949},
+    "torch, packed": {**ours, "minimum": 3.5, "configuration": "shuffled"},
+    "keras": {"error": "no"},
+  }
+  assert classify.table([Row(TINY, results)]).splitlines()[2:] == [
+    "| unroll | 2.00 (3.00) | 1.00 | 41.0 | 9.5% | 8 buckets |",
+    "| torch, packed | 3.50 (3.00) | 1.75 | 41.0 | - | shuffled |",
+    "| keras | - | - | - | - | - |",
+  ]
+
+
 REFUSED = {
   "--peers=jaxrnn": "--peers=jaxrnn: --suite=layer does not race it; choose of torch",
   "--suite=compile --peers=torch": "--suite=compile does not race it; drop it",
@@ -278,6 +319,7 @@ REFUSED = {
   "--grid=1x2x3x4x5x6": "--grid=1x2x3x4x5x6: give whole numbers",
   "--devices=two": "--devices=two: choose auto or one of 1",
   "--suite=memory --devices=2": "--suite=memory runs on one of them; drop it",
+  "--suite=classify --grid=1x2x3x4": "--suite=classify has one model",
   "--suite=loss --cells=gru": "the rows of --suite=loss differ in vocabulary",
   "--plot=a.png": "--plot is for --suite=memory",
   "--nokeep_memory": "--nokeep_memory is for the peers: name some with --peers",
@@ -338,6 +380,26 @@ def test_a_peer_is_raced(name, suite):
   pytest.importorskip(MODULES[name])
   results = race([Contestant(name, name)], suite, TINY, rounds=1).results
   assert results[name].get("minimum", 0) > 0, results[name]
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("ways", [1, 2])
+def test_sentences_end_alike_packed_and_padded(ways):
+  torch = pytest.importorskip("torch")
+  peer = importlib.import_module("bench.libraries.torch")
+  shape = TINY._replace(bidirectional=ways == 2)
+  given = sentences.sentences(shape, "")
+  packed, padded = peer._Packed(shape, given), peer._Padded(shape, given)
+  padded.embed.load_state_dict(packed.embed.state_dict())
+  own = packed.core.state_dict()
+  for core, end in zip(padded.cores, ["", "_reverse"]):
+    core.load_state_dict({name: own[name + end] for name in core.state_dict()})
+  texts = [torch.from_numpy(tokens).long() for tokens in given.tokens[:9]]
+  assert len({len(text) for text in texts}) > 2
+  found = [each(texts).detach().numpy() for each in (packed, padded)]
+  assert found[0].shape == (9, ways * shape.hidden)
+  np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
 
 
 RECIPE = [

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-ALWAYS = ["readout", "meshes_float32"]
+ALWAYS = ["lookup", "readout", "meshes_float32"]
 TAKES_LONGER = [
   "export",
   "meshes_bfloat16",

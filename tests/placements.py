@@ -28,6 +28,7 @@ from tables import MASKS, reals, with_reals  # noqa: E402
 from tables import B as ROWS  # noqa: E402
 
 from unroll import readout, scan  # noqa: E402
+from unroll.layers import bidirectional  # noqa: E402
 from unroll.placement import on_mesh  # noqa: E402
 from unroll.types import Carry, Cell, Lookup, is_draw, seed  # noqa: E402
 
@@ -350,7 +351,39 @@ def readouts() -> dict[str, str]:
   }
 
 
+def looked_up() -> dict[str, str]:
+  """No gradient of a large table is added up by devices, nor made for each way."""
+  rows, cell = 300, tables.CELLS["lstm"]
+  layer = bidirectional(cell, cell)
+  params = layer.init(jax.random.key(1))
+  ids = np.random.default_rng(6).integers(0, rows, (tables.T, B)).astype(np.int32)
+  given = (tables.noise(8, rows, tables.D), params, ids, masks()["valid"])
+
+  def loss(backward, table, params, ids, valid):
+    carry = layer.carry(params, B)
+    options = {"valid": valid, "backward": backward}
+    return tables.pairing(layer.unroll(params, carry, Lookup(table, ids), **options))
+
+  exact = {"lookup": tables.quick(jax.grad(partial(loss, "autodiff"), (0, 1)))(*given)}
+  specs, bad = (WHOLE, WHOLE, SPREAD, SPREAD), {}
+  for kind in (AxisType.Auto, AxisType.Explicit):
+    args = [
+      jax.device_put(arg, on_mesh(mesh(kind), spec)) for arg, spec in zip(given, specs)
+    ]
+    program = jax.jit(jax.grad(partial(loss, "fast"), (0, 1)))
+    for how in wrong({"lookup": program(*args)}, exact, 1e-5).values():
+      bad[f"{kind}"] = how
+    lines = program.lower(*args).compile().as_text().splitlines()
+    made = [line for line in lines if f"f32[{rows},{tables.D}]" in line]
+    if kind == AxisType.Auto and any("all-reduce(" in line for line in made):
+      bad["added up"] = "an all-reduce of the table"
+    if sum(" scatter(" in line for line in made) != 1:
+      bad[f"{kind}, made"] = "not once"
+  return bad
+
+
 LAWS = {
+  "lookup": looked_up,
   "readout": readouts,
   "meshes_float32": partial(on_meshes, "float32"),
   "meshes_bfloat16": partial(on_meshes, "bfloat16"),

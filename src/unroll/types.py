@@ -49,13 +49,36 @@ class Lookup:
 
   def dense(self) -> Array:
     """The sequence itself, spread over devices as the ids are."""
-    lies = jax.typeof(self.ids).sharding
-    if not lies.mesh.explicit_axes:
-      return jnp.take(self.table, self.ids, axis=0)
-    spec = PartitionSpec(*lies.spec, None)
-    return self.table.at[self.ids].get(
-      mode="fill", out_sharding=NamedSharding(lies.mesh, spec)
-    )
+    lies, ids = jax.typeof(self.ids).sharding, self.ids
+    if lies.mesh.explicit_axes:
+      out = NamedSharding(lies.mesh, PartitionSpec(*lies.spec, None))
+      return self.table.at[ids].get(mode="fill", out_sharding=out)
+    known = isinstance(ids.size, int)  # or it is symbolic (`jax.export`)
+    if lies.mesh.size < 2 or lies.mesh.manual_axes or not known:
+      return jnp.take(self.table, ids, axis=0)
+    if ids.size >= len(self.table):
+      return jnp.take(self.table, ids, axis=0)
+    return _taken(self.table, ids)
+
+
+@jax.custom_jvp
+def _taken(table: Array, ids: Array) -> Array:
+  """`table [V, D]` at `ids [T, B]`, fewer than V and spread over devices.
+
+  Devices that had a part of the cotangent each would have to add up gradients of the
+  whole table. The cotangent is less: each of them gathers all of it.
+  """
+  return jnp.take(table, ids, axis=0)
+
+
+@_taken.defjvp
+def _taken_jvp(primals, tangents):
+  (table, ids), (tangent, _) = primals, tangents
+  whole = NamedSharding(jax.typeof(ids).sharding.mesh, PartitionSpec())
+  # Behind the barrier they are others than those of the lookup itself, which stay.
+  gathered = jax.lax.with_sharding_constraint(jax.lax.optimization_barrier(ids), whole)
+  change = jnp.take(tangent, gathered, axis=0)
+  return _taken(table, ids), jax.lax.with_sharding_constraint(change, whole)
 
 
 class Derivative(NamedTuple):

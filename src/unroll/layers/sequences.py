@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from unroll import remat, scan
 from unroll.compose import DeepCarry, Wiring, carry_all, init_all, mask, no_draw
+from unroll.scan import lookup
 from unroll.types import (
   Array,
   BadInput,
@@ -163,6 +164,8 @@ def bidirectional(
     scan.check_context(reads, context)
     if reverse:
       raise ValueError("a bidirectional layer already reads both ways: drop reverse")
+    if isinstance(xs, Lookup) and not lookup.pays(xs):
+      xs = xs.dense()  # once, for both, and so is the gradient of its table
     # A sequence that starts before step t + 1 ends at step t: read from the right,
     # that is where the sequence to its left starts afresh.
     ends = None if reset is None else jnp.roll(reset, -1, axis=0).at[-1].set(False)
