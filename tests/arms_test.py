@@ -321,6 +321,7 @@ def test_interrupted_and_resumed_is_uninterrupted(trained, folder):
     same_run(folder / name, trained[0] / name)
 
 
+@pytest.mark.slow
 def test_arms_go_on_to_an_end_that_one_is_beyond(trained, folder):
   for name in OWN:
     shutil.copytree(trained[0] / name, folder / name)

@@ -184,6 +184,7 @@ def test_table():
   assert [line[-2:] for line in lines[4:]] == [["2.00", "0.50"], ["1.00", "0.50"]]
 
 
+@pytest.mark.slow
 def test_who_fails_does_not_stop_the_others():
   contestants = [
     Contestant("nobody", "nowhere"),
@@ -203,6 +204,7 @@ def test_a_process_that_dies_is_reported(monkeypatch):
   assert "xla_no_such_flag" in results["unroll"]["error"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_what_it_measured(tmp_path):
   done = run(
     tmp_path,

@@ -90,8 +90,8 @@ def evaluated(size):
     charlm.PAGE, hidden=(8,), layers=1, embedding=8, devices="1", eval_window=64
   )
   tokens = np.random.default_rng(0).integers(0, len(vocabulary), size, dtype=np.int32)
-  facts = {"val": Sums(size, size), "train": Sums(size, size)}
-  data = text.Dataset(vocabulary, {"train": tokens, "val": tokens}, facts, "")
+  facts = dict.fromkeys(("tokens_per_char", "tokens_per_byte"), Sums(size, size))
+  data = text.Dataset(vocabulary, {"train": tokens, "val": tokens}, {"val": facts}, "")
   model = charlm._model(settings, vocabulary)
   made = text.task(
     settings,

@@ -102,6 +102,7 @@ def test_a_loaded_run_forecasts_what_the_page_does(folder):
   np.testing.assert_allclose(own, np.array([r[1:] for r in rows], float), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_evaluated(folder):
   flags = [*FILE, *SMALL, "--steps=4", "--eval_every=2", "--workdir=short"]
   assert run(folder, "forecast", *flags).code == 0

@@ -51,7 +51,7 @@ def test_all_errors_have_a_picture(tmp_path, values):
 
 
 def texts(shown):
-  _, panels = forecasts._figure(1, "title")
+  _, panels = forecasts.figure_of(1, "title")
   forecasts._forecast(panels[0], shown)
   return panels[0].get_legend_handles_labels()[1], panels[0]
 

@@ -38,6 +38,7 @@ def fuzz(*flags: str) -> None:
   assert " right" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_few_programs_agree():
   fuzz("--programs=24", "--seed=0")
 

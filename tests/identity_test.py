@@ -82,7 +82,8 @@ def test_no_value_of_another_type_is_taken_over(made):
       taken += 1
       (value_found,) = [v for n, v in plain(found).items() if n == name]
       if PAGE.settings[name].listed:
-        assert value_found == [int(part) for part in value]
+        kind = PAGE.settings[name].type
+        assert value_found == [kind(part) for part in value]
       else:
         assert value_found == value or value != value
         assert type(value) in (type(value_found), int)

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-ALWAYS = ["lookup", "readout", "meshes_float32"]
+ALWAYS = ["lookup", "readout"]
 TAKES_LONGER = [
   "export",
+  "meshes_float32",
   "meshes_bfloat16",
   "explicit_autodiff",
   "explicit_closing",

@@ -14,6 +14,7 @@ from unroll.data.series.horizons import Horizons
 from unroll.data.series.parts import split
 from unroll.data.series.scaler import Scaler
 from unroll.data.series.stamps import Clock
+from unroll.data.table import read_table
 from unroll.types import BadInput
 
 NAN = np.nan
@@ -21,7 +22,7 @@ NAN = np.nan
 
 def read(text, **options):
   options = {"time": "day", "targets": ("y",), "warn": pytest.fail, **options}
-  return regular.series(table.read_table(text.encode(), "f.csv"), **options)
+  return regular.series(read_table(text.encode(), "f.csv"), **options)
 
 
 def made(values, targets=None, gaps="refuse", clock=None):
@@ -103,7 +104,7 @@ def test_a_fault_is_named_by_file_line_and_column(fault):
 
 def test_what_is_no_text_is_refused():
   with pytest.raises(BadInput, match=r"f\.csv, line 2 is not UTF-8"):
-    table.read_table(b"day,y\n\xff,1\n", "f.csv")
+    read_table(b"day,y\n\xff,1\n", "f.csv")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
