@@ -162,6 +162,7 @@ def test_one_program_for_all_arms_and_dispatches(haste):
   assert often.traces == once.traces <= 2  # the second asks for shapes alone
 
 
+@pytest.mark.slow
 def test_an_arm_that_waits_stays_as_it_is(haste):
   training = Training()
   found = training.together(True, counts=(STEPS, 0, STEPS))

@@ -98,6 +98,7 @@ def test_half_precision_products_of_the_output_layer_are_what_is_measured():
     np.testing.assert_allclose(a, b, atol=0.1 * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_a_batch_spread_over_devices_gives_the_same_gradients():
   script = """
 import jax, json, sys

@@ -360,6 +360,7 @@ for stream in (sys.stdout, sys.stderr):
   assert done.stderr == ("" if 2 in closed else "said\n")
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_drawn_ends_no_run(folder):
   flags = [*TINY, "--layers=1", "--steps=3", "--workdir=run", "--json"]
   done = run(folder, "charlm", *flags, first=no_pictures)
@@ -746,6 +747,7 @@ def test_a_run_that_was_never_evaluated_is_used_as_it_is(folder):
   )
 
 
+@pytest.mark.slow
 def test_a_text_that_has_moved(copy):
   (copy / "texts").mkdir()
   (copy / "book.txt").rename(copy / "texts" / "moved.txt")
@@ -1051,6 +1053,7 @@ def own_cell():
   CELLS["mine"] = lambda inputs, size: vanilla(inputs, size)
 
 
+@pytest.mark.slow
 def test_a_cell_of_ones_own(folder):
   flags = [*TINY, "--layers=1", "--steps=1", "--cell=mine", "--workdir=run"]
   for option in ("--init=orthogonal", "--init=chrono:9", "--forget_bias=1"):
@@ -1096,6 +1099,7 @@ def damage(checkpoint, how):
   largest.write_bytes(data)
 
 
+@pytest.mark.slow
 def test_training_that_blows_up_is_ended(folder):
   flags = [*TINY, "--layers=1", "--forget_bias=nan", "--steps=60", "--workdir=run"]
   done = run(folder, "charlm", *flags)

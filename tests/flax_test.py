@@ -199,6 +199,7 @@ def test_parameters_of_another_core_are_refused():
     module.apply({"params": {"core": core}}, inputs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gru", "learned_carry", "stacked_deep"])
 def test_the_bridge_to_nnx_trains(name):
   xs, module = inputs(), layers.Recurrent(LAYERS[name])
@@ -362,6 +363,7 @@ def test_every_layer_and_every_step_has_a_mask_of_its_own():
   assert np.all(locked == locked[:1])
 
 
+@pytest.mark.slow
 def test_dropout_crosses_the_transformations_of_flax():
   xs, core = inputs(), DROPPED["stacked"]
   module = layers.Recurrent(core)

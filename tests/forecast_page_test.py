@@ -14,7 +14,14 @@ from unroll.data.series.scaler import Scaler
 from unroll.loading import load
 from unroll.records import METRICS, read
 
-SMALL = ["--layers=1", "--hidden=8", "--window=6", "--horizon=3", "--batch=8"]
+SMALL = [
+  "--cell=rnn",
+  "--layers=1",
+  "--hidden=8",
+  "--window=6",
+  "--horizon=3",
+  "--batch=8",
+]
 FILE = ["--csv=days.csv", "--time=day", "--target=y", "--inputs=z", "--gaps=linear"]
 
 
@@ -82,6 +89,7 @@ def test_forecasts_go_on_from_new_rows_with_the_scaler_of_the_training(folder):
   assert predicted(folder, "--csv=few.csv") == predicted(folder, "--csv=longer.csv")
 
 
+@pytest.mark.slow
 def test_a_loaded_run_forecasts_what_the_page_does(folder):
   model = load(folder / "run")
   rows = predicted(folder)[1:]
