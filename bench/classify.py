@@ -10,8 +10,8 @@ from bench.table import NONE, OURS, markdown, number
 def contestants(devices: int, peers: Sequence[str], keeps: bool) -> list[Contestant]:
   """Ours and the peers, with the sentences that are there.
 
-  PyTorch comes twice: with packed sequences, as its manual has it, and with padded ones
-  and a layer each way, which take more lines of a user, and which oneDNN is for.
+  PyTorch comes twice: with packed sequences, which it has a function for, and with
+  padded ones and a layer each way, which take more lines of a user, and are faster.
   """
   data = {"data": there()}
   ours = Contestant(OURS, OURS, data, devices)
