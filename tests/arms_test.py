@@ -155,6 +155,7 @@ def test_arms_differ(haste):
     assert np.abs(weights[a] - weights[b]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_one_program_for_all_arms_and_dispatches(haste):
   once, often = Training(), Training()
   once.together(True, dispatches=1)

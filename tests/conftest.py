@@ -18,7 +18,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # Cells that differ from "rnn" in their activation and start alone, not in their path
 # through the scan: what is theirs is in cells_test, the laws of the scan are slow.
-ACTIVATIONS = ("irnn", "linear_rnn", "relu_rnn")
+ACTIVATIONS = ("linear_rnn", "relu_rnn")
 ELSEWHERE = ("scan", "every", "lookup", "remat", "layers", "flax", "models")
 
 

@@ -324,6 +324,7 @@ def escaped():
   sys.stdout.reconfigure(encoding="ascii")
 
 
+@pytest.mark.slow
 def test_names_and_signs_that_are_strange(folder):
   (folder / "book.txt").write_text(book() + " 三國", "utf-8")
   names = ["--workdir=lr$x^$三\n", "--prompt=a\udcffé", "--layers=1", "--steps=3"]
@@ -560,6 +561,7 @@ def note_what_is_saved():
   Checkpoints.save, RunLog.sync = saved, synced
 
 
+@pytest.mark.slow
 def test_no_checkpoint_is_ahead_of_the_log(folder):
   done = run(folder, "charlm", *TINY, "--workdir=run", first=note_what_is_saved)
   order = [x for x in done.err.splitlines() if x.startswith(("saved ", "synced "))]

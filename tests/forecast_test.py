@@ -281,6 +281,7 @@ def test_errors_by_step_and_by_column_are_those_of_a_loop():
   )
 
 
+@pytest.mark.slow
 def test_sums_of_parts_add_up_to_those_of_the_whole():
   forecast, truth, weight = drawn(1, QUANTILES)
   whole = forecasting.errors(forecast, truth, weight, QUANTILES)

@@ -87,6 +87,7 @@ def test_a_grid_runs_every_point_and_seed_once(tmp_path: Path) -> None:
   assert "holds another sweep" in errors and errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
   result = sweep(tmp_path, "--kind=bad,good,crash,diverge", "--steps=4")
   bad, good, crash, diverge = result["trials"]
@@ -140,6 +141,7 @@ def test_a_gaussian_process_without_torch_is_refused(tmp_path: Path) -> None:
   assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.slow
 def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
   flags = ["--x=0.7,0.6,0.5,0.4,0.3,5,6", "--steps=6", "--pause=0.1"]
   result = sweep(tmp_path, *flags, "--prune", "--workers=1")
