@@ -37,10 +37,10 @@ install: .venv/ready
 	@.venv/bin/python -m pip check || { echo "make lock brings the lock up to date"; exit 1; }
 	@touch $@
 
-# Not locked: what torch brings along differs by platform and by build of torch. Isolated:
-# some peers are built from source, with tools of their own.
+# Not locked: what torch brings along differs by platform and by build of torch. seqeval
+# has no wheel, and is built with tools of its own.
 .venv-peers/ready: .venv-peers/locked setup.cfg pyproject.toml
-	.venv-peers/bin/python -m pip install -qq -e ".[peers]"
+	.venv-peers/bin/python -m pip install -qq --no-binary seqeval -e ".[peers]"
 	@touch $@
 
 # Not locked: Ray, psycopg and what they bring are for clusters, which have their own.
