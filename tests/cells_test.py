@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rows import ROWS
 from tables import (
+  ACTIVATIONS,
   CELLS,
   REGISTRY,
   USERS,
@@ -26,12 +27,13 @@ from unroll.start import Init, named_init
 from unroll.types import BadInput
 
 KEY = jax.random.key(0)
+EVERY = CELLS | ACTIVATIONS
 DENSE = {name: row for name, row in ROWS.items() if row.gates}
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_cell_keeps_the_protocol(name):
-  cell = CELLS[name]
+  cell = EVERY[name]
   for part, count in {"init": 1, "carry": 2, "project": 2, "step": 3}.items():
     inspect.signature(getattr(cell, part)).bind(*range(count))
   params, xs = cell.init(KEY), inputs(name)
@@ -55,9 +57,9 @@ def test_constructors_take_the_same_arguments(name):
   assert signature["init"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
-@pytest.mark.parametrize("name", CELLS | USERS)
+@pytest.mark.parametrize("name", EVERY | USERS)
 def test_parameters_are_a_function_of_the_key(name):
-  cell = (CELLS | USERS)[name]
+  cell = (EVERY | USERS)[name]
   same(cell.init(KEY), cell.init(KEY))
   mine, other = (jax.tree.leaves(cell.init(k)) for k in (KEY, jax.random.key(1)))
   assert any(not jnp.array_equal(a, b) for a, b in zip(mine, other))
@@ -65,7 +67,7 @@ def test_parameters_are_a_function_of_the_key(name):
 
 @pytest.mark.parametrize("name", DENSE)
 def test_recurrent_blocks_start_orthogonal(name):
-  params, gates = CELLS[name].init(KEY), DENSE[name].gates
+  params, gates = EVERY[name].init(KEY), DENSE[name].gates
   recurrent = [leaf for leaf in params if leaf.ndim == 2 and len(leaf) == H]
   for matrix in recurrent:
     for block in np.split(matrix, matrix.shape[1] // H, axis=1):
@@ -135,7 +137,7 @@ def test_every_cell_of_the_registry_has_a_row():
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_step_is_the_equation(name):
-  cell = CELLS[name]
+  cell = EVERY[name]
   params, xs = parameters(cell), inputs(name)
   carry, _ = unroll(cell, params, cell.carry(params, B), xs)
   after, y = cell.step(params, carry, cell.project(params, xs[:1])[0])

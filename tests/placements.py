@@ -33,16 +33,14 @@ from unroll.placement import on_mesh  # noqa: E402
 from unroll.types import Carry, Cell, Lookup, is_draw, seed  # noqa: E402
 
 B = 4  # rows that two devices can share
-# Without cells that are "rnn" but for their activation, which lies as that does.
-PATHS = {n: c for n, c in tables.CELLS.items() if n not in ("linear_rnn", "relu_rnn")}
 CELLS = {
-  **PATHS,
+  **tables.CELLS,
   "dot": tables.USERS["dot"],
   "twice": tables.USERS["twice"],
   # As every cell of a user: its backward pass is recorded.
   **{
     f"{name}, recorded": cell._replace(derivative=None)
-    for name, cell in PATHS.items()
+    for name, cell in tables.CELLS.items()
     if cell.derivative
   },
 }

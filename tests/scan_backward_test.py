@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from tables import (
+  ACTIVATIONS,
   ALWAYS,
   CELLS,
   MASKS,
@@ -35,12 +36,13 @@ from unroll import linear, scan
 from unroll.cells import CELLS as REGISTRY
 from unroll.scan import matrix
 
+EVERY = CELLS | ACTIVATIONS
 all_cells = pytest.mark.parametrize("name", CELLS)
 
 
 def drawn(name: str, dtype):
   """A cell of the tables, and its parameters, carry and inputs."""
-  cell = (CELLS | USERS)[name]
+  cell = (EVERY | USERS)[name]
   params = parameters(cell, dtype)
   return cell, params, initial(cell, params), inputs(name, dtype)
 
@@ -50,14 +52,14 @@ def masked(masks: str, reverse: bool):
   return {"valid": valid, "reset": reset, "reverse": reverse}
 
 
-@pytest.mark.parametrize("name", CELLS | USERS)
+@pytest.mark.parametrize("name", EVERY | USERS)
 def test_fast_is_autodiff(name):
   everything = drawn(name, np.float32)
   exact = gradients(*everything, backward="autodiff")
   close(gradients(*everything, backward="fast"), exact, 1e-5)
 
 
-@all_cells
+@pytest.mark.parametrize("name", EVERY)
 def test_fast_is_autodiff_in_double_precision(name):
   options = masked("holes_resets", reverse=True)
   with jax.enable_x64(True):
@@ -228,7 +230,7 @@ def test_weight_gradients_leave_the_loop(name):
 
 @pytest.mark.parametrize("name", [*REGISTRY, "projected", "learned_carry"])
 def test_a_derivative_works_in_place(name):
-  cell = CELLS[name]
+  cell = EVERY[name]
   params = parameters(cell)
   carry = cell.carry(params, B)
   shape = jax.ShapeDtypeStruct((T, B, D), np.float32)

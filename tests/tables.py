@@ -69,9 +69,11 @@ PRODUCTS: dict[str, Callable[[Array, Array], Array]] = {
   "peephole": lambda h, w: h @ w + h * jnp.broadcast_to(w[0], h.shape).astype(h.dtype),
 }
 
+# Cells that are "rnn" but for activation and start. They take its path through the
+# scan, and so of the scan's laws only those of derivatives are tried on them.
+ACTIVATIONS = {name: ROWS[name].make() for name in ("relu_rnn", "linear_rnn", "irnn")}
 CELLS: dict[str, Cell] = {
-  # Without "irnn", which is "relu_rnn" but for its start.
-  **{name: row.make() for name, row in ROWS.items() if name != "irnn"},
+  **{name: row.make() for name, row in ROWS.items() if name not in ACTIVATIONS},
   "learned_carry": compose.learned_carry(lstm(D, H)),
   **{
     name: compose.deep(*cells, wiring=wiring) for name, (cells, wiring) in DEEP.items()
