@@ -43,12 +43,15 @@ class Batch(NamedTuple):
 class Source(abc.ABC, Generic[AnyBatch]):
   """Batches by step, from 0 without end; iterating goes through the first epoch.
 
-  A batch is any pytree of NumPy arrays `[T, B, ...]`, and has as many columns, B, at
-  every step; T may differ. `source[step]` is the same batch whenever and wherever it
-  is asked for, so the step is all that a checkpoint has to keep of the data.
+  A batch is any pytree of NumPy arrays `[T, B, ...]`. T may differ from step to step; B
+  as well where the carry keeps nothing of a sequence but its randomness, as when every
+  batch starts afresh (`Buckets`). `source[step]` is the same batch whenever and
+  wherever it is asked for, so the step is all that a checkpoint has to keep of the
+  data.
 
   Attributes:
-    rows: the sequences side by side in each batch, B.
+    rows: B of the carry: the sequences side by side in each batch, where all have as
+      many.
   """
 
   rows: int
