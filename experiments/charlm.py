@@ -10,7 +10,6 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 
 import functools
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +19,20 @@ import numpy as np
 
 from experiments.parts import layers, text
 from experiments.parts.text import Batches, Text
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
-from experiments.session.terminal import extra, result, say
+from experiments.session.terminal import extra, given, result
 from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
 from unroll import generate, memory, score
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
-from unroll.data import tokens
 from unroll.data.vocabulary import Vocabulary
-from unroll.layers import initial_carry
-from unroll.loading import Loaded, load
+from unroll.loading import Loaded
 from unroll.metrics import perplexity
 from unroll.models.language import (
   LanguageModel,
@@ -43,7 +40,7 @@ from unroll.models.language import (
   next_token_loss,
 )
 from unroll.settings import setting
-from unroll.types import BadInput, Params
+from unroll.types import BadInput
 
 SAMPLES = "sample.txt"  # in a run's folder
 
@@ -87,23 +84,8 @@ class CharLM:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates, samples or scores, as `mode` says."""
-  mode = settings[CharLM].mode
   _check(settings[CharLM])
-  if mode == "train":
-    trainer.train(settings, _task, _sample_of_run)
-    return
-  refuse_arms(settings)
-  if mode == "eval":
-    trainer.evaluate(settings, _task)
-    return
-  path, settings = folder.existing(settings, ("seed",) if mode == "sample" else ())
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
-  _check_samples(settings, model.vocabulary)
-  if mode == "sample":
-    samples = _samples(settings, model.module, model.params, model.vocabulary)
-    result({"samples": samples}, settings[Folder].json)
-  else:
-    _score(settings, model)
+  modes.run(settings, _task, sample=_sample, score=_score)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -123,6 +105,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     train=text.lanes if sequential else text.windows,
     sources=sources if sequential else dict(reversed(sources.items())),
     shows=(SAMPLES,),
+    show=_show,
     check=lambda: _check_samples(settings, data.vocabulary),
   )
 
@@ -189,23 +172,27 @@ def _tokens(name: str, value: str, vocabulary: Vocabulary) -> np.ndarray | None:
   return tokens if value else None
 
 
-def _sample_of_run(settings: Settings, params: Params, path: Path) -> None:
-  vocabulary = tokens.from_json((path / text.VOCABULARY).read_text("utf-8"))
-  samples = _samples(settings, _model(settings, vocabulary), params, vocabulary)
+def _show(settings: Settings, best: Loaded, path: Path) -> None:
+  samples = _samples(settings, best)
   with extra(path / SAMPLES):
     (path / SAMPLES).write_text(_shown(samples), "utf-8")
 
 
-def _samples(
-  settings: Settings, model: LanguageModel, params: Params, vocabulary: Vocabulary
-) -> list[str]:
+def _sample(settings: Settings) -> None:
+  model, settings = modes.opened(settings, "seed")
+  _check_samples(settings, model.vocabulary)
+  result({"samples": _samples(settings, model)}, settings[Folder].json)
+
+
+def _samples(settings: Settings, model: Loaded) -> list[str]:
   """Draws samples and prints them."""
-  page, prompt = settings[CharLM], _prompt(settings, vocabulary)
+  page, vocabulary = settings[CharLM], model.vocabulary
+  prompt = _prompt(settings, vocabulary)
   unknown = vocabulary.unknown
   drawn = generate.sample(
-    _apply(model),
-    params,
-    initial_carry(model, params, page.samples),
+    _apply(model.module),
+    model.params,
+    model.initial_carry(model.params, page.samples),
     np.tile(prompt[:, None], (1, page.samples)),
     jax.jit(jax.random.key)(jax.device_put(np.int32(settings[Training].seed))),
     length=page.length,
@@ -228,10 +215,11 @@ def _shown(samples: list[str]) -> str:
   return "\n---\n".join(sample.strip("\n") for sample in samples) + "\n"
 
 
-def _score(settings: Settings, model: Loaded) -> None:
+def _score(settings: Settings) -> None:
+  model, settings = modes.opened(settings)
   file, vocabulary = settings[CharLM].input, model.vocabulary
-  data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-  sentences = lines.read_lines(data, f"--input={file}", vocabulary.tokenizer)
+  _check_samples(settings, vocabulary)
+  sentences = lines.read_lines(given(file), f"--input={file}", vocabulary.tokenizer)
   if not sentences:
     raise BadInput(f"input={file} holds no line to score: give some text")
   rows = min(64, len(sentences))

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from experiments.parts import examples, layers, predictions
-from experiments.parts.examples import Examples, Reader
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.parts.examples import Data, Examples, Reader
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import extra, result, say
+from experiments.session.terminal import extra, result
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan
@@ -30,10 +30,9 @@ from unroll.architecture import Architecture, Precision
 from unroll.classification import MEASURES
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
-from unroll.loading import load
+from unroll.loading import Loaded
 from unroll.models.classifier import Classifiers, classifier, classifier_loss, example
 from unroll.settings import setting
-from unroll.types import Params
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Classify:
     "train", "what to do", choices=("train", "eval", "predict"), role="call"
   )
   input: str = setting(
-    "",
+    "-",
     "what --mode=predict reads: a file of texts or of paths of sounds, one a line, or "
-    "an .npz file; empty: standard input",
+    "an .npz file; -: standard input",
     kind="path",
     role="call",
   )
@@ -54,14 +53,7 @@ class Classify:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or predicts, as `mode` says."""
-  if settings[Classify].mode == "train":
-    trainer.train(settings, _task, _show)
-    return
-  refuse_arms(settings)
-  if settings[Classify].mode == "eval":
-    trainer.evaluate(settings, _task)
-  else:
-    _predict(settings)
+  modes.run(settings, _task, predict=_predict)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -101,14 +93,12 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     counted="examples",
     sized_by=("hidden", "layers", "embedding"),
     shows=("confusion.png", "calibration.png"),
+    show=functools.partial(_show, data),
   )
 
 
-def _show(settings: Settings, params: Params, path: Path) -> None:
-  """Prints how well each class is found by the best model, and draws it."""
-  del params  # the last, and not always the best
-  best = load(path, warn=say)
-  data = examples.load(settings[Examples], Reader.from_files(best.files))
+def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
+  """Prints how well each class is found, and draws it."""
   part = "test" if "test" in data.labels else "val"
   sums = predictions.counts(best.module, best.params, data.evaluation(part))
   predictions.tell(sums, part, data)
@@ -119,8 +109,7 @@ def _show(settings: Settings, params: Params, path: Path) -> None:
 
 
 def _predict(settings: Settings) -> None:
-  path, settings = folder.existing(settings)
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  model, settings = modes.opened(settings)
   reader = Reader.from_files(model.files)
   shown, things = predictions.things(reader, settings[Classify].input)
   found = predictions.predict(model.module, model.params, reader, things)

@@ -15,20 +15,19 @@ import numpy as np
 
 from experiments.parts import layers, text
 from experiments.parts.text import Batches, Text
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
-from experiments.session.terminal import result, say
+from experiments.session.terminal import result
 from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES
-from unroll.loading import load
 from unroll.models.cloze import cloze_loss, cloze_model
 from unroll.settings import setting
 from unroll.types import BadInput
@@ -57,14 +56,7 @@ class Cloze:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or fills, as `mode` says."""
-  if settings[Cloze].mode == "train":
-    trainer.train(settings, _task)
-    return
-  refuse_arms(settings)
-  if settings[Cloze].mode == "eval":
-    trainer.evaluate(settings, _task)
-  else:
-    _fill(settings)
+  modes.run(settings, _task, fill=_fill)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -95,11 +87,10 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
 
 def _fill(settings: Settings) -> None:
-  path, settings = folder.existing(settings)
+  model, settings = modes.opened(settings)
   before, *after = settings[Cloze].text.split("_")
   if not after:
     raise BadInput('mode=fill needs a `text` with a gap, such as --text="n_t to be"')
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
   vocabulary = model.vocabulary
   unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
   # Each part with the gap before it: normalised as a whole, gaps might be lost.

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from experiments.parts import forecasts, layers, series
 from experiments.parts.series import Series
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
@@ -29,12 +29,11 @@ from unroll.architecture import Architecture
 from unroll.data.series.scaler import Scaler
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
-from unroll.loading import load
+from unroll.loading import Loaded
 from unroll.models.forecast_loss import forecast_loss
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.saved import SERIES
 from unroll.settings import setting
-from unroll.types import Params
 
 ROWS = 256  # windows side by side in an evaluation
 
@@ -50,14 +49,7 @@ class Forecast:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or predicts, as `mode` says."""
-  if settings[Forecast].mode == "train":
-    trainer.train(settings, _task, _show)
-    return
-  refuse_arms(settings)
-  if settings[Forecast].mode == "eval":
-    trainer.evaluate(settings, _task)
-  else:
-    _predict(settings)
+  modes.run(settings, _task, predict=_predict)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -94,6 +86,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     counted="values",
     sized_by=("hidden", "layers", "window", "horizon"),
     shows=("errors.png", "forecasts.png"),
+    show=functools.partial(_show, data),
   )
 
 
@@ -114,10 +107,8 @@ def _shape(data: series.Data) -> Shape:
   return Shape(own.targets, inputs, known, chosen.window, chosen.horizon)
 
 
-def _show(settings: Settings, params: Params, path: Path) -> None:
-  """Prints the errors of the best model and of baselines, and draws forecasts."""
-  del params  # the last, and not always the best
-  best, data = load(path, warn=say), _data(settings, None)
+def _show(data: series.Data, settings: Settings, best: Loaded, path: Path) -> None:
+  """Prints the errors of the model and of baselines, and draws forecasts."""
   model, params = best.module, best.params
   part = "test" if "test" in data.parts else "val"
   source = data.evaluation(part, ROWS)
@@ -130,8 +121,7 @@ def _show(settings: Settings, params: Params, path: Path) -> None:
 
 
 def _predict(settings: Settings) -> None:
-  path, settings = folder.existing(settings, ("csv",))
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  model, settings = modes.opened(settings, "csv")
   data = _data(settings, model.files, cut=False)
   text = forecasts.to_come(model.module, model.params, data)
   print(text, end="")

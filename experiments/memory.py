@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments.parts import layers
-from experiments.session import door, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
@@ -54,11 +54,7 @@ class Memory:
 
 def main(settings: Settings) -> None:
   """Trains or evaluates, as `mode` says."""
-  if settings[Memory].mode == "train":
-    trainer.train(settings, _task)
-    return
-  refuse_arms(settings)
-  trainer.evaluate(settings, _task)
+  modes.run(settings, _task)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:

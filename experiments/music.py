@@ -19,27 +19,27 @@ import numpy as np
 from experiments.parts import layers, samples, scores
 from experiments.parts.samples import Samples
 from experiments.parts.scores import Scores
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Size, Task
-from experiments.session.terminal import extra, result, say
+from experiments.session.terminal import extra, result
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.data.music.frames import frames
 from unroll.data.music.rolls import KEYS, Roll
+from unroll.data.music.scores import Scores as Scored
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
-from unroll.loading import load
+from unroll.loading import Loaded
 from unroll.models.music import RollModel, roll_loss, roll_model
 from unroll.models.saved import SCORES
 from unroll.report.rolls import Shown, rolls
 from unroll.settings import setting
-from unroll.types import Params
 
 MIDI, PICTURE = "sample.mid", "sample.png"  # in a run's folder
 
@@ -55,14 +55,7 @@ class Music:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or samples, as `mode` says."""
-  if settings[Music].mode == "train":
-    trainer.train(settings, _task, _show)
-    return
-  refuse_arms(settings)
-  if settings[Music].mode == "eval":
-    trainer.evaluate(settings, _task)
-  else:
-    _sample(settings)
+  modes.run(settings, _task, sample=_sample)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -96,6 +89,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     sized_by=("hidden", "layers"),
     shows=(PICTURE, MIDI),
     check=lambda: samples.check(settings[Samples], data.grid),
+    show=functools.partial(_show, data),
   )
 
 
@@ -104,10 +98,8 @@ def _model(settings: Settings, plan: remat.Plan = remat.NONE) -> RollModel:
   return roll_model(layers.architecture(settings), dtype=dtype, plan=plan)
 
 
-def _show(settings: Settings, params: Params, path: Path) -> None:
-  """Prints the likelihoods of the best model and of a rule, plays and draws it."""
-  del params  # the last, and not always the best
-  best, data = load(path, warn=say), settings[Scores].load(warn=lambda said: None)
+def _show(data: Scored, settings: Settings, best: Loaded, path: Path) -> None:
+  """Prints the likelihoods of the model and of a rule, plays and draws it."""
   part = "test" if "test" in data.parts else "val"
   model, params, pieces = best.module, best.params, data.parts[part]
   found = scores.likelihoods(model, params, scores.evaluation(pieces))
@@ -124,8 +116,7 @@ def _show(settings: Settings, params: Params, path: Path) -> None:
 
 def _sample(settings: Settings) -> None:
   chosen = settings[Samples]
-  path, settings = folder.existing(settings, ("seed",))
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  model, settings = modes.opened(settings, "seed")
   grid = json.loads(model.files[SCORES])["grid"]
   samples.check(chosen, grid)
   given = samples.primer(chosen, grid)

@@ -10,7 +10,6 @@ perplexities of neural models, in seconds.
 """
 
 import math
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from experiments.session import door, folder, identity
 from experiments.session.folder import Folder
 from experiments.session.output import as_json
 from experiments.session.settings import Page, Settings
-from experiments.session.terminal import extra, result, say
+from experiments.session.terminal import extra, given, result, say
 from unroll import files, loading
 from unroll.data import text as lines
 from unroll.data import tokens
@@ -224,10 +223,10 @@ def _score(settings: Settings) -> None:
   opened = _opened(settings)
   model, vocabulary, how, settings = opened
   file, prompt = settings[NGram].input, _prompt(opened)
-  data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
   results = []
   print("log_prob\ttokens\tperplexity\ttext")
-  for sentence in lines.read_lines(data, f"--input={file}", vocabulary.tokenizer):
+  text_of = given(file)
+  for sentence in lines.read_lines(text_of, f"--input={file}", vocabulary.tokenizer):
     tokens = np.append(prompt, vocabulary.encode(sentence))
     if how.end is not None:
       tokens = np.append(tokens, how.end)

@@ -8,7 +8,6 @@ A word is read by its form and by its characters; labels are scored as a path.
 """
 
 import functools
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,14 @@ from pathlib import Path
 import jax
 
 from experiments.parts import layers, tagged
-from experiments.parts.tagged import Tagged
-from experiments.session import door, folder, trainer
-from experiments.session.armfile import Arms, refuse_arms
+from experiments.parts.tagged import Data, Tagged
+from experiments.session import door, modes
+from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import result, say
+from experiments.session.terminal import given, result, say
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan, tagging
@@ -33,11 +32,11 @@ from unroll.data.conll import Sentence, written
 from unroll.data.lexicon import Lexicon
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
-from unroll.loading import load
+from unroll.loading import Loaded
 from unroll.models.saved import LEXICON
 from unroll.models.tagger import Taggers, example, tagger, tagger_loss
 from unroll.settings import setting
-from unroll.types import BadInput, Params
+from unroll.types import Params
 
 
 @dataclass(frozen=True)
@@ -63,14 +62,7 @@ class Tag:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or tags, as `mode` says."""
-  if settings[Tag].mode == "train":
-    trainer.train(settings, _task, _show)
-    return
-  refuse_arms(settings)
-  if settings[Tag].mode == "eval":
-    trainer.evaluate(settings, _task)
-  else:
-    _tag(settings)
+  modes.run(settings, _task, tag=_tag)
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
@@ -118,16 +110,13 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     counted="words",
     sized_by=("hidden", "layers", "word_embedding"),
     judge=judge,
+    show=functools.partial(_show, data),
   )
 
 
-def _show(settings: Settings, params: Params, path: Path) -> None:
-  """Prints how well the best model finds each label, or each type of span."""
-  del params  # the last, and not always the best
-  best = load(path, warn=say)
-  lexicon = Lexicon.from_json(best.files[LEXICON], LEXICON)
-  data = tagged.load(settings[Tagged], lexicon, lambda said: None)
-  part = "test" if "test" in data.parts else "val"
+def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
+  """Prints how well each label is found, or each type of span."""
+  part, lexicon = "test" if "test" in data.parts else "val", data.lexicon
   own = data.parts[part]
   found = tagging.labeller(best.module, lexicon, own)(best.params)
   judgement = tagging.judged(lexicon, own, found)
@@ -141,16 +130,11 @@ def _show(settings: Settings, params: Params, path: Path) -> None:
 
 
 def _tag(settings: Settings) -> None:
-  path, settings = folder.existing(settings)
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  model, settings = modes.opened(settings)
   lexicon = Lexicon.from_json(model.files[LEXICON], LEXICON)
   file = settings[Tag].input
-  try:
-    data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-  except OSError as error:
-    raise BadInput(f"input={file} cannot be read ({error.strerror})") from None
   split = text.tokenizer(settings[Tag].tokenizer).split
-  lines = text.read_lines(data, f"--input={file}")
+  lines = text.read_lines(given(file), f"--input={file}")
   sentences = [Sentence(tuple(split(line)), (), ()) for line in lines]
   found = tagging.labeller(model.module, lexicon, sentences)(model.params)
   for sentence, labels in zip(sentences, found):

@@ -1,6 +1,5 @@
 """What people see of a classifier: scores by class, pictures, labels of new things."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.parts.examples import Data, Reader, majority
+from experiments.session.terminal import given
 from unroll.classification import calibration_error, scores
 from unroll.data import text as text_lib
 from unroll.data.buckets import Buckets
@@ -75,19 +75,15 @@ def things(reader: Reader, file: str) -> tuple[list[str], list[Any]]:
 
   Args:
     reader: of the run: it says whether these are texts, sounds or series.
-    file: "" for standard input.
+    file: "-" for standard input.
 
   Raises:
     BadInput: the file cannot be read or is faulty.
   """
   if reader.vocabulary is None and reader.mel is None:
     return _series(reader, file)
-  try:
-    data = Path(file).read_bytes() if file else sys.stdin.buffer.read()
-  except OSError as error:
-    raise BadInput(f"input={file} cannot be read ({error.strerror})") from None
   tokenizer = reader.vocabulary.tokenizer if reader.vocabulary else "char"
-  lines = text_lib.read_lines(data, file or "standard input", tokenizer)
+  lines = text_lib.read_lines(given(file), f"--input={file}", tokenizer)
   if reader.mel is None:
     return [text_lib.one_line(line) for line in lines], lines
   paths = [line.strip() for line in lines if line.strip()]
@@ -95,7 +91,7 @@ def things(reader: Reader, file: str) -> tuple[list[str], list[Any]]:
 
 
 def _series(reader: Reader, file: str) -> tuple[list[str], list[Any]]:
-  if not file:
+  if file == "-":
     raise BadInput("this run reads series: give `input`, an .npz file with x")
   found = arrays.unlabelled(Path(file))
   width = len(reader.mean)

@@ -1,6 +1,6 @@
 """Scores as settings choose them, and how likely a model finds them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -57,9 +57,9 @@ class Scores:
     f"{SPLIT}",
   )
 
-  def load(self, warn: Callable[[str], object] = say) -> Scored:
+  def load(self) -> Scored:
     """The scores, read: see `scores.load`."""
-    return load(self.scores, grid=self.grid, split=self.split, warn=warn)
+    return load(self.scores, grid=self.grid, split=self.split, warn=say)
 
 
 def evaluation(pieces: Sequence[Roll]) -> Evaluation:

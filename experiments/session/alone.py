@@ -11,7 +11,7 @@ from experiments.session import gang
 from experiments.session.evaluation import Pass, numbers
 from experiments.session.pieces import Pieces
 from experiments.session.settings import Settings
-from experiments.session.task import Size
+from experiments.session.task import Member, Size
 from experiments.session.terminal import Display
 from experiments.session.training import Training
 from unroll import devices, loop
@@ -61,12 +61,12 @@ class Alone:
     return self.spread.put(states[0], self.spread.state(states[0]))
 
   def program(
-    self, pieces: Pieces, arms: Sequence[Arm], state: TrainState, sources: Any
+    self, pieces: Pieces, members: Sequence[Member], state: TrainState
   ) -> loop.Program:
     """What the loop drives."""
     shardings = (self.spread.state(state), self.spread.whole)
     dispatch = make_dispatch(pieces.step_of, shardings)
-    arm, evaluate = self._whole(arms[0]), self.evaluator(pieces, "val")
+    arm, evaluate = self._whole(members[0].arm), self.evaluator(pieces, "val")
     return loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
         arm, state, batches, *self._whole((np.int32(counts[0]), controls[0]))
@@ -80,10 +80,10 @@ class Alone:
     return gang.agreed(self.spread, program, stop)
 
   def batches(
-    self, sources: Sequence[Source], dispatches: Callable[[Source], Iterable[Any]]
+    self, members: Sequence[Member], dispatches: Callable[[Source], Iterable[Any]]
   ) -> Iterable[tuple[int, Any]]:
     """The training batches on the devices."""
-    for count, batches in dispatches(sources[0]):
+    for count, batches in dispatches(members[0].source):
       yield count, self.spread.join(batches, 2)
 
   def evaluator(
@@ -107,11 +107,6 @@ class Alone:
   ) -> list[Callable[[Progress, float, float], None]]:
     """What shows the progress of each run."""
     return [display.show] * count
-
-  def whole(self, pieces: Pieces, state: TrainState) -> Params:
-    """The parameters to evaluate, on one device of this process."""
-    params = jax.device_get(pieces.averaged(state))
-    return jax.device_put(params, jax.local_devices()[0])
 
   def _sums(self, pieces: Pieces, source: Source) -> Callable[[Params], Any]:
     def place(count: int, batches: Any) -> tuple[Any, Any]:

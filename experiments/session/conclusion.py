@@ -10,10 +10,10 @@ import jax
 from experiments.session import folder
 from experiments.session.armfile import Arms
 from experiments.session.pieces import Pieces, parameters
-from experiments.session.settings import Settings
-from experiments.session.task import Finish, Task
+from experiments.session.task import Member, Task
 from experiments.session.terminal import extra, say
 from unroll import loop
+from unroll.loading import load
 from unroll.records import METRICS, measured, read
 from unroll.report.curves import curves
 from unroll.report.page import page
@@ -23,22 +23,19 @@ from unroll.train import TrainState
 
 def conclude(
   pieces: Pieces,
-  place: Any,
-  each: Sequence[Settings],
+  members: Sequence[Member],
   states: Sequence[TrainState],
   runs: Sequence[Run],
   done: bool,
   budget: loop.Budget,
-  paths: Sequence[Path],
-  finish: Finish | None,
 ) -> list[dict[str, Any]]:
   """Shows each run to people, in its folder and on the terminal.
 
   Returns:
     The summary of each.
   """
-  summaries = []
-  for settings, state, run, path in zip(each, states, runs, paths):
+  task, summaries = pieces.task, []
+  for (settings, _, _, path), state, run in zip(members, states, runs):
     if run.error:
       say(f"{path}: {run.error}")
       summaries.append({"error": str(run.error), "workdir": str(path)})
@@ -49,22 +46,16 @@ def conclude(
     if finished:
       if len(runs) > 1:
         print(f"{path}:")
-      print(_line(pieces.task, found))
-      if finish:
-        finish(settings, place.whole(pieces, state), path)
+      print(_line(task, found))
+      if task.show:
+        task.show(settings, load(path, warn=say), path)
     elif not settings[Arms].arms:
       say(f"interrupted; the same command with --workdir={path} goes on")
     with extra(path / "report.html"):
-      command, task = folder.command(settings), pieces.task
-      page(
-        path,
-        command=command,
-        summary=found,
-        measures=task.measures,
-        shows=task.shows,
-      )
+      command, measures = folder.command(settings), task.measures
+      page(path, command=command, summary=found, measures=measures, shows=task.shows)
     summaries.append(found)
-  if not done and (arms := each[0][Arms].arms):
+  if not done and (arms := members[0].settings[Arms].arms):
     say(f"interrupted; the same command with --arms={arms} goes on")
   return summaries
 

@@ -8,7 +8,9 @@ from experiments.session.settings import Settings
 from unroll import remat, scan
 from unroll.data.batches import Source
 from unroll.gradients import ChunkLoss
+from unroll.loading import Loaded
 from unroll.metrics import Measure
+from unroll.train import Arm
 from unroll.types import Carry, Key, Params, Sums
 
 
@@ -77,6 +79,8 @@ class Task(NamedTuple):
       is written.
     judge: (parameters, split) -> numbers by the names of measures, made on the host;
       for what must be decoded to be judged.
+    show: (settings, its best model, its folder): what people are shown of a finished
+      run beside its curves and its page.
   """
 
   init: Callable[[Key], Params]
@@ -95,9 +99,24 @@ class Task(NamedTuple):
   shows: tuple[str, ...] = ()
   check: Callable[[], None] = lambda: None
   judge: Callable[[Params, str], Mapping[str, float]] | None = None
+  show: Callable[[Settings, Loaded, Path], None] | None = None
+
+
+class Member(NamedTuple):
+  """One of the runs that are trained side by side; alone there is one.
+
+  Attributes:
+    settings: its own.
+    arm: what of them the program takes as inputs.
+    source: its training batches.
+    path: its folder.
+  """
+
+  settings: Settings
+  arm: Arm
+  source: Source
+  path: Path
 
 
 # (settings, files of a run that is there already, or None) -> task.
 Build = Callable[[Settings, Mapping[str, str] | None], Task]
-# (settings, parameters, run folder): what is still to be shown of a finished run.
-Finish = Callable[[Settings, Params, Path], None]

@@ -1,4 +1,4 @@
-"""What a person at the terminal sees of a run, and how they stop it."""
+"""What a person at the terminal gives, sees of a run, and how they stop it."""
 
 import contextlib
 import os
@@ -15,6 +15,7 @@ from experiments.session.output import as_json
 from unroll import stops
 from unroll.loop import Budget
 from unroll.run import Progress
+from unroll.types import BadInput
 
 LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 STOPPING = "stopping after this step, with a checkpoint; once more stops at once\n"
@@ -30,6 +31,16 @@ def result(found: Any, asked: bool) -> None:
   """Ends standard output with one JSON object, if that was asked for."""
   if asked:
     print(as_json(found))
+
+
+def given(file: str) -> bytes:
+  """What a file holds, the setting `input`; standard input for "-" or nothing."""
+  if file in ("", "-"):
+    return sys.stdin.buffer.read()
+  try:
+    return Path(file).read_bytes()
+  except OSError as error:
+    raise BadInput(f"input={file} cannot be read ({error.strerror})") from None
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import numpy as np
 from experiments.session.evaluation import Pass, numbers
 from experiments.session.pieces import Pieces
 from experiments.session.settings import Settings
-from experiments.session.task import Size
+from experiments.session.task import Member, Size
 from experiments.session.terminal import Display
 from experiments.session.training import Training
 from unroll import devices, loop
@@ -75,16 +75,12 @@ class Together:
     return self._group.stack(states)
 
   def program(
-    self,
-    pieces: Pieces,
-    arms: Sequence[Arm],
-    state: TrainState,
-    sources: Sequence[Source],
+    self, pieces: Pieces, members: Sequence[Member], state: TrainState
   ) -> loop.Program:
     """What the loop drives."""
-    group, axis = self._group, self._shared(sources)[1]
+    group, axis = self._group, self._shared(members)[1]
     advance = group.program(several(pieces.step_of), (0, 0, axis, 0, 0), donate=(1,))
-    own = group.stack(arms)
+    own = group.stack([member.arm for member in members])
 
     def dispatch(state, batches, counts, controls):
       steps = group.stack([np.int32(count) for count in counts])
@@ -100,10 +96,10 @@ class Together:
     return program, stop, lambda late: late
 
   def batches(
-    self, sources: Sequence[Source], dispatches: Callable[[Source], Iterable[Any]]
+    self, members: Sequence[Member], dispatches: Callable[[Source], Iterable[Any]]
   ) -> Iterable[tuple[int, Any]]:
     """The training batches on the devices."""
-    source, axis = self._shared(sources)
+    source, axis = self._shared(members)
     for count, batches in dispatches(source):
       yield count, jax.device_put(batches, self._group.sharding(axis))
 
@@ -142,10 +138,6 @@ class Together:
 
     return [functools.partial(show, number) for number in range(count)]
 
-  def whole(self, pieces: Pieces, state: TrainState) -> Params:
-    """The parameters of one run to evaluate, on a device."""
-    return jax.device_put(pieces.averaged(state))
-
   def _sums(self, pieces: Pieces, source: Source) -> Callable[[Params], Any]:
     shared = self._group.sharding(None)
     start = self._group.program(
@@ -157,8 +149,9 @@ class Together:
     )
     return lambda params: evaluated(run, params, start(params), batches)
 
-  def _shared(self, sources: Sequence[Source]) -> tuple[Source, int | None]:
+  def _shared(self, members: Sequence[Member]) -> tuple[Source, int | None]:
     """The batches of all arms and the axis of the arms in them; None: they share."""
+    sources = [member.source for member in members]
     if len({repr(source) for source in sources}) == 1:
       return sources[0], None
     return Stacked(self._group.filled(sources)), 1

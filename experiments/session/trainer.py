@@ -29,7 +29,7 @@ from experiments.session.pieces import Pieces, parameters
 from experiments.session.resumption import resumed
 from experiments.session.settings import Settings
 from experiments.session.start import STARTED
-from experiments.session.task import Build, Finish, Task
+from experiments.session.task import Build, Member, Task
 from experiments.session.terminal import Display, interrupts, result, say
 from experiments.session.together import Together
 from experiments.session.training import Training
@@ -39,19 +39,18 @@ from unroll.data.prefetch import dispatches
 from unroll.loading import load, texts
 from unroll.run import Hooks, Objective, Progress, Run
 from unroll.runlog import RunLog
-from unroll.train import Arm, TrainState
+from unroll.train import TrainState
 from unroll.types import BadInput
 
 Place = Alone | Together
 
 
-def train(settings: Settings, build: Build, finish: Finish | None = None) -> None:
+def train(settings: Settings, build: Build) -> None:
   """From settings to a finished run, or as far as it is let; of every arm of --arms.
 
   Args:
     settings: of the call.
     build: makes the task.
-    finish: what is still to be shown of a finished run.
   """
   together = bool(settings[armfile.Arms].arms)
   each = armfile.read(settings) if together else [settings]
@@ -81,16 +80,14 @@ def train(settings: Settings, build: Build, finish: Finish | None = None) -> Non
     functools.partial(resumed, path=path, settings=one, budget=budget, begun=begun)
     for path, one in zip(paths, each)
   ]
-  state, runs, done = _fit(
-    pieces, place, each, arms, sources, budget, place.restored(states, restores), paths
-  )
+  members = [Member(*own) for own in zip(each, arms, sources, paths, strict=True)]
+  found = place.restored(states, restores)
+  state, runs, done = _fit(pieces, place, members, budget, found)
   if runs[0].error and not together:  # in every process that took part
     raise runs[0].error
   if gang.speaks():
-    found = conclusion.conclude(
-      pieces, place, each, state, runs, done, budget, paths, finish
-    )
-    result(found if together else found[0], settings[Folder].json)
+    summaries = conclusion.conclude(pieces, members, state, runs, done, budget)
+    result(summaries if together else summaries[0], settings[Folder].json)
 
 
 def evaluate(settings: Settings, build: Build) -> None:
@@ -134,12 +131,9 @@ def _budget(each: Sequence[Settings], sources: Sequence[Source]) -> loop.Budget:
 def _fit(
   pieces: Pieces,
   place: Place,
-  each: Sequence[Settings],
-  arms: Sequence[Arm],
-  sources: Sequence[Source],
+  members: Sequence[Member],
   budget: loop.Budget,
   found: Sequence[tuple[TrainState, Progress]],
-  paths: Sequence[Path],
 ) -> tuple[Any, list[Run], bool]:
   """Trains each run in its folder, from where it was.
 
@@ -147,24 +141,23 @@ def _fit(
     The state of all, the runs, and whether the budget is spent.
   """
   states, progresses = zip(*found)
-  _say_what_begins(states[0], sources[0], paths)
+  _say_what_begins(states[0], members)
   training, task = pieces.training, pieces.task
   periods = (training.eval_every, training.checkpoint_every)
   objective = _objective(task)
   state = place.placed(states)
-  program = place.program(pieces, arms, state, sources)
+  program = place.program(pieces, members, state)
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     writers = [
-      enter(_writers(path, progress, one))
-      for path, progress, one in zip(paths, progresses, each)
+      enter(_writers(member, progress)) for member, progress in zip(members, progresses)
     ]
     interrupted = enter(interrupts())
     least = min(progresses, key=lambda progress: progress.step)
     display: Any = enter(
       gang.alone(lambda: Display(budget, least, objective.name, task.counted))
     )
-    shows = place.displays(display, len(each))
+    shows = place.displays(display, len(members))
     program, stop, late = place.agreed(program, interrupted)
     runs = [
       Run(
@@ -177,7 +170,7 @@ def _fit(
       state,
       runs,
       place.batches(
-        sources,
+        members,
         lambda source: _joined(source, progresses, budget, training.dispatch, periods),
       ),
       budget,
@@ -189,26 +182,24 @@ def _fit(
   return program.split(state), runs, done
 
 
-def _say_what_begins(state: TrainState, source: Source, paths: Sequence[Path]) -> None:
-  many = "" if len(paths) == 1 else f"{len(paths)} arms of "
-  where = f"run in {paths[0]}"
-  if many:
-    where = f"runs in {paths[0]} to {paths[-1]}"
-  say(
-    f"{many}{parameters(state):,} parameters, {len(source):,} steps an epoch, {where}"
-  )
+def _say_what_begins(state: TrainState, members: Sequence[Member]) -> None:
+  first, *others = members
+  many, where = "", f"run in {first.path}"
+  if others:
+    many = f"{len(members)} arms of "
+    where = f"runs in {first.path} to {others[-1].path}"
+  steps = f"{len(first.source):,} steps an epoch"
+  say(f"{many}{parameters(state):,} parameters, {steps}, {where}")
 
 
 @contextlib.contextmanager
-def _writers(
-  path: Path, progress: Progress, settings: Settings
-) -> Iterator[tuple[Any, Any]]:
+def _writers(member: Member, progress: Progress) -> Iterator[tuple[Any, Any]]:
   """The log and the checkpoints of a run; in one of several processes alone."""
   with (
-    gang.alone(lambda: RunLog(path, progress.step, warn=say)) as log,
-    gang.alone(lambda: folder.checkpoints(path, settings)) as checkpoints,
+    gang.alone(lambda: RunLog(member.path, progress.step, warn=say)) as log,
+    gang.alone(lambda: folder.checkpoints(member.path, member.settings)) as kept,
   ):
-    yield log, checkpoints
+    yield log, kept
 
 
 def _objective(task: Task) -> Objective:

@@ -1,8 +1,17 @@
 """Errors that a user can mend, and how they read; this file needs no JAX."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class BadInput(ValueError):
   """Input that a user gave and can mend: one sentence naming what, found, allowed."""
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+  """How a sentence about an unknown name ends: what may be meant, if anything."""
+  close = difflib.get_close_matches(name, list(known), n=1)
+  return f"; did you mean {close[0]}?" if close else ""
 
 
 def sentence(error: OSError) -> str:

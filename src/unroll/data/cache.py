@@ -1,11 +1,14 @@
 """Public files on this machine: downloaded once, used when the checksum is right."""
 
+import functools
 import hashlib
 import http.client
+import importlib.resources
 import os
 import pathlib
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from unroll import files
@@ -28,6 +31,19 @@ class File(NamedTuple):
   url: str
   sha256: str
   size: int
+
+
+def public(path: str) -> File:
+  """The file that `public.tsv` has for a path in the cache."""
+  return _table()[path]
+
+
+@functools.cache
+def _table() -> Mapping[str, File]:
+  table = importlib.resources.files("unroll.data").joinpath("public.tsv")
+  _, *rows = table.read_text("utf-8").splitlines()
+  cells = [row.split("\t") for row in rows]
+  return {path: File(path, url, sha256, int(size)) for path, size, sha256, url in cells}
 
 
 def root() -> pathlib.Path:

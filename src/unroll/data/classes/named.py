@@ -1,6 +1,5 @@
 """The labelled sets that have a name: public files, pinned."""
 
-import difflib
 import gzip
 import hashlib
 from collections.abc import Callable
@@ -11,19 +10,17 @@ from numpy.typing import NDArray
 
 from unroll.data import cache
 from unroll.data import text as text_lib
-from unroll.data.cache import File
+from unroll.data.cache import File, public
 from unroll.data.classes import audio, table
-from unroll.data.classes.names import NAMES
 from unroll.data.classes.value import Labelled, Parts, split
+from unroll.errors import guess
 from unroll.types import BadInput
 
-_GITHUB = "https://raw.githubusercontent.com"
-_SST = (
-  f"{_GITHUB}/clairett/pytorch-sentiment-classification"
-  "/457ffd83de90a9d6d472d8ffc31bbffe40a8b236/data/SST2"
+_LANGUAGES = (
+  "Arabic Chinese Czech Dutch English French German Greek Irish Italian "
+  "Japanese Korean Polish Portuguese Russian Scottish Spanish Vietnamese"
 )
-_RT = f"{_GITHUB}/yoonkim/CNN_sentence/23e0e1f7355705bb083043fda05c031b15acb38c"
-_IDX = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_NAMES = {name: public(f"names/{name}.txt") for name in _LANGUAGES.split()}
 
 
 class Entry(NamedTuple):
@@ -53,10 +50,9 @@ def load(name: str, spec: str = "") -> Parts:
     BadInput: there is no such set, or it cannot be had.
   """
   if name not in SETS:
-    close = difflib.get_close_matches(name, SETS, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
     raise BadInput(
-      f"data={name} is neither a file, a folder nor one of {', '.join(SETS)}{hint}"
+      f"data={name} is neither a file, a folder nor one of {', '.join(SETS)}"
+      f"{guess(name, SETS)}"
     )
   return SETS[name].load(spec)
 
@@ -64,24 +60,9 @@ def load(name: str, spec: str = "") -> Parts:
 def _sst2(spec: str) -> Parts:
   _refuse_split("sst2", spec)
   files = {
-    "train": File(
-      "sst2/train.tsv",
-      f"{_SST}/train.tsv",
-      "ec192f833a64da08f475488a77b0d0b47db47acd0f458bd18433fc793b569920",
-      720259,
-    ),
-    "val": File(
-      "sst2/dev.tsv",
-      f"{_SST}/dev.tsv",
-      "eddea6b39e601dd4e7a672b53cc40fdf6019fa80522f351206c24340ca5d9359",
-      92057,
-    ),
-    "test": File(
-      "sst2/test.tsv",
-      f"{_SST}/test.tsv",
-      "831169c7e2e429d6026e1bdbb542f33b636e3e596caad9602ebc953c205928b7",
-      188749,
-    ),
+    "train": public("sst2/train.tsv"),
+    "val": public("sst2/dev.tsv"),
+    "test": public("sst2/test.tsv"),
   }
   return {
     part: _renamed(table.parse(cache.read(file), file.path, "1", "2"))
@@ -96,25 +77,15 @@ def _renamed(part: Labelled) -> Labelled:
 
 def _rt_polarity(spec: str) -> Parts:
   files = {
-    "positive": File(
-      "rt_polarity/rt-polarity.pos",
-      f"{_RT}/rt-polarity.pos",
-      "2da124ec187a9d5a29c9f04e91c540e02baed5af8868f550a26bd6fd4dbf8bf0",
-      626139,
-    ),
-    "negative": File(
-      "rt_polarity/rt-polarity.neg",
-      f"{_RT}/rt-polarity.neg",
-      "4ace77d558c3714723843f1d65b60c01e3417b208180f0728808d76ad0eeeaca",
-      612256,
-    ),
+    "positive": public("rt_polarity/rt-polarity.pos"),
+    "negative": public("rt_polarity/rt-polarity.neg"),
   }
   # Line feeds alone: as Latin 1, its ellipsis of cp1252 would end a line.
   return split(_lines(files, lambda data: data.decode("cp1252").split("\n")), spec)
 
 
 def _names(spec: str) -> Parts:
-  return split(_lines(NAMES, lambda data: text_lib.read_lines(data, "names")), spec)
+  return split(_lines(_NAMES, lambda data: text_lib.read_lines(data, "names")), spec)
 
 
 def _lines(files: dict[str, File], read: Callable[[bytes], list[str]]) -> Labelled:
@@ -144,32 +115,9 @@ def _mnist(view: Callable[[NDArray], NDArray]) -> Callable[[str], Parts]:
   return load
 
 
-_MNIST = {  # size and sha256
-  "train-images-idx3": (
-    9912422,
-    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-  ),
-  "train-labels-idx1": (
-    28881,
-    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-  ),
-  "t10k-images-idx3": (
-    1648877,
-    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-  ),
-  "t10k-labels-idx1": (
-    4542,
-    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-  ),
-}
-
-
 def _images(part: str, size: int, view: Callable[[NDArray], NDArray]) -> Labelled:
   def read(name: str) -> bytes:
-    bytes_, sha256 = _MNIST[name]
-    path = f"mnist/{name}-ubyte.gz"
-    file = File(path, f"{_IDX}/{name}-ubyte.gz", sha256, bytes_)
-    return gzip.decompress(cache.read(file))
+    return gzip.decompress(cache.read(public(f"mnist/{name}-ubyte.gz")))
 
   pixels = np.frombuffer(read(f"{part}-images-idx3"), np.uint8, offset=16)
   digits = np.frombuffer(read(f"{part}-labels-idx1"), np.uint8, offset=8)

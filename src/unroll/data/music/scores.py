@@ -1,6 +1,5 @@
 """Scores to learn from: public sets by name, and the user's own files, as rolls."""
 
-import difflib
 import hashlib
 import os
 import warnings
@@ -15,7 +14,7 @@ from unroll.data.music import midi
 from unroll.data.music.layouts import PARTS, READERS, Parts
 from unroll.data.music.named import SCORES
 from unroll.data.music.rolls import Roll, roll
-from unroll.errors import sentence
+from unroll.errors import guess, sentence
 from unroll.types import BadInput
 
 GRID = 4  # steps of a beat of MIDI files, if none is given
@@ -164,9 +163,7 @@ def _midi_files(folder: Path) -> list[Path]:
 
 
 def _no_such_scores(name: str) -> str:
-  close = difflib.get_close_matches(name, SCORES, n=1)
-  hint = f"; did you mean {close[0]}?" if close else ""
   return (
     f"scores={name} is neither a folder of MIDI files, a .json or .mat file nor one of "
-    f"{', '.join(SCORES)}{hint}"
+    f"{', '.join(SCORES)}{guess(name, SCORES)}"
   )

@@ -1,16 +1,16 @@
 """The series that have a name: public files, pinned, and one that is made here."""
 
-import difflib
 from typing import NamedTuple
 
 import numpy as np
 
 from unroll.data import cache
-from unroll.data.cache import File
+from unroll.data.cache import File, public
 from unroll.data.series import regular
 from unroll.data.series.stamps import Clock
 from unroll.data.series.value import Series
 from unroll.data.table import read_table
+from unroll.errors import guess
 from unroll.types import BadInput
 
 SINE = "sine"
@@ -41,19 +41,11 @@ class Entry(NamedTuple):
   note: str = ""
 
 
-_GITHUB = "https://raw.githubusercontent.com"
-_BROWNLEE = f"{_GITHUB}/jbrownlee/Datasets/d20fcb6402ae34e653d4513b00f39257bb37ed7f"
 _LIBRARY = "not stated; counts and measurements of the Time Series Data Library"
 
 SERIES: dict[str, Entry] = {
   "ett": Entry(
-    file=File(
-      path="ett/ETTh1.csv",
-      url=f"{_GITHUB}/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07"
-      "/ETT-small/ETTh1.csv",
-      sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
-      size=2589657,
-    ),
+    file=public("ett/ETTh1.csv"),
     time="date",
     targets=("OT",),
     split="8640,2880,2880",
@@ -63,12 +55,7 @@ SERIES: dict[str, Entry] = {
     "2021): 12, 4 and 4 months of 30 days, after which 3,020 rows are left over.",
   ),
   "airline": Entry(
-    file=File(
-      path="timeseries/airline-passengers.csv",
-      url=f"{_BROWNLEE}/airline-passengers.csv",
-      sha256="8cb51be753a718d9be5d76d7e238cc224792754676adc21faa59e954b0201621",
-      size=2180,
-    ),
+    file=public("timeseries/airline-passengers.csv"),
     time="Month",
     targets=("Passengers",),
     split="at:1957-01,1959-01",
@@ -77,12 +64,7 @@ SERIES: dict[str, Entry] = {
     note="Passengers of international flights in thousands, monthly (Box & Jenkins).",
   ),
   "sunspots": Entry(
-    file=File(
-      path="timeseries/monthly-sunspots.csv",
-      url=f"{_BROWNLEE}/monthly-sunspots.csv",
-      sha256="c4ec8cc57d9f6fb6ecdb3e1f37f25b6f4badd5124c55931052b0cd2fc3bc71f3",
-      size=45039,
-    ),
+    file=public("timeseries/monthly-sunspots.csv"),
     time="Month",
     targets=("Sunspots",),
     split="0.7,0.1,0.2",
@@ -92,12 +74,7 @@ SERIES: dict[str, Entry] = {
     "years.",
   ),
   "temperatures": Entry(
-    file=File(
-      path="timeseries/daily-min-temperatures.csv",
-      url=f"{_BROWNLEE}/daily-min-temperatures.csv",
-      sha256="8b9de63ed6789492bf497625e7f9beb96a63d367b4b0a21754006f749fa5e5da",
-      size=67921,
-    ),
+    file=public("timeseries/daily-min-temperatures.csv"),
     time="Date",
     targets=("Temp",),
     split="at:1988-01-01,1989-01-01",
@@ -136,9 +113,9 @@ def load(
     return sine(seed=seed)
   if name not in SERIES:
     names = sorted([SINE, *SERIES])
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise BadInput(f"series={name}: choose one of {', '.join(names)}{hint}")
+    raise BadInput(
+      f"series={name}: choose one of {', '.join(names)}{guess(name, names)}"
+    )
   entry = SERIES[name]
   found = regular.series(
     read_table(cache.read(entry.file), entry.file.path),

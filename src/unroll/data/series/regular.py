@@ -1,6 +1,5 @@
 """A series from a table: numbers in the order of time, one row a tick, faults named."""
 
-import difflib
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from unroll.data.series.gaps import GAPS
 from unroll.data.series.stamps import Clock, Stamp
 from unroll.data.series.value import Series
 from unroll.data.table import Row, Table, read_table
+from unroll.errors import guess
 from unroll.types import BadInput
 
 MISSING = ("", "-", "?", "na", "n/a", "nan", "null", "none")
@@ -102,10 +102,9 @@ def _columns(
     if (count := table.header.count(name)) > 1:
       raise BadInput(f"{table.where} has {count} columns {name!r}: rename all but one")
     if not count:
-      close = difflib.get_close_matches(name, table.header, n=1)
-      hint = f"; did you mean {close[0]!r}?" if close else ""
       raise BadInput(
-        f"{table.where} has no column {name!r}: it has {', '.join(table.header)}{hint}"
+        f"{table.where} has no column {name!r}: it has {', '.join(table.header)}"
+        f"{guess(repr(name), map(repr, table.header))}"
       )
     if (*named, time).count(name) > 1:
       raise BadInput(
