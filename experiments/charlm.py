@@ -115,6 +115,7 @@ def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
     layers.architecture(settings),
     len(vocabulary),
     embedding=settings[Text].embedding,
+    embedding_dropout=settings[Text].embedding_dropout,
     tie=settings[CharLM].tie_embeddings,
     dtype=settings[Precision].dtype,
   )

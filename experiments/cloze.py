@@ -67,6 +67,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     layers.architecture(settings),
     len(data.vocabulary),
     embedding=settings[Text].embedding,
+    embedding_dropout=settings[Text].embedding_dropout,
     side=None if page.bidirectional else page.direction,
     merge=page.merge,
     dtype=settings[Precision].dtype,

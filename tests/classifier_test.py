@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import same
 
 from unroll import classification
 from unroll.architecture import Architecture
@@ -16,7 +17,7 @@ from unroll.models.classifier import (
   example,
 )
 from unroll.models.pooling import POOLINGS, Pooling
-from unroll.types import BadInput
+from unroll.types import BadInput, seed
 
 DRAW = np.random.default_rng(0)
 LENGTHS = (5, 0, 3, 1)
@@ -189,6 +190,17 @@ def test_the_loss_gives_the_carry_back_whatever_its_batch():
   value, (after, sums) = loss(params, carry, batch)
   assert jax.tree.structure(after) == jax.tree.structure(carry)
   assert value == sums["loss"].mean()
+
+
+def test_tokens_are_left_out_in_training_alone():
+  model, params = model_of(Shape(3, vocabulary=7))
+  dropping = model.clone(embedding_dropout=0.5)
+  tokens = DRAW.integers(7, size=(5, 4)).astype(np.int32)
+  carry = model.apply(params, 4, method="initial_carry")
+  same(dropping.apply(params, tokens, carry), model.apply(params, tokens, carry))
+  keyed = seed(carry, jax.random.key(1))
+  drawn = dropping.apply(params, tokens, keyed)
+  assert np.any(drawn != model.apply(params, tokens, keyed))
 
 
 def test_settings_that_do_not_fit_are_refused():

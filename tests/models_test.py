@@ -16,6 +16,7 @@ from unroll.data.batches import Batch
 from unroll.layers import stacked
 from unroll.models.cloze import ClozeModel, cloze_loss
 from unroll.models.language import LanguageModel, next_token_loss
+from unroll.models.parts import Embedding
 from unroll.types import BadInput, seed
 
 V, E, H, T, B = 7, 4, 5, 6, 3
@@ -240,6 +241,20 @@ def test_dropout_draws_from_the_stream_of_flax(make):
   ]
   for one, other in itertools.combinations(logits, 2):
     assert np.any(one != other)
+
+
+@pytest.mark.parametrize("make", [language, cloze])
+def test_tokens_are_left_out_where_they_are_read(make):
+  plain, model = make(), make().clone(embedding_dropout=0.5)
+  params = parameters(model)
+  carry = model.apply(params, B, method="initial_carry")
+  same(model.apply(params, TOKENS, carry), plain.apply(params, TOKENS, carry))
+  keyed = seed(carry, jax.random.key(1))
+  own = {"params": params["params"]["embed"]}
+  left = Embedding(V, E, dropout=0.5).apply(own, TOKENS, keyed).table
+  assert 0 < np.sum(left == 0) < left.size
+  other = {"params": params["params"] | {"embed": {"embedding": left}}}
+  same(model.apply(params, TOKENS, keyed), plain.apply(other, TOKENS, keyed))
 
 
 def test_no_such_merge():

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from tables import close, noise, same
 
+from unroll.compose import no_draw
 from unroll.models.parts import Embedding, Readout
+from unroll.types import BadInput, seed
 
 V, E, H, T, B = 7, 4, 5, 6, 3
 TOKENS = np.random.default_rng(1).integers(V, size=(T, B), dtype=np.int32)
@@ -132,3 +134,35 @@ def test_a_vector_is_a_row_of_the_table():
   same(xs.dense(), params["params"]["embedding"][TOKENS])
   one_hot = Embedding(V, 0).apply({}, TOKENS)
   same(one_hot.dense(), np.eye(V, dtype=np.float32)[TOKENS])
+
+
+@pytest.mark.parametrize("width", [E, 0])
+def test_dropout_leaves_out_a_token_wherever_it_stands(width):
+  size = 500
+  tokens = np.random.default_rng(1).integers(size, size=(500, B), dtype=np.int32)
+  part = Embedding(size, width, dropout=0.25)
+  params = part.init(jax.random.key(0), tokens)
+  whole = np.asarray(part.apply(params, tokens).dense())
+  carry = {"layer": noise(1, B, H), "draw": no_draw()}
+  for keyless in (None, carry, {"layer": noise(1, B, H)}):
+    same(part.apply(params, tokens, keyless).dense(), whole)
+
+  drawn = [
+    part.apply(params, tokens, seed(carry, jax.random.key(1))),
+    part.apply(params, tokens, seed(carry, jax.random.key(2))),
+    part.apply(params, tokens, carry, rngs={"dropout": jax.random.key(1)}),
+  ]
+  for found in map(np.asarray, (lookup.dense() for lookup in drawn)):
+    left_out = np.all(found == 0, axis=-1)
+    close(found, np.where(left_out[..., None], 0, whole / 0.75), 1e-5)
+    assert 0.17 < np.mean(left_out) < 0.33
+    for token in np.unique(tokens):
+      assert len(set(left_out[tokens == token])) == 1
+  for one, other in itertools.combinations(drawn, 2):
+    assert np.any(one.dense() != other.dense())
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0])
+def test_a_rate_of_dropout_is_below_1(rate):
+  with pytest.raises(BadInput, match=f"embedding_dropout={rate}: give a rate from 0"):
+    Embedding(V, E, dropout=rate).init(jax.random.key(0), TOKENS)

@@ -22,6 +22,7 @@ from unroll.data.vocabulary import UNKNOWN, Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
+from unroll.models.parts import EMBEDDING_DROPOUT
 from unroll.settings import setting
 from unroll.types import BadInput, Sums
 
@@ -57,6 +58,7 @@ class Text(Corpus):
   """Text"""
 
   embedding: int = setting(64, "width of the embedding; 0: one-hot", least=0)
+  embedding_dropout: float = setting(0.0, EMBEDDING_DROPOUT)
 
 
 @dataclass(frozen=True)

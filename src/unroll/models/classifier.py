@@ -13,7 +13,7 @@ from unroll.architecture import Architecture
 from unroll.data.examples import Examples
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent, rematerialised
-from unroll.models.parts import Embedding
+from unroll.models.parts import EMBEDDING_DROPOUT, Embedding
 from unroll.models.pooling import POOLINGS, Pooling
 from unroll.settings import setting
 from unroll.start import Initializer
@@ -25,6 +25,7 @@ class Classifiers:
   """Models of labels"""
 
   embedding: int = setting(64, "width of the embedding of tokens; 0: one-hot", least=0)
+  embedding_dropout: float = setting(0.0, EMBEDDING_DROPOUT)
   bidirectional: bool = setting(False, "every layer reads from both sides")
   pooling: str = setting(
     "last", "how the steps of a sequence become one vector", choices=POOLINGS
@@ -55,6 +56,7 @@ class Classifier(nn.Module):
     embedding: E, the width of the embedding; 0 feeds one-hot vectors.
     pooling: see `Pooling`.
     leftward: see `Pooling`.
+    embedding_dropout: see `Embedding`.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
@@ -66,6 +68,7 @@ class Classifier(nn.Module):
   embedding: int = 0
   pooling: str = "last"
   leftward: tuple[bool, ...] = ()
+  embedding_dropout: float = 0.0
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
   named: bool = False
@@ -74,7 +77,9 @@ class Classifier(nn.Module):
     if self.pooling not in POOLINGS:
       raise BadInput(f"pooling={self.pooling}: choose one of {', '.join(POOLINGS)}")
     if self.vocabulary:
-      self.embed = Embedding(self.vocabulary, self.embedding)
+      self.embed = Embedding(
+        self.vocabulary, self.embedding, dropout=self.embedding_dropout
+      )
     self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
     self.pool = Pooling(self.pooling, self.leftward, self.kernel_init)
     self.output = nn.Dense(self.classes, kernel_init=self.kernel_init)
@@ -96,9 +101,9 @@ class Classifier(nn.Module):
       valid: bool `[T, B]`; None where there is no padding.
       backward: see `scan.unroll`.
     """
-    xs = self.embed(inputs) if self.vocabulary else inputs
     initial = self.initial_carry(inputs.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
+    xs = self.embed(inputs, carry) if self.vocabulary else inputs
     ys = self.recurrent(xs, carry, valid=valid, backward=backward)[1]
     if valid is None:
       valid = jnp.ones(inputs.shape[:2], bool)
@@ -140,6 +145,7 @@ def classifier(
     core=core,
     vocabulary=shape.vocabulary,
     embedding=chosen.embedding,
+    embedding_dropout=chosen.embedding_dropout,
     pooling=chosen.pooling,
     leftward=leftward,
     dtype=None if dtype == "float32" else jnp.dtype(dtype),

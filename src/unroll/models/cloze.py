@@ -34,6 +34,7 @@ class ClozeModel(nn.Module):
     forward: layer `[T, B, E or V] -> [T, B, H]` read from the left; None: not used.
     backward: the same, read from the right.
     merge: how both become one: concat, sum, mul or average.
+    embedding_dropout: see `Embedding`.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
@@ -44,6 +45,7 @@ class ClozeModel(nn.Module):
   forward: Layer | None
   backward: Layer | None
   merge: str = "concat"
+  embedding_dropout: float = 0.0
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
   named: bool = False
@@ -51,7 +53,9 @@ class ClozeModel(nn.Module):
   def setup(self):
     if self.merge not in MERGES:
       raise BadInput(f"merge={self.merge}: choose one of {', '.join(MERGES)}")
-    self.embed = Embedding(self.vocabulary, self.embedding)
+    self.embed = Embedding(
+      self.vocabulary, self.embedding, dropout=self.embedding_dropout
+    )
     core = self.forward or self.backward
     if self.forward and self.backward:
       core = bidirectional(self.forward, self.backward, merge=None)
@@ -77,9 +81,9 @@ class ClozeModel(nn.Module):
     return head.cross_entropy(ys, batch.inputs, batch.weight, backward)
 
   def _read(self, tokens: Array, carry: Carry | None, **options) -> Array:
-    xs = self.embed(tokens).dense()
     initial = self.initial_carry(tokens.shape[1])
     carry = initial if carry is None else afresh(initial, carry)
+    xs = self.embed(tokens, carry).dense()
     if self.forward and self.backward:
       _, (left, right) = self.recurrent(xs, carry, **options)
       return MERGES[self.merge](_later(left), _earlier(right))
@@ -107,6 +111,7 @@ def cloze_model(
   vocabulary: int,
   *,
   embedding: int = 64,
+  embedding_dropout: float = 0.0,
   side: str | None = None,
   merge: str = "concat",
   dtype: str = "float32",
@@ -118,6 +123,7 @@ def cloze_model(
     architecture: cells, widths and what stands between them.
     vocabulary: V.
     embedding: E; 0 for one-hot vectors.
+    embedding_dropout: see `Embedding`.
     side: "forward" or "backward" reads from one side; None from both.
     merge: how both sides become one.
     dtype: of matrix products.
@@ -133,6 +139,7 @@ def cloze_model(
   return ClozeModel(
     vocabulary=vocabulary,
     embedding=embedding,
+    embedding_dropout=embedding_dropout,
     forward=core("forward"),
     backward=core("backward"),
     merge=merge,

@@ -25,6 +25,7 @@ class LanguageModel(nn.Module):
     width: of the core's output.
     tie: uses the embedding as the output matrix (Press & Wolf 2017; Inan et al.
       2017); the width must then be E.
+    embedding_dropout: see `Embedding`.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
@@ -35,6 +36,7 @@ class LanguageModel(nn.Module):
   core: Layer
   width: int
   tie: bool = False
+  embedding_dropout: float = 0.0
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
   named: bool = False
@@ -48,7 +50,9 @@ class LanguageModel(nn.Module):
     # By default Flax's embedding has the same distribution, and other last bits.
     deviation = self.embedding**-0.5 if self.embedding else 1.0
     normal = nn.initializers.normal(deviation)
-    self.embed = Embedding(self.vocabulary, self.embedding, normal)
+    self.embed = Embedding(
+      self.vocabulary, self.embedding, normal, self.embedding_dropout
+    )
     self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
     self.output = Readout(self.vocabulary, self.kernel_init, self.dtype, self.tie)
     if self.tie:
@@ -79,7 +83,7 @@ class LanguageModel(nn.Module):
     return carry, head.cross_entropy(ys, batch.targets, batch.weight, backward)
 
   def _read(self, tokens, carry, **options) -> tuple[Carry, Array]:
-    return self.recurrent(self.embed(tokens), carry, **options)
+    return self.recurrent(self.embed(tokens, carry), carry, **options)
 
   def _head(self) -> Head:
     return self.output(self.width, self.embed.table())
@@ -94,6 +98,7 @@ def language_model(
   vocabulary: int,
   *,
   embedding: int = 64,
+  embedding_dropout: float = 0.0,
   tie: bool = False,
   dtype: str = "float32",
 ) -> LanguageModel:
@@ -103,6 +108,7 @@ def language_model(
     architecture: cells, widths and what stands between them.
     vocabulary: V.
     embedding: E; 0 for one-hot vectors.
+    embedding_dropout: see `Embedding`.
     tie: uses the embedding as the output matrix.
     dtype: of matrix products.
   """
@@ -110,6 +116,7 @@ def language_model(
   return LanguageModel(
     vocabulary=vocabulary,
     embedding=embedding,
+    embedding_dropout=embedding_dropout,
     core=stacked(*cells, wiring=architecture.wiring),
     width=architecture.output_size,
     tie=tie,

@@ -6,11 +6,18 @@ A model's attribute names are the names of its parameters: `embed` and `output`.
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from unroll import readout, scan
+from unroll.compose import mask, no_draw
 from unroll.start import Initializer
-from unroll.types import Array, Lookup, Sums
+from unroll.types import Array, BadInput, Carry, Draw, Lookup, Sums, is_draw
+
+EMBEDDING_DROPOUT = (
+  "rate of the tokens whose vector training leaves out, wherever they stand in a batch"
+)
+_SITE = 2**31  # of a draw's masks, beside those between layers
 
 
 class Embedding(nn.Module):
@@ -23,6 +30,8 @@ class Embedding(nn.Module):
     vocabulary: V.
     width: E, the width of a vector; 0 for one-hot vectors, which have width V.
     init_table: of the table `[V, E]`; by default normal with variance 1/E.
+    dropout: rate of the tokens whose vector training leaves out, wherever they stand in
+      a batch (Gal & Ghahramani 2016).
   """
 
   vocabulary: int
@@ -30,8 +39,11 @@ class Embedding(nn.Module):
   init_table: Initializer = nn.initializers.variance_scaling(
     1.0, "fan_in", "normal", out_axis=0
   )
+  dropout: float = 0.0
 
   def setup(self):
+    if not 0 <= self.dropout < 1:
+      raise BadInput(f"embedding_dropout={self.dropout}: give a rate from 0 to below 1")
     if self.width:
       shape = (self.vocabulary, self.width)
       self.embedding = self.param("embedding", self.init_table, shape)
@@ -40,9 +52,26 @@ class Embedding(nn.Module):
     """The vectors of all tokens, `[V, E]`; the identity `[V, V]` if one-hot."""
     return self.embedding if self.width else jnp.eye(self.vocabulary)
 
-  def __call__(self, tokens: Array) -> Lookup:
-    """The vectors of tokens `[T, B]`, `[T, B, E or V]`, for a layer to look up."""
-    return Lookup(self.table(), tokens)
+  def __call__(self, tokens: Array, carry: Carry = None) -> Lookup:
+    """The vectors of tokens `[T, B]`, `[T, B, E or V]`, for a layer to look up.
+
+    Args:
+      tokens: whole numbers below V.
+      carry: of the layers that read them. Its first draw has the key of the dropout;
+        where it has none, the stream `dropout` gives one, see `layers.Recurrent`.
+    """
+    table = self.table()
+    if self.dropout and (draw := self._draw(carry)).key is not None:
+      kept = mask(draw, (self.vocabulary, 1), self.dropout, _SITE, locked=True)
+      table = table * kept.astype(table.dtype)
+    return Lookup(table, tokens)
+
+  def _draw(self, carry: Carry) -> Draw:
+    draws = filter(is_draw, jax.tree.leaves(carry, is_leaf=is_draw))
+    draw = next(draws, no_draw())
+    if draw.key is None and self.has_rng("dropout"):
+      return draw._replace(key=self.make_rng("dropout"))
+    return draw
 
 
 class Head(NamedTuple):
