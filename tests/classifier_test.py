@@ -204,5 +204,7 @@ def test_tokens_are_left_out_in_training_alone():
 
 
 def test_settings_that_do_not_fit_are_refused():
+  with pytest.raises(BadInput, match=r"embedding_dropout=0\.5: features have no"):
+    classifier(Classifiers(embedding_dropout=0.5), Architecture(), Shape(3, features=2))
   with pytest.raises(BadInput, match="pooling=first"):
     model_of(Shape(3, vocabulary=7), "first")

@@ -131,6 +131,11 @@ def classifier(
     dtype: of matrix products.
     plan: which segments are computed again for the gradient.
   """
+  if chosen.embedding_dropout and not shape.vocabulary:
+    raise BadInput(
+      f"embedding_dropout={chosen.embedding_dropout}: features have no embedding: drop "
+      "it"
+    )
   width = (chosen.embedding or shape.vocabulary) if shape.vocabulary else shape.features
   core, _ = architecture.encoder(width, chosen.bidirectional)
   if chosen.bidirectional:
