@@ -53,7 +53,7 @@ charlm: .venv/ready
 	.venv/bin/python -m experiments.charlm --minutes=1.5 $(ARGS)
 
 test: .venv/ready
-	.venv/bin/python -m pytest -n 2 -m "not (slow or peers or integration)" $(ARGS)
+	.venv/bin/python -m pytest -n 2 --haste -m "not (slow or peers or integration)" $(ARGS)
 
 # Exit code 5 is pytest's "nothing collected": a mark that no test carries yet.
 test-slow: .venv/ready
