@@ -1,11 +1,13 @@
 """An architecture: the recurrent layers of a model, and what stands between them."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from unroll import start
 from unroll.cells import CELLS
+from unroll.cells.named import named_cell
 from unroll.compose import Wiring, learned_carry
 from unroll.layers import Layer, stacked
 from unroll.layers import bidirectional as both_ways
@@ -30,7 +32,12 @@ class Precision:
 class Architecture:
   """Layers"""
 
-  cell: str = setting("lstm", "the recurrent cell", choices=sorted(CELLS))
+  cell: str = setting(
+    "lstm",
+    "the recurrent cell; its options follow a colon, as in lstm:forget_bias=2",
+    choices=sorted(CELLS),
+    kind="spec",
+  )
   layers: int = setting(2, "recurrent layers", least=1, most=1000)
   hidden: tuple[int, ...] = setting(
     (256,),
@@ -112,13 +119,9 @@ class Architecture:
     return stacked(*layers, wiring=self.wiring), self.wiring.output_size(both)
 
   def _cells(self, input_sizes: list[int]) -> list[Cell]:
-    if self.cell not in CELLS:  # of a run that another version trained
-      raise BadInput(f"cell={self.cell} is not one of {', '.join(sorted(CELLS))}")
-    options = self._options()
-    cells = [
-      CELLS[self.cell](inputs, size, **options)
-      for inputs, size in zip(input_sizes, self.sizes)
-    ]
+    make, given = named_cell(self.cell)
+    options = self._options(make, given)
+    cells = [make(*sizes, **options) for sizes in zip(input_sizes, self.sizes)]
     return [learned_carry(cell) for cell in cells] if self.learned_carry else cells
 
   def model_options(self) -> dict[str, Any]:
@@ -127,34 +130,36 @@ class Architecture:
       return {}
     return {"kernel_init": start.named_init(self.init).kernel}
 
-  def _options(self) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+  def _options(
+    self, make: Callable[..., Cell], given: Mapping[str, Any]
+  ) -> dict[str, Any]:
+    """The options of the cell: its own, and those that have a setting."""
+    options, takes = dict(given), inspect.signature(make).parameters
     if self.init:
-      if self.init.startswith("chrono") and not self._takes("forget_bias"):
+      if self.init.startswith("chrono") and "forget_bias" not in takes:
         raise BadInput(
           f"init={self.init} sets gates and cell={self.cell} has none: choose a gru or "
           "lstm cell, or another `init`"
         )
-      if not self._takes("init"):
+      if "init" not in takes:
         raise BadInput(
           f"init={self.init}: cell={self.cell} starts in a way of its own: drop it"
         )
       options["init"] = start.named_init(self.init)
     if self.forget_bias is not None:
-      if not self._takes("forget_bias"):
+      if "forget_bias" in given:
+        raise BadInput(
+          f"forget_bias={self.forget_bias} and cell={self.cell} both set it: drop one"
+        )
+      if "forget_bias" not in takes:
         raise BadInput(
           f"forget_bias={self.forget_bias} sets a gate and cell={self.cell} has none: "
           "drop it, or choose a gru or lstm cell"
         )
-      if self.init.startswith("chrono"):
-        raise BadInput(
-          f"forget_bias={self.forget_bias} and init={self.init} both set the gate that "
-          "keeps the state: drop one of them"
-        )
       options["forget_bias"] = self.forget_bias
+    if "forget_bias" in options and self.init.startswith("chrono"):
+      raise BadInput(
+        f"forget_bias={options['forget_bias']} and init={self.init} both set the gate "
+        "that keeps the state: drop one of them"
+      )
     return options
-
-  def _takes(self, option: str) -> bool:
-    """Whether the constructor of the cell has that option."""
-    parameters = inspect.signature(CELLS[self.cell]).parameters.values()
-    return any(p.name == option or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -40,7 +40,8 @@ class Setting(NamedTuple):
     choices: the values that it may have; () for any.
     least: the least number; None for no limit.
     most: the greatest number.
-    kind: of text that names something on a disk: "path" or "checkpoint"; else "".
+    kind: of text that names something on a disk: "path" or "checkpoint"; "spec" where
+      options may follow one of the choices after a colon; else "".
     role: see `Role`.
   """
 
@@ -82,26 +83,37 @@ def described(group: type) -> dict[str, Setting]:
   hints = typing.get_type_hints(group)
   found = {}
   for field in dataclasses.fields(group):
-    hint, optional, listed = hints[field.name], False, False
-    if isinstance(hint, types.UnionType):
-      (hint,) = (part for part in hint.__args__ if part is not type(None))
-      optional = True
-    if typing.get_origin(hint) is tuple:
-      hint, listed = hint.__args__[0], True
-    told = dict(field.metadata)
-    most = told.pop("most")
-    if most is None:
-      most = {int: MOST, float: LARGEST}.get(hint, math.inf)
-    found[field.name] = Setting(
-      name=field.name,
-      type=hint,
-      default=field.default,
-      listed=listed,
-      optional=optional,
-      most=most,
-      **told,
-    )
+    told = {key: v for key, v in field.metadata.items() if v not in (None, ())}
+    one = of_hint(field.name, hints[field.name], field.default)
+    assert one, f"{group.__name__}.{field.name} has no type of a setting"
+    found[field.name] = one._replace(**told)
   return found
+
+
+def of_hint(name: str, hint: Any, default: Any) -> Setting | None:
+  """The setting that an annotation stands for; None if it stands for none.
+
+  Args:
+    name: of the setting.
+    hint: bool, int, float or str, a Literal of texts, a tuple of one, or one | None.
+    default: its value where none is given.
+  """
+  optional, listed, choices = False, False, ()
+  if isinstance(hint, types.UnionType):
+    parts = [part for part in hint.__args__ if part is not type(None)]
+    if len(parts) != 1:
+      return None
+    optional, [hint] = True, parts
+  if typing.get_origin(hint) is tuple:
+    hint, listed = hint.__args__[0], True
+  if typing.get_origin(hint) is Literal:
+    hint, choices = str, hint.__args__
+  if hint not in (bool, int, float, str):
+    return None
+  most = {int: MOST, float: LARGEST}.get(hint, math.inf)
+  return Setting(
+    *(name, hint, default, "", listed, optional, choices, None, most, "", "run")
+  )
 
 
 def checked(setting: Setting, value: Any) -> Any:
@@ -157,7 +169,8 @@ def _one(setting: Setting, value: Any, whole: Any) -> Any:
     value = float(value)
   if not isinstance(value, kind) or (kind is int and not whole_number):
     raise BadInput(f"{wrong}: give {_allowed(setting)}")
-  if setting.choices and value not in setting.choices:
+  chosen = str(value).partition(":")[0] if setting.kind == "spec" else value
+  if setting.choices and chosen not in setting.choices:
     raise BadInput(f"{wrong}: choose one of {', '.join(setting.choices)}")
   if isinstance(value, int | float) and not math.isnan(value):
     least = -setting.most if setting.least is None else setting.least

@@ -1,0 +1,72 @@
+"""Cells as people write them: names, options, and what is refused."""
+
+from typing import Literal
+
+import pytest
+
+from unroll.cells import CELLS, lstm, vanilla
+from unroll.cells.named import named_cell, options
+from unroll.types import BadInput
+
+
+def cell_of_every_kind(
+  input_size: int,
+  hidden_size: int,
+  *,
+  peephole: bool = False,
+  depth: int = 2,
+  leak: float = 0.5,
+  norm: Literal["layer", "rms"] = "layer",
+  longest: int | None = None,
+  activation=abs,
+):
+  raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+  monkeypatch.setitem(CELLS, "every", cell_of_every_kind)
+
+
+GOOD = {
+  "lstm": (lstm, {}),
+  "lstm:forget_bias=2": (lstm, {"forget_bias": 2.0}),
+  "rnn": (vanilla, {}),
+  "every:peephole": (cell_of_every_kind, {"peephole": True}),
+  "every: peephole , depth=3": (cell_of_every_kind, {"peephole": True, "depth": 3}),
+  "every:peephole=false,leak=1e-3,norm=rms,longest=7": (
+    cell_of_every_kind,
+    {"peephole": False, "leak": 1e-3, "norm": "rms", "longest": 7},
+  ),
+}
+BAD = {
+  "lstn": "choose one of .*gru.*; did you mean lstm",
+  "": "choose one of",
+  "rnn:forget_bias=1": "rnn has no options",
+  "lstm:": "lstm has forget_bias",
+  "lstm:forget_bais=1": "lstm has forget_bias; did you mean forget_bias",
+  "lstm:forget_bias": "give forget_bias a value: forget_bias=1.0",
+  "lstm:forget_bias=big": "forget_bias=big: give a number",
+  "lstm:forget_bias=1,forget_bias=2": "gives forget_bias twice",
+  "every:depth=2.5": "depth=2.5: give a whole number",
+  "every:norm=batch": "norm=batch: choose one of layer, rms",
+  "every:peephole=1": "peephole=1: give true or false",
+  "every:activation=abs": "every has peephole, depth, leak, norm, longest",
+}
+
+
+@pytest.mark.parametrize("spec", GOOD)
+def test_a_spec_is_a_constructor_and_its_options(spec):
+  assert named_cell(spec) == GOOD[spec]
+
+
+@pytest.mark.parametrize("spec", BAD)
+def test_what_a_cell_does_not_have_is_answered_with_what_it_has(spec):
+  with pytest.raises(BadInput, match=f"^cell={spec}[: ].*{BAD[spec]}"):
+    named_cell(spec)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_option_has_a_default_that_is_a_value_of_it(name):
+  for option in options(name).values():
+    assert option.default is None or isinstance(option.default, option.type)
