@@ -131,10 +131,6 @@ def test_an_orthogonal_linear_cell_keeps_the_norm_of_its_state():
   assert np.abs(after.h - start.h).max() > 0.1
 
 
-def test_every_cell_of_the_registry_has_a_row():
-  assert set(REGISTRY) <= set(ROWS)
-
-
 @pytest.mark.parametrize("name", ROWS)
 def test_a_step_is_the_equation(name):
   cell = EVERY[name]

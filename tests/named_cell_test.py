@@ -1,12 +1,17 @@
 """Cells as people write them: names, options, and what is refused."""
 
+import re
+from pathlib import Path
 from typing import Literal
 
+import jax
 import pytest
 
 from unroll.cells import CELLS, lstm, vanilla
 from unroll.cells.named import named_cell, options
 from unroll.types import BadInput
+
+ROOT = Path(__file__).parent.parent
 
 
 def cell_of_every_kind(
@@ -70,3 +75,35 @@ def test_what_a_cell_does_not_have_is_answered_with_what_it_has(spec):
 def test_every_option_has_a_default_that_is_a_value_of_it(name):
   for option in options(name).values():
     assert option.default is None or isinstance(option.default, option.type)
+
+
+def rows_of_the_page() -> dict[str, tuple[str, str]]:
+  """Of each cell in docs/cells.md, its parameters and its options, as they stand."""
+  found = {}
+  for line in (ROOT / "docs" / "cells.md").read_text().splitlines():
+    if line.startswith("| `"):
+      names, _, count, own, _ = (cell.strip() for cell in line[1:].split("|"))
+      found |= dict.fromkeys(re.findall(r"`(\w+)`", names), (count, own))
+  return found
+
+
+PAGE = rows_of_the_page()
+
+
+def test_the_page_of_cells_has_every_cell():
+  assert set(PAGE) == set(CELLS) - {"every"}
+
+
+@pytest.mark.parametrize("name", PAGE)
+def test_the_page_of_cells_has_the_options_of_each(name):
+  assert re.findall(r"`(\w+)`", PAGE[name][1]) == list(options(name))
+
+
+@pytest.mark.parametrize("name", PAGE)
+def test_the_page_of_cells_counts_parameters(name):
+  d, h = 5, 8
+  params = jax.eval_shape(CELLS[name](d, h).init, jax.random.key(0))
+  counted = sum(leaf.size for leaf in jax.tree.leaves(params))
+  known = {"D": d, "H": h, "M": 4 * h, "F": h - h // 4, "depth": 3}
+  formula = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", PAGE[name][0]).replace("²", "**2")
+  assert eval(formula, known) == counted

@@ -1,12 +1,37 @@
-"""Recurrent cells, one equation a file, and the registry of their names."""
+"""Recurrent cells, a family a file, their equations in sight; the registry of names.
+
+`cells.named.named_cell` reads a name with options, as `--cell` does.
+"""
 
 from collections.abc import Callable
 
+from unroll.cells.additive import ran as ran
+from unroll.cells.bistable import brc as brc
+from unroll.cells.bistable import nbrc as nbrc
+from unroll.cells.coupled import cifg as cifg
+from unroll.cells.fast import fast_grnn as fast_grnn
+from unroll.cells.fast import fast_rnn as fast_rnn
 from unroll.cells.gru import GRUCarry, GRUParams, GRUResetBeforeParams
 from unroll.cells.gru import gru as gru
 from unroll.cells.gru import gru_reset_before as gru_reset_before
+from unroll.cells.highway import rhn as rhn
+from unroll.cells.light import li_gru as li_gru
 from unroll.cells.lstm import LSTMCarry, LSTMParams
 from unroll.cells.lstm import lstm as lstm
+from unroll.cells.minimal import (
+  janet,
+  mgu,
+  mgu_reset_after,
+  minimal_rnn,
+  ugrnn,
+)
+from unroll.cells.mogrifier import lstm_mogrifier as lstm_mogrifier
+from unroll.cells.multiplicative import lstm_multiplicative as lstm_multiplicative
+from unroll.cells.nas import nas as nas
+from unroll.cells.normalized import gru_layer_norm, lstm_layer_norm
+from unroll.cells.peephole import lstm_peephole as lstm_peephole
+from unroll.cells.projected import lstm_projected as lstm_projected
+from unroll.cells.structural import scrn as scrn
 from unroll.cells.vanilla import (
   VanillaCarry,
   VanillaParams,
@@ -24,7 +49,28 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "irnn": irnn,
   "gru": gru,
   "gru_reset_before": gru_reset_before,
+  "gru_layer_norm": gru_layer_norm,
   "lstm": lstm,
+  "lstm_peephole": lstm_peephole,
+  "lstm_projected": lstm_projected,
+  "lstm_layer_norm": lstm_layer_norm,
+  "lstm_multiplicative": lstm_multiplicative,
+  "lstm_mogrifier": lstm_mogrifier,
+  "cifg": cifg,
+  "janet": janet,
+  "mgu": mgu,
+  "mgu_reset_after": mgu_reset_after,
+  "ugrnn": ugrnn,
+  "minimal_rnn": minimal_rnn,
+  "brc": brc,
+  "nbrc": nbrc,
+  "rhn": rhn,
+  "scrn": scrn,
+  "li_gru": li_gru,
+  "ran": ran,
+  "fast_rnn": fast_rnn,
+  "fast_grnn": fast_grnn,
+  "nas": nas,
 }
 
 __all__ = [
@@ -36,11 +82,5 @@ __all__ = [
   "LSTMParams",
   "VanillaCarry",
   "VanillaParams",
-  "gru",
-  "gru_reset_before",
-  "irnn",
-  "linear_rnn",
-  "lstm",
-  "relu_rnn",
-  "vanilla",
+  *(function.__name__ for function in CELLS.values()),
 ]
