@@ -40,6 +40,8 @@ PATHS = {
   **OF_USERS,
   **dict.fromkeys(DEEP, "recorded"),
   "learned_carry": "derived",
+  "zoneout": "recorded",
+  "dropped_state": "recorded",
 }
 
 

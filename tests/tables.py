@@ -9,7 +9,7 @@ import numpy as np
 from rows import ROWS, D, H
 
 from unroll import cells as library
-from unroll import compose, scan
+from unroll import compose, regularizers, scan
 from unroll.compose import Wiring
 from unroll.parameters import frozen, matrices
 from unroll.types import Array, Carry, Cell, Params, seed
@@ -77,6 +77,8 @@ ACTIVATIONS = {name: ROWS[name].make() for name in ("relu_rnn", "linear_rnn", "i
 CELLS: dict[str, Cell] = {
   **{name: row.make() for name, row in ROWS.items() if name not in ACTIVATIONS},
   "learned_carry": compose.learned_carry(lstm(D, H)),
+  "zoneout": regularizers.zoneout(lstm(D, H), (0.5, 0.2)),
+  "dropped_state": regularizers.dropped_state(gru(D, H), 0.4, locked=False),
   **{
     name: compose.deep(*cells, wiring=wiring) for name, (cells, wiring) in DEEP.items()
   },

@@ -1,7 +1,7 @@
 """An architecture: the recurrent layers of a model, and what stands between them."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from unroll.cells.named import named_cell
 from unroll.compose import Wiring, learned_carry
 from unroll.layers import Layer, stacked
 from unroll.layers import bidirectional as both_ways
+from unroll.regularizers import dropconnect, dropped_state, zoneout
 from unroll.settings import setting
 from unroll.types import BadInput, Cell
 
@@ -64,6 +65,22 @@ class Architecture:
     "at the start, of the gate that keeps the state: the LSTM's forget gate (1 if not "
     "given), a GRU's update gate (0)",
   )
+  zoneout: tuple[float, ...] = setting(
+    (),
+    "rate at which a unit keeps its state for a step: of every state, or one number a "
+    "state, as 0.5,0.05 for an LSTM's c and h",
+  )
+  recurrent_dropout: float = setting(
+    0.0, "rate on the state that recurrent products read; what is kept stays whole"
+  )
+  recurrent_mask: str = setting(
+    "sequence",
+    "of recurrent_dropout: a mask each step, or one for all steps",
+    choices=("step", "sequence"),
+  )
+  weight_dropout: float = setting(
+    0.0, "rate on the elements of recurrent matrices, one mask an update (DropConnect)"
+  )
   learned_carry: bool = setting(False, "learns the initial carry instead of zero")
 
   @property
@@ -86,13 +103,8 @@ class Architecture:
       locked=self.dropout_mask == "sequence",
     ).check()
 
-  @property
-  def output_size(self) -> int:
-    """The width of what the top layer hands on."""
-    return self.wiring.output_size(self.sizes)
-
   def cells(self, input_size: int) -> list[Cell]:
-    """The cells of the layers, first to last.
+    """The cells of the layers, first to last, without `weight_dropout`.
 
     Args:
       input_size: D, the width of the input.
@@ -111,18 +123,34 @@ class Architecture:
         with the hidden units of its layer, and hands on both outputs of a step side by
         side: 2 H.
     """
-    if not bidirectional:
-      return stacked(*self.cells(input_size), wiring=self.wiring), self.output_size
-    both = [2 * size for size in self.sizes]
-    inputs = self.wiring.input_sizes(input_size, both)
-    layers = map(both_ways, self._cells(inputs), self._cells(inputs))
-    return stacked(*layers, wiring=self.wiring), self.wiring.output_size(both)
+    widths = [(1 + bidirectional) * size for size in self.sizes]
+    inputs = self.wiring.input_sizes(input_size, widths)
+    layers = self._layers(inputs)
+    if bidirectional:
+      layers = list(map(both_ways, layers, self._layers(inputs)))
+    return stacked(*layers, wiring=self.wiring), self.wiring.output_size(widths)
 
   def _cells(self, input_sizes: list[int]) -> list[Cell]:
     make, given = named_cell(self.cell)
     options = self._options(make, given)
     cells = [make(*sizes, **options) for sizes in zip(input_sizes, self.sizes)]
-    return [learned_carry(cell) for cell in cells] if self.learned_carry else cells
+    return [self._regularized(cell) for cell in cells]
+
+  def _regularized(self, cell: Cell) -> Cell:
+    """The cell with what is asked for around it."""
+    if self.recurrent_dropout:
+      locked = self.recurrent_mask == "sequence"
+      cell = dropped_state(cell, self.recurrent_dropout, locked=locked)
+    if self.zoneout:
+      rates = self.zoneout
+      cell = zoneout(cell, rates if len(rates) > 1 else rates[0])
+    return learned_carry(cell) if self.learned_carry else cell
+
+  def _layers(self, input_sizes: list[int]) -> Sequence[Cell | Layer]:
+    cells = self._cells(input_sizes)
+    if not self.weight_dropout:
+      return cells
+    return [dropconnect(cell, self.weight_dropout) for cell in cells]
 
   def model_options(self) -> dict[str, Any]:
     """The start of a model's output matrix, where `init` gives one."""

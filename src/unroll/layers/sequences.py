@@ -14,6 +14,7 @@ from unroll.types import (
   BadInput,
   Carry,
   Cell,
+  Draw,
   Key,
   Lookup,
   Params,
@@ -113,12 +114,7 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
 
     bound = [layer(*both) for both in zip(layers, params, carry.layers, strict=True)]
     carries, ys = wiring.connect(bound, xs, drop)
-    length = xs.shape[0]
-    draw = carry.draw._replace(t=carry.draw.t + length)
-    if every:
-      draw = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length,)), carry.draw)
-      steps = jnp.arange(1, length + 1, dtype=jnp.int32)
-      draw = draw._replace(t=draw.t + (steps[::-1] if reverse else steps))
+    draw = advanced(carry.draw, xs.shape[0], every=every, reverse=reverse)
     return DeepCarry(carries, draw), ys
 
   return Layer(
@@ -127,6 +123,17 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
     unroll=unroll,
     context=reads,
   )
+
+
+def advanced(
+  draw: Draw, length: int, *, every: bool = False, reverse: bool = False
+) -> Draw:
+  """A draw after so many steps; with `every` after each of them, in their order."""
+  if not every:
+    return draw._replace(t=draw.t + length)
+  many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (length,)), draw)
+  steps = jnp.arange(1, length + 1, dtype=jnp.int32)
+  return many._replace(t=many.t + (steps[::-1] if reverse else steps))
 
 
 def _reading(layer: Layer, context) -> dict[str, Any]:

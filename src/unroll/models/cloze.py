@@ -15,7 +15,6 @@ from unroll.layers import (
   Recurrent,
   bidirectional,
   rematerialised,
-  stacked,
 )
 from unroll.models.parts import Embedding, Readout
 from unroll.start import Initializer
@@ -133,8 +132,8 @@ def cloze_model(
   def core(direction: str) -> Layer | None:
     if side not in (None, direction):
       return None
-    cells = architecture.cells(embedding or vocabulary)
-    return rematerialised(stacked(*cells, wiring=architecture.wiring), plan)
+    layers, _ = architecture.encoder(embedding or vocabulary)
+    return rematerialised(layers, plan)
 
   return ClozeModel(
     vocabulary=vocabulary,

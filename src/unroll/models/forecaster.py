@@ -9,7 +9,7 @@ from unroll import remat
 from unroll.architecture import Architecture
 from unroll.compose import deep
 from unroll.data.series.horizons import Horizon
-from unroll.layers import rematerialised, stacked
+from unroll.layers import rematerialised
 from unroll.models.forecast import (
   NORMALISE,
   Forecaster,
@@ -110,11 +110,18 @@ def forecaster(
     hidden = tuple(architecture.sizes) if chosen.model == "mlp" else ()
     return WindowForecaster(past=shape.window, hidden=hidden, **options)
   own = 1 if chosen.shared else shape.targets
-  cells = architecture.cells(own + shape.inputs + shape.known)
-  core: Any = deep(*cells, wiring=architecture.wiring)
+  inputs = own + shape.inputs + shape.known
+  core, width = architecture.encoder(inputs)
   if not feedback:
-    core = rematerialised(stacked(*cells, wiring=architecture.wiring), plan)
-  return RecurrentForecaster(core=core, width=architecture.output_size, **options)
+    core = rematerialised(core, plan)
+    return RecurrentForecaster(core=core, width=width, **options)
+  if architecture.weight_dropout:
+    raise BadInput(
+      f"weight_dropout={architecture.weight_dropout} with head=feedback: its masks are "
+      "of a whole window; use recurrent_dropout or zoneout, or head=direct"
+    )
+  cell = deep(*architecture.cells(inputs), wiring=architecture.wiring)
+  return RecurrentForecaster(core=cell, width=width, **options)
 
 
 def example(shape: Shape) -> Horizon:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
-from unroll.layers import Layer, Recurrent, stacked
+from unroll.layers import Layer, Recurrent
 from unroll.models.parts import Embedding, Head, Readout
 from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Sums
@@ -112,13 +112,13 @@ def language_model(
     tie: uses the embedding as the output matrix.
     dtype: of matrix products.
   """
-  cells = architecture.cells(embedding or vocabulary)
+  core, width = architecture.encoder(embedding or vocabulary)
   return LanguageModel(
     vocabulary=vocabulary,
     embedding=embedding,
     embedding_dropout=embedding_dropout,
-    core=stacked(*cells, wiring=architecture.wiring),
-    width=architecture.output_size,
+    core=core,
+    width=width,
     tie=tie,
     dtype=None if dtype == "float32" else jnp.dtype(dtype),
     **architecture.model_options(),

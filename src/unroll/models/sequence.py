@@ -11,7 +11,7 @@ from unroll.architecture import Architecture
 from unroll.data.examples import Examples
 from unroll.data.synthetic.task import MemoryTask
 from unroll.gradients.scheme import ChunkLoss
-from unroll.layers import Layer, Recurrent, rematerialised, stacked
+from unroll.layers import Layer, Recurrent, rematerialised
 from unroll.models.parts import Embedding, Readout
 from unroll.start import Initializer
 from unroll.types import Array, Carry, Sums, afresh
@@ -105,12 +105,12 @@ def sequence_model(
     task: what it reads and answers.
     plan: which segments of a sequence are computed again for the gradient.
   """
-  cells = architecture.cells(task.width)
+  core, width = architecture.encoder(task.width)
   return SequenceModel(
     symbols=task.width if task.symbols else 0,
     classes=task.classes,
-    core=rematerialised(stacked(*cells, wiring=architecture.wiring), plan),
-    width=architecture.output_size,
+    core=rematerialised(core, plan),
+    width=width,
     **architecture.model_options(),
   )
 

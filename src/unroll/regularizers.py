@@ -1,0 +1,193 @@
+"""What regularises a recurrence: zoneout, dropout of the state, DropConnect.
+
+Each is a composition, of any cell. All draw in training alone, where the carry has a
+key (`types.seed`); see `compose.Wiring` for dropout between layers.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll.compose import mask, no_draw
+from unroll.layers.sequences import Layer, advanced, as_layer
+from unroll.parameters import is_matrix
+from unroll.types import Array, BadInput, Carry, Cell, Draw, Params, is_draw
+
+_SITES = 2**20  # of the masks here; those between layers are few
+
+
+class DrawnCarry(NamedTuple):
+  """The carry of a cell or layer, and the randomness of what is drawn around it."""
+
+  inner: Carry
+  draw: Draw
+
+
+def zoneout(cell: Cell, rates: float | Sequence[float]) -> Cell:
+  """Zoneout (Krueger et al. 2017): some units keep their state for a step.
+
+  In training a unit's new state is dropped for the old one at its rate, drawn at each
+  step; without a key it is the expectation, rate · old + (1 - rate) · new. An output
+  that is a state, as an LSTM's h, is what is kept of it.
+
+  Args:
+    cell: the cell.
+    rates: of each state in the order of the carry, such as c and h of an LSTM, whose
+      authors take 0.5 and 0.05; or one for all.
+
+  Returns:
+    The cell. It brings no derivative of its own.
+
+  Raises:
+    BadInput: a rate is not from 0 to 1, or there are not as many as states.
+  """
+  one = not isinstance(rates, Sequence)
+  given: tuple[float, ...] = (rates,) if one else tuple(rates)  # type: ignore
+  for rate in given:
+    _check("zoneout", rate, closed=True)
+
+  def step(params: Params, carry: DrawnCarry, z: Array, *context: Any):
+    after, y = cell.step(params, carry.inner, z, *context)
+    olds = jax.tree.leaves(carry.inner, is_leaf=is_draw)
+    news, treedef = jax.tree.flatten(after, is_leaf=is_draw)
+    states = [i for i, leaf in enumerate(news) if not is_draw(leaf)]
+    if not one and len(states) != len(given):
+      raise BadInput(
+        f"zoneout={','.join(map(str, given))}: the cell has {len(states)} states; give "
+        "a rate for each, or one for all"
+      )
+    kept = list(news)
+    for site, i in enumerate(states):
+      rate = given[0] if one else given[site]
+      kept[i] = _zoned(carry.draw, olds[i], news[i], rate, _SITES + site)
+      y = kept[i] if y is news[i] else y
+    draw = carry.draw._replace(t=carry.draw.t + 1)
+    return DrawnCarry(jax.tree.unflatten(treedef, kept), draw), y
+
+  return _around(cell, step)
+
+
+def _zoned(draw: Draw, old: Array, new: Array, rate: float, site: int) -> Array:
+  if rate == 0:
+    return new
+  if rate == 1:
+    return old
+  if draw.key is None:
+    return rate * old + (1 - rate) * new
+  return jnp.where(mask(draw, new.shape, rate, site, locked=False) > 0, new, old)
+
+
+def dropped_state(cell: Cell, rate: float, *, locked: bool = True) -> Cell:
+  """Dropout of what a step's recurrent products read; the memory itself stays whole.
+
+  Every `x @ w` of a step reads x times a mask, but for matrices named `w_x`. With one
+  mask for all steps this is the recurrent half of Gal & Ghahramani (2016), all gates of
+  a matrix sharing theirs; with one a step that of Moon et al. (2015).
+
+  Args:
+    cell: the cell.
+    rate: of units that are dropped, in [0, 1).
+    locked: one mask for all steps of an unroll, or one a step.
+
+  Returns:
+    The cell. It brings no derivative of its own.
+
+  Raises:
+    BadInput: the rate is not from 0 to below 1.
+  """
+  _check("recurrent_dropout", rate)
+
+  def step(params: Params, carry: DrawnCarry, z: Array, *context: Any):
+    draw = carry.draw
+    if rate and draw.key is not None:
+      params = _each_recurrent(
+        params, lambda site, w: _Reading(w, draw, rate, _SITES + site, locked)
+      )
+    after, y = cell.step(params, carry.inner, z, *context)
+    return DrawnCarry(after, draw._replace(t=draw.t + 1)), y
+
+  return _around(cell, step)
+
+
+class _Reading:
+  """A matrix that reads what it is multiplied by through a mask."""
+
+  def __init__(self, w: Any, draw: Draw, rate: float, site: int, locked: bool):
+    self._w, self._mask = w, (rate, site, locked)
+    self._draw = draw
+
+  def __rmatmul__(self, x: Array) -> Array:
+    return (x * mask(self._draw, x.shape, *self._mask).astype(x.dtype)) @ self._w
+
+  def __getattr__(self, name: str) -> Any:
+    return getattr(self._w, name)
+
+
+def dropconnect(part: Cell | Layer, rate: float) -> Layer:
+  """DropConnect of recurrent matrices, as AWD-LSTM has it (Merity et al. 2018).
+
+  Elements of every matrix but those named `w_x` are dropped, the same for all steps and
+  sequences of an unroll; the others are divided by 1 - rate. The mask is applied before
+  the loop, so that the cell's own derivative is used.
+
+  Args:
+    part: a cell or a layer.
+    rate: of elements that are dropped, in [0, 1).
+
+  Raises:
+    BadInput: the rate is not from 0 to below 1.
+  """
+  _check("weight_dropout", rate)
+  layer = as_layer(part)
+
+  def unroll(params: Params, carry: DrawnCarry, xs: Any, **options: Any):
+    draw = carry.draw
+    if rate and draw.key is not None:
+      params = _each_recurrent(
+        params, lambda site, w: w * _elements(draw, w, rate, _SITES + site)
+      )
+    inner, ys = layer.unroll(params, carry.inner, xs, **options)
+    steps = {name: options.get(name, False) for name in ("every", "reverse")}
+    return DrawnCarry(inner, advanced(draw, xs.shape[0], **steps)), ys
+
+  return Layer(
+    layer.init,
+    lambda params, batch: DrawnCarry(layer.carry(params, batch), no_draw()),
+    unroll,
+    layer.context,
+  )
+
+
+def _elements(draw: Draw, w: Array, rate: float, site: int) -> Array:
+  return mask(draw, w.shape, rate, site, locked=True).astype(w.dtype)
+
+
+def _each_recurrent(params: Params, make: Callable[[int, Any], Any]) -> Params:
+  """Parameters with `make(number, matrix)` for each matrix that is not named w_x."""
+  numbers = itertools.count()
+
+  def at(path: tuple[Any, ...], leaf: Any) -> Any:
+    name, number = jax.tree_util.keystr(path[-1:], simple=True), next(numbers)
+    return make(number, leaf) if is_matrix(path, leaf) and name != "w_x" else leaf
+
+  return jax.tree_util.tree_map_with_path(at, params)
+
+
+def _around(cell: Cell, step: Callable[..., tuple[Carry, Array]]) -> Cell:
+  return Cell(
+    cell.init,
+    lambda params, batch: DrawnCarry(cell.carry(params, batch), no_draw()),
+    cell.project,
+    step,
+    context=cell.context,
+  )
+
+
+def _check(name: str, rate: float, closed: bool = False) -> None:
+  if not (0 <= rate < 1 or (closed and rate == 1)):
+    raise BadInput(
+      f"{name}={rate}: give a rate from 0 to {'1' if closed else 'below 1'}"
+    )
