@@ -32,6 +32,7 @@ from unroll.types import BadInput
 
 KEY = jax.random.key(0)
 cells = pytest.mark.parametrize("name", GATED)
+ALONE = {"brc", "indrnn", "min_gru", "min_lstm", "qrnn", "sru"}  # no product in a step
 DENSE = [name for name, (*_, gates) in GATED.items() if gates]
 
 
@@ -110,7 +111,7 @@ def test_its_gradient_is_a_difference_of_values(name):
 def test_its_matrices_are_recorded(name):
   cell, params, carry, xs = drawn(name)
   found = scan.path(cell, params, carry, xs)
-  if name == "brc":  # whose units see themselves alone
+  if name.split(",")[0] in ALONE:
     assert found.name == "plain" and "multiplies by no whole matrix" in found.reason
   else:
     assert found.name == "recorded"
@@ -154,6 +155,10 @@ KEEPERS = {
   "li_gru": ("b", 0, 1),
   "ran": ("b", 1, 1),
   "fast_grnn": ("b", 0, 1),
+  "min_gru": ("b", 0, -1),
+  "min_lstm": ("b", 0, 1),
+  "qrnn": ("b", 0, 1),
+  "sru": ("b", 0, 1),
 }
 
 
@@ -185,7 +190,7 @@ def test_every_gate_that_keeps_is_known():
   }
 
 
-@pytest.mark.parametrize("name", ["fast_rnn", "scrn", "nas"])
+@pytest.mark.parametrize("name", ["fast_rnn", "scrn", "nas", "indrnn"])
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     made(name, init=Init(chrono=50.0))
@@ -205,6 +210,7 @@ BAD = {
   "lstm_mogrifier": ({"rounds": -1}, "rounds=-1: give 0 or more"),
   "rhn": ({"depth": 0}, "depth=0: a recurrent highway"),
   "scrn": ({"slow": 4}, "slow=4 of 4 hidden units: give 1 to 3"),
+  "indrnn": ({"longest": 0}, "longest=0: give the steps"),
 }
 
 

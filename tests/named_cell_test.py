@@ -81,7 +81,7 @@ def rows_of_the_page() -> dict[str, tuple[str, str]]:
   """Of each cell in docs/cells.md, its parameters and its options, as they stand."""
   found = {}
   for line in (ROOT / "docs" / "cells.md").read_text().splitlines():
-    if line.startswith("| `"):
+    if re.match(r"\| `\w", line):
       names, _, count, own, _ = (cell.strip() for cell in line[1:].split("|"))
       found |= dict.fromkeys(re.findall(r"`(\w+)`", names), (count, own))
   return found

@@ -15,6 +15,7 @@ from unroll.cells.gru import GRUCarry, GRUParams, GRUResetBeforeParams
 from unroll.cells.gru import gru as gru
 from unroll.cells.gru import gru_reset_before as gru_reset_before
 from unroll.cells.highway import rhn as rhn
+from unroll.cells.independent import indrnn as indrnn
 from unroll.cells.light import li_gru as li_gru
 from unroll.cells.lstm import LSTMCarry, LSTMParams
 from unroll.cells.lstm import lstm as lstm
@@ -29,6 +30,7 @@ from unroll.cells.mogrifier import lstm_mogrifier as lstm_mogrifier
 from unroll.cells.multiplicative import lstm_multiplicative as lstm_multiplicative
 from unroll.cells.nas import nas as nas
 from unroll.cells.normalized import gru_layer_norm, lstm_layer_norm
+from unroll.cells.parallel import min_gru, min_lstm, qrnn, sru
 from unroll.cells.peephole import lstm_peephole as lstm_peephole
 from unroll.cells.projected import lstm_projected as lstm_projected
 from unroll.cells.structural import scrn as scrn
@@ -71,6 +73,11 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "fast_rnn": fast_rnn,
   "fast_grnn": fast_grnn,
   "nas": nas,
+  "indrnn": indrnn,
+  "min_gru": min_gru,
+  "min_lstm": min_lstm,
+  "qrnn": qrnn,
+  "sru": sru,
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.cells.dense import Keep, gate_bias
+from unroll.cells.dense import Keep, carried, gate_bias
 from unroll.cells.lstm import LSTMCarry
 from unroll.linear import add_bias, squash
 from unroll.start import Init, gates
@@ -54,10 +54,6 @@ def ran(
       b=gate_bias(key_b, key_c, hidden_size, 2, starts, keep),
     )
 
-  def carry(params: RANParams, batch: int) -> LSTMCarry:
-    zero = jnp.zeros((batch, hidden_size), params.b.dtype)
-    return LSTMCarry(zero, zero)
-
   def step(params: RANParams, carry: LSTMCarry, z: Array):
     z, new = jnp.split(z, [2 * hidden_size], axis=-1)
     z = add_bias(z, params.b) + carry.h @ params.w_h
@@ -66,4 +62,5 @@ def ran(
     h = jnp.tanh(c) if output == "tanh" else c
     return LSTMCarry(c, h), h
 
+  carry = carried(hidden_size, LSTMCarry)
   return Cell(new, carry, lambda params, xs: xs @ params.w_x, step)

@@ -65,18 +65,32 @@ def dense(
     more: makes the cell's parameters of the shared ones and a key.
   """
   init = init or Init()
-  if init.chrono is not None and keep is None:
-    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
+  if keep is None:
+    refuse_chrono(init)
 
   def new(key: Key) -> Any:
     key, own = jax.random.split(key)
     return more(dense_params(key, input_size, hidden_size, count, init, keep), own)
 
+  return Cell(
+    new, carried(hidden_size, carry), lambda params, xs: xs @ params.w_x, step
+  )
+
+
+def carried(hidden_size: int, carry: type) -> Callable[[Any, int], Any]:
+  """What makes the carry of a cell: states `[B, H]` that start at zero."""
+
   def start(params: Any, batch: int) -> Any:
     zero = jnp.zeros((batch, hidden_size), params.b.dtype)
     return carry(*(zero for _ in carry._fields))  # type: ignore[attr-defined]
 
-  return Cell(new, start, lambda params, xs: xs @ params.w_x, step)
+  return start
+
+
+def refuse_chrono(init: Init) -> None:
+  """Refuses a start of gates for a cell that has none."""
+  if init.chrono is not None:
+    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
 
 
 def dense_params(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll.cells.dense import refuse_chrono
 from unroll.linear import add_bias
 from unroll.start import Init, bias_gates, gates
 from unroll.types import Array, BadInput, Cell, Key
@@ -53,8 +54,7 @@ def scrn(
     The cell.
   """
   starts = init or Init()
-  if starts.chrono is not None:
-    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
+  refuse_chrono(starts)
   s_size = max(hidden_size // 4, 1) if slow is None else slow
   f_size = hidden_size - s_size
   if s_size < 1 or f_size < 1:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll.cells.dense import refuse_chrono
 from unroll.linear import add_bias, bias_gradient, weight_gradient
 from unroll.start import Init, bias_gates, gates, identity
-from unroll.types import Array, BadInput, Cell, Derivative, Key
+from unroll.types import Array, Cell, Derivative, Key
 
 
 class VanillaParams(NamedTuple):
@@ -47,8 +48,7 @@ def vanilla(
     BadInput: if `init` asks for chrono initialisation: there is no gate to set.
   """
   init = init or Init()
-  if init.chrono is not None:
-    raise BadInput("init=chrono needs a gated cell: choose cell=gru or cell=lstm")
+  refuse_chrono(init)
 
   def new(key: Key) -> VanillaParams:
     key_x, key_h, key_b = jax.random.split(key, 3)
