@@ -31,8 +31,7 @@ class Path(NamedTuple):
     name: "derived", "recorded" or "plain".
     reason: a sentence: why not a faster one.
     table: whether the table of a `Lookup` is projected, in place of the sequence.
-    products: of each `x @ w` of a step, the number of w among the leaves of the
-      parameters, and the shape of the result; None where a step takes bare arrays.
+    products: each `x @ w` of a step; None where a step takes bare arrays.
     bare: whether `project` takes bare arrays.
     outside: whether the loop runs on the explicit axes of a mesh, as arrays do that
       the cell closes over.
@@ -41,7 +40,7 @@ class Path(NamedTuple):
   name: Literal["derived", "recorded", "plain"]
   reason: str
   table: bool = False
-  products: tuple[tuple[int, jax.ShapeDtypeStruct], ...] | None = ()
+  products: tuple[recorded.Product, ...] | None = ()
   bare: bool = False
   outside: bool = False
 
