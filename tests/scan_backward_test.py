@@ -12,6 +12,7 @@ from tables import (
   CELLS,
   MASKS,
   NEVER,
+  REGISTRY,
   USERS,
   B,
   D,
@@ -33,7 +34,6 @@ from tables import (
 )
 
 from unroll import linear, scan
-from unroll.cells import CELLS as REGISTRY
 from unroll.scan import matrix
 
 EVERY = CELLS | ACTIVATIONS
