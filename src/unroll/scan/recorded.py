@@ -11,6 +11,7 @@ parameters is a `Matrix`, and `h @ Matrix` is what gets recorded. Both loops wor
 place, as those of `derived` do: gradients overwrite the results that they are of.
 """
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -155,7 +156,15 @@ def run(step, products, params, carry, initial, context, zs, masks, reverse, eve
   )[0]
   constants = (params, initial, context, of_behind)
   types = jax.eval_shape(lambda tree: tree, constants)
-  loops = _Loops(ahead, behind, products, place, types, zs.shape[0], reverse, every)
+  read = _read(
+    lambda params: behind(outs, outs, w_ts, params, *at[1:], *of_behind), params
+  )
+  others = len(jax.tree.leaves(constants)) - len(read)
+  summed = tuple(map(operator.and_, _are_real(constants), (*read, *[True] * others)))
+  loops = _Loops(
+    *(ahead, behind, products, place, types, summed),
+    *(zs.shape[0], reverse, every),
+  )
 
   @jax.custom_vjp
   def run(*given):
@@ -177,6 +186,8 @@ class _Loops(NamedTuple):
     products: of a step.
     place: of the output among the leaves of the carry, or None.
     types: of what a step reads beside carry and z, before it is widened.
+    summed: which leaves of that have a gradient that is added up step by step: all real
+      ones but matrices that only products read.
     length: T.
     reverse: from the last step to the first.
     every: gives every carry.
@@ -187,6 +198,7 @@ class _Loops(NamedTuple):
   products: tuple[Product, ...]
   place: int | None
   types: Any
+  summed: tuple[bool, ...]
   length: int
   reverse: bool
   every: bool
@@ -245,8 +257,9 @@ class _Loops(NamedTuple):
         d_carry = jax.tree.map(jnp.add, d_carry, at(_reals(d_carries), t))
       carry = at(carries, t + before)
 
-      def stepped(wide_reals, carry_reals, z, slots):
-        own, initial, context, closed = narrowed(_with(wide, wide_reals), self.types)
+      def stepped(summed, carry_reals, z, slots):
+        whole = _with(wide, summed, self.summed)
+        own, initial, context, closed = narrowed(whole, self.types)
         found = []
 
         def step(params, *read):
@@ -254,12 +267,12 @@ class _Loops(NamedTuple):
           found.extend(lefts)
           return new, y
 
-        begun = _with(carry, carry_reals)
+        begun = _with(carry, carry_reals, _are_real(carry))
         new, y = masked_step(step, own, begun, initial, context, z, at(masks, t))
         return (_reals(new), y), found
 
       slots = [jnp.zeros_like(out) for out in outs]
-      given = (_reals(wide), _reals(carry), z, slots)
+      given = (_those(wide, self.summed), _reals(carry), z, slots)
       _, pullback, found = jax.vjp(stepped, *given, has_aux=True)
       added, d_carry, d_z, d_outs = pullback((d_carry, at(d_ys, t)))
       d_wide = jax.tree.map(jnp.add, d_wide, added)
@@ -273,7 +286,8 @@ class _Loops(NamedTuple):
       for one in self.products
       if one.place is None
     ]
-    state = (d_carry, [jnp.zeros_like(leaf) for leaf in _reals(wide)], lefts)
+    nothing = [jnp.zeros_like(leaf) for leaf in _those(wide, self.summed)]
+    state = (d_carry, nothing, lefts)
     start, stride = (0, 1) if self.reverse else (self.length - 1, -1)
     steps = (start, stride, self.length)
     (d_carry, d_wide, lefts), (d_zs, *d_outs) = in_place(
@@ -282,14 +296,27 @@ class _Loops(NamedTuple):
     begun = rows(carries, before, self.length)
     if masks[1] is not None:
       begun = select(~masks[1], begun, jax.tree.map(lambda i: i[None], initial))
-    d_wide, written = _with(wide, d_wide, lambda leaf: None), iter(lefts)
-    leaves, tree = jax.tree.flatten(d_wide, is_leaf=lambda leaf: leaf is None)
+    written, weights = iter(lefts), dict[int, Array]()
     for one, w, d_out in zip(self.products, factors, d_outs, strict=True):
       left = next(written) if one.place is None else jax.tree.leaves(begun)[one.place]
-      total = leaves[one.leaf]
-      leaves[one.leaf] = total + summed_outer(left, d_out, w.dtype).astype(total.dtype)
-    d_carry = _with(at(carries, 0), d_carry, lambda leaf: None)
-    return jax.tree.unflatten(tree, leaves), None, d_carry, d_zs, None
+      part = summed_outer(left, d_out, w.dtype)
+      weights[one.leaf] = part + weights[one.leaf] if one.leaf in weights else part
+    left_over, tree = iter(d_wide), jax.tree.structure(wide)
+    d_leaves: list[Array | None] = [next(left_over) if s else None for s in self.summed]
+    for leaf, part in weights.items():
+      own, total = d_leaves[leaf], part.astype(jax.tree.leaves(wide)[leaf].dtype)
+      d_leaves[leaf] = total if own is None else own + total
+    d_reals = iter(d_carry)
+    return (
+      jax.tree.unflatten(tree, d_leaves),
+      None,
+      jax.tree.unflatten(
+        jax.tree.structure(carries),
+        [next(d_reals) if real else None for real in _are_real(carries)],
+      ),
+      d_zs,
+      None,
+    )
 
 
 def _factors(params, products) -> list[Array]:
@@ -298,12 +325,33 @@ def _factors(params, products) -> list[Array]:
   return [leaves[one.leaf] for one in products]
 
 
+def _read(f, tree) -> list[bool]:
+  """Which leaves of its argument a function reads."""
+  program = jax.make_jaxpr(f)(tree).jaxpr
+  read = {id(v) for eqn in program.eqns for v in eqn.invars} | set(
+    map(id, program.outvars)
+  )
+  return [id(v) in read for v in program.invars]
+
+
+def _are_real(tree) -> list[bool]:
+  """Which leaves have a gradient: neither keys nor counts of steps."""
+  return [is_real(leaf) for leaf in jax.tree.leaves(tree)]
+
+
 def _reals(tree) -> list[Array]:
-  """The leaves that have a gradient: neither keys nor counts of steps."""
-  return [leaf for leaf in jax.tree.leaves(tree) if is_real(leaf)]
+  return _those(tree, _are_real(tree))
 
 
-def _with(tree, leaves, other=lambda leaf: leaf):
-  """The tree with other real leaves, and `other` of those that are not."""
-  left = iter(leaves)
-  return jax.tree.map(lambda leaf: next(left) if is_real(leaf) else other(leaf), tree)
+def _those(tree, flags) -> list[Array]:
+  """The leaves whose flag is set."""
+  return [leaf for leaf, flag in zip(jax.tree.leaves(tree), flags) if flag]
+
+
+def _with(tree, some, flags):
+  """The tree with others for the leaves whose flag is set."""
+  leaves, structure = jax.tree.flatten(tree)
+  left = iter(some)
+  return jax.tree.unflatten(
+    structure, [next(left) if flag else leaf for leaf, flag in zip(leaves, flags)]
+  )
