@@ -16,8 +16,8 @@ from typing import Any
 
 from bench import classify, loss, memory, together
 from bench.race import Contestant, Row, race
-from bench.shapes import Shape
-from bench.suites import CELLS, DEFAULT, MODULES, SUITES, Suite
+from bench.shapes import GATES, Shape
+from bench.suites import DEFAULT, MODULES, SUITES, Suite
 from bench.table import MACHINE, OURS, ceiling, table
 from bench.timing import CORES
 from experiments.session import door
@@ -47,7 +47,9 @@ class Bench:
   grid: tuple[str, ...] = setting(
     (), "BxTxDxH[xL],…: other shapes than the suite has itself"
   )
-  cells: tuple[str, ...] = setting((), f"cells of {', '.join(CELLS)}; all if empty")
+  cells: tuple[str, ...] = setting(
+    (), f"cells of {', '.join(GATES)}, of --suite=cells any; all if empty"
+  )
   keep_memory: bool = setting(
     True, "whether peers keep the memory that they free, as we do"
   )
@@ -117,9 +119,9 @@ def main(settings: Settings) -> None:
 
 def _shapes(bench: Bench, suite: Suite) -> list[Shape]:
   for cell in bench.cells:
-    if cell not in CELLS:
-      raise BadInput(f"--cells={cell}: choose of {', '.join(CELLS)}")
-  cells = bench.cells or CELLS
+    if cell not in suite.cells:
+      raise BadInput(f"--cells={cell}: choose of {', '.join(suite.cells)}")
+  cells = bench.cells or suite.cells
   if bench.grid:
     shapes = [_shape(size, cell) for size in bench.grid for cell in cells]
   else:
@@ -188,7 +190,9 @@ def _contestants(
 
 def _surroundings(bench: Bench, peers: Sequence[str]) -> dict[str, Any]:
   names = ["jax", "jaxlib", "flax"]
-  names += [{"haiku": "dm-haiku"}.get(n, n) for n in peers if n not in ("linen", "nnx")]
+  names += [
+    {"haiku": "dm-haiku"}.get(n, n) for n in peers if n not in ("linen", "nnx", "scan")
+  ]
   versions = {"python": platform.python_version()}
   versions |= {name: metadata.version(name) for name in names}
   return {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bench.shapes import GATES, Shape
+from unroll.cells import CELLS
 
 # B, T, D, H: short and long, narrow and wide, one sequence and many.
 GRID = (
@@ -44,6 +45,7 @@ class Suite(NamedTuple):
     fresh: whether every measurement needs a process of its own.
     spread: whether our batch is spread over --devices.
     mixed: the libraries whose products may be bfloat16, ours among them; none if empty.
+    cells: those that --cells may name.
   """
 
   rows: tuple[Shape, ...]
@@ -54,6 +56,7 @@ class Suite(NamedTuple):
   fresh: bool = False
   spread: bool = False
   mixed: tuple[str, ...] = ()
+  cells: tuple[str, ...] = tuple(GATES)
 
 
 SUITES = {
@@ -82,6 +85,13 @@ SUITES = {
     peers=("torch",),
     spread=True,
     mixed=("unroll", "torch"),
+  ),
+  "cells": Suite(
+    rows=tuple(Shape(32, 64, 128, 256, cell) for cell in CELLS),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    peers=("scan",),
+    cells=tuple(CELLS),
   ),
   "compile": Suite(
     rows=(DEFAULT, DEFAULT._replace(steps=4096)),
@@ -136,10 +146,10 @@ SUITES = {
 }
 # peer -> the module that has to be there.
 MODULES = {
+  "scan": "jax",
   "torch": "torch",
   "linen": "flax.linen",
   "nnx": "flax.nnx",
   "haiku": "haiku",
   "keras": "keras",
 }
-CELLS = tuple(GATES)

@@ -341,6 +341,17 @@ def test_what_is_wrong_is_said_in_a_sentence(tmp_path):
     assert done.err.count("\n") == 1 and not done.out
 
 
+@pytest.mark.parametrize("cell", ["lstm", "mgu", "indrnn"])
+def test_a_plain_scan_does_the_same_work_as_ours(cell):
+  shape = TINY._replace(cell=cell)
+  ours, plain = (
+    importlib.import_module(f"bench.libraries.{name}").cells(shape).call()
+    for name in ("unroll", "scan")
+  )
+  for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def lenient(monkeypatch):
   """Other libraries broadcast and cast as JAX lets them."""
@@ -353,7 +364,7 @@ def lenient(monkeypatch):
 
 @pytest.mark.peers
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SUITES["layer"].peers)
 def test_a_peer_does_the_same_work(name, lenient):
   pytest.importorskip(MODULES[name])
   peer = importlib.import_module(f"bench.libraries.{name}")

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bench.libraries import scan as plain
 from bench.sentences import CLASSES, sentences
 from bench.shapes import Shape
 from bench.timing import Timed, begun
 from unroll import generate as generation
-from unroll import layers, optim, readout, remat, schedules, train
+from unroll import layers, optim, readout, remat, scan, schedules, train
 from unroll import memory as needs
 from unroll.architecture import Architecture
 from unroll.arms import Arms
@@ -47,6 +48,11 @@ def layer(shape: Shape) -> Timed:
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+
+
+def cells(shape: Shape) -> Timed:
+  """The same of a cell alone, on one device."""
+  return plain.cells(shape, scan.unroll)
 
 
 def _core(shape: Shape) -> layers.Layer:

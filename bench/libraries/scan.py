@@ -1,0 +1,38 @@
+"""A plain `jax.lax.scan` over our cells under autodiff: what anyone writes first."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from bench.shapes import Shape
+from bench.timing import Timed
+from unroll.cells import CELLS
+from unroll.types import Cell
+
+Unroll = Callable[[Cell, Any, Any, jax.Array], tuple[Any, jax.Array]]
+
+
+def _plain(cell: Cell, params: Any, carry: Any, xs: jax.Array):
+  zs = cell.project(params, xs)
+  return jax.lax.scan(lambda carry, z: cell.step(params, carry, z), carry, zs)
+
+
+def cells(shape: Shape, unroll: Unroll = _plain) -> Timed:
+  """Forward and backward of sum(y²) of a cell, for parameters and inputs.
+
+  Args:
+    shape: of the layer.
+    unroll: runs a cell over a sequence.
+  """
+  cell = CELLS[shape.cell](shape.inputs, shape.hidden)
+  params = jax.jit(cell.init)(jax.random.key(0))
+  xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+
+  def loss(params: Any, xs: jax.Array) -> jax.Array:
+    _, ys = unroll(cell, params, cell.carry(params, shape.batch), xs)
+    return jnp.sum(ys * ys)
+
+  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
