@@ -1,6 +1,6 @@
 """Recurrent cells, a family a file, their equations in sight; the registry of names.
 
-`cells.named.named_cell` reads a name with options, as `--cell` does.
+`cells.named.named_cell` reads a name with options, as people write it.
 """
 
 from collections.abc import Callable

@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from unroll.placement import closes_over_arrays, explicit_mesh
-from unroll.scan import lookup, recorded
+from unroll.scan import lookup
 from unroll.scan.checks import check_projected
 from unroll.scan.matrix import wrapped
 from unroll.scan.precision import in_one_type
+from unroll.scan.products import Product, products_of
 from unroll.types import Array, Carry, Cell, Context, Lookup, Params
 
 
@@ -40,7 +41,7 @@ class Path(NamedTuple):
   name: Literal["derived", "recorded", "plain"]
   reason: str
   table: bool = False
-  products: tuple[recorded.Product, ...] | None = ()
+  products: tuple[Product, ...] | None = ()
   bare: bool = False
   outside: bool = False
 
@@ -89,7 +90,7 @@ def path(
       if found.outside
       else "backward='autodiff' is asked for"
     )
-  products, error = recorded.products_of(cell.step, params, *at)
+  products, error = products_of(cell.step, params, *at)
   found = found._replace(reason=reason, products=products)
   if backward != "fast" or found.outside:
     return found

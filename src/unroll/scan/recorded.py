@@ -6,9 +6,8 @@ step keeps its carry and the result of each product. The backward loop evaluates
 is elementwise again, with these results in place of the products, and hands on the
 gradient of each; a weight gradient is then one product `[H, T·B] @ [T·B, G]` after it.
 
-The cell's code stays the plain equation: inside the loops each matrix of its
-parameters is a `Matrix`, and `h @ Matrix` is what gets recorded. Both loops work in
-place, as those of `derived` do: gradients overwrite the results that they are of.
+Both loops work in place, as those of `derived` do: gradients overwrite the results that
+they are of.
 """
 
 import operator
@@ -17,7 +16,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import get_opaque_trace_state
 
 from unroll import linear
 from unroll.linear import product, summed_outer
@@ -26,85 +24,10 @@ from unroll.reverse_mode import reverse_mode_only
 from unroll.scan.batching import batched_alike
 from unroll.scan.loops import at, in_place, put, rows, sides, traced_step
 from unroll.scan.masks import masked, masked_step, select
-from unroll.scan.matrix import Matrix, Mismatch, named_matrices, wrapped
+from unroll.scan.matrix import wrapped
 from unroll.scan.precision import is_real, narrowed, widened
+from unroll.scan.products import Product, recording
 from unroll.types import Array
-
-
-class Product(NamedTuple):
-  """A product `x @ W` of a step.
-
-  Attributes:
-    leaf: of W among the leaves of the parameters.
-    out: the result, as a shape.
-    left: x, as a shape.
-    place: of x among the leaves of the carry; None where it is none of them.
-  """
-
-  leaf: int
-  out: jax.ShapeDtypeStruct
-  left: jax.ShapeDtypeStruct
-  place: int | None
-
-
-def _recording(params, multiply: Callable[[int, Array, Array], Array]):
-  """Parameters whose products `x @ W` are recorded.
-
-  Args:
-    params: a cell's parameters.
-    multiply: `(number of the product, x, W) -> x @ W`.
-
-  Returns:
-    The parameters to hand to a step, and the list that the step fills as it runs, of
-    `(index, x, x @ W)`.
-  """
-  trace = get_opaque_trace_state(convention="unroll")
-  record: list[tuple[int, Array, Array]] = []
-
-  def multiplier(index):
-    def times(x, w):
-      if get_opaque_trace_state(convention="unroll") != trace:
-        raise TypeError("a product inside a vmap, loop or remat of the step's own")
-      y = multiply(len(record), x, w)
-      record.append((index, x, y))
-      return y
-
-    return times
-
-  def matrix(index, leaf, name):
-    return Matrix(leaf, multiplier(index), name)
-
-  return named_matrices(params, matrix), record
-
-
-def products_of(
-  step, params, carry, z, *context
-) -> tuple[tuple[Product, ...] | None, str]:
-  """The products of a step, in their order.
-
-  None, and why, if the step does with a matrix what a `Matrix` cannot stand for.
-
-  Raises:
-    Mismatch: if an input does not fit the matrix that it is multiplied by.
-  """
-  found: list[Product] = []
-
-  def probe(params, carry, z, *context):
-    params, record = _recording(params, lambda number, x, w: product(x, w))
-    step(params, carry, z, *context)
-    leaves = jax.tree.leaves(carry)
-    for index, x, y in record:
-      place = next((i for i, leaf in enumerate(leaves) if leaf is x), None)
-      out, left = (jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (y, x))
-      found.append(Product(index, out, left, place))
-
-  try:
-    jax.eval_shape(probe, params, carry, z, *context)
-  except Mismatch:
-    raise
-  except (TypeError, ValueError) as error:
-    return None, str(error).split("\n")[0]
-  return tuple(found), ""
 
 
 @jax.custom_vjp
@@ -132,7 +55,7 @@ def run(step, products, params, carry, initial, context, zs, masks, reverse, eve
   factors = _factors(params, products)
 
   def ahead(params, *at):
-    own, record = _recording(params, lambda number, x, w: product(x, w))
+    own, record = recording(params, lambda number, x, w: product(x, w))
     carry, y = step(own, *at)
     return carry, y, [out for _, _, out in record]
 
@@ -140,7 +63,7 @@ def run(step, products, params, carry, initial, context, zs, masks, reverse, eve
     def kept(number, x, w):
       return _kept(x, outs[number], slots[number], w_ts[number])
 
-    own, record = _recording(params, kept)
+    own, record = recording(params, kept)
     carry, y = step(own, *at)
     lefts = [x for one, (_, x, _) in zip(products, record) if one.place is None]
     return carry, y, lefts
