@@ -189,5 +189,7 @@ def test_a_rate_that_is_none_is_refused(said):
 def test_as_many_rates_as_states():
   around = zoneout(cells.gru(D, H), (0.5, 0.1))
   params = around.init(KEY)
-  with pytest.raises(BadInput, match=r"zoneout=0\.5,0\.1: the cell has 1 states"):
+  with pytest.raises(
+    BadInput, match=r"zoneout=0\.5,0\.1: give one rate for all .* has 1"
+  ):
     unroll(around, params, around.carry(params, B), XS)

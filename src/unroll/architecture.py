@@ -182,7 +182,7 @@ class Architecture:
       if "forget_bias" not in takes:
         raise BadInput(
           f"forget_bias={self.forget_bias} sets a gate and cell={self.cell} has none: "
-          "drop it, or choose a gru or lstm cell"
+          "drop it, or choose a gated cell such as gru or lstm"
         )
       options["forget_bias"] = self.forget_bias
     if "forget_bias" in options and self.init.startswith("chrono"):

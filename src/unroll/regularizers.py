@@ -56,8 +56,8 @@ def zoneout(cell: Cell, rates: float | Sequence[float]) -> Cell:
     states = [i for i, leaf in enumerate(news) if not is_draw(leaf)]
     if not one and len(states) != len(given):
       raise BadInput(
-        f"zoneout={','.join(map(str, given))}: the cell has {len(states)} states; give "
-        "a rate for each, or one for all"
+        f"zoneout={','.join(map(str, given))}: give one rate for all "
+        f"states, or one for each: the cell's carry has {len(states)}"
       )
     kept = list(news)
     for site, i in enumerate(states):
