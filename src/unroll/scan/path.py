@@ -17,10 +17,11 @@ import jax
 import jax.numpy as jnp
 
 from unroll.placement import closes_over_arrays, explicit_mesh
-from unroll.scan import lookup, recorded
+from unroll.scan import lookup
 from unroll.scan.checks import check_projected
 from unroll.scan.matrix import wrapped
 from unroll.scan.precision import in_one_type
+from unroll.scan.products import Product, products_of
 from unroll.types import Array, Carry, Cell, Context, Lookup, Params
 
 
@@ -31,8 +32,7 @@ class Path(NamedTuple):
     name: "derived", "recorded" or "plain".
     reason: a sentence: why not a faster one.
     table: whether the table of a `Lookup` is projected, in place of the sequence.
-    products: of each `x @ w` of a step, the number of w among the leaves of the
-      parameters, and the shape of the result; None where a step takes bare arrays.
+    products: each `x @ w` of a step; None where a step takes bare arrays.
     bare: whether `project` takes bare arrays.
     outside: whether the loop runs on the explicit axes of a mesh, as arrays do that
       the cell closes over.
@@ -41,7 +41,7 @@ class Path(NamedTuple):
   name: Literal["derived", "recorded", "plain"]
   reason: str
   table: bool = False
-  products: tuple[tuple[int, jax.ShapeDtypeStruct], ...] | None = ()
+  products: tuple[Product, ...] | None = ()
   bare: bool = False
   outside: bool = False
 
@@ -90,7 +90,7 @@ def path(
       if found.outside
       else "backward='autodiff' is asked for"
     )
-  products, error = recorded.products_of(cell.step, params, *at)
+  products, error = products_of(cell.step, params, *at)
   found = found._replace(reason=reason, products=products)
   if backward != "fast" or found.outside:
     return found
