@@ -51,7 +51,9 @@ _kept.defvjp(_kept_fwd, _kept_bwd)
 
 def run(step, products, params, carry, initial, context, zs, masks, reverse, every):
   """The scan, differentiated by the `products` of its step, see `products_of`."""
-  outs = [jnp.zeros(one.out.shape, one.out.dtype) for one in products]
+  outs = [
+    jnp.zeros_like(zs, shape=one.out.shape, dtype=one.out.dtype) for one in products
+  ]
   factors = _factors(params, products)
 
   def ahead(params, *at):
