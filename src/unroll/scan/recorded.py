@@ -19,7 +19,6 @@ import jax.numpy as jnp
 
 from unroll import linear
 from unroll.linear import product, summed_outer
-from unroll.placement import varying
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan.batching import batched_alike
 from unroll.scan.loops import at, in_place, put, rows, sides, traced_step
@@ -75,7 +74,6 @@ def run(step, products, params, carry, initial, context, zs, masks, reverse, eve
   ahead, of_ahead = jax.closure_convert(ahead, *at)
   w_ts = [w.T for w in factors]
   behind, of_behind = jax.closure_convert(behind, outs, outs, w_ts, *at)
-  of_ahead, of_behind = varying((of_ahead, of_behind), like=zs)
   place = traced_step(
     lambda carry, z: (*step(wrapped(params), carry, z, *context), ()), carry, zs[0]
   )[0]
