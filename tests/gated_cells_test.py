@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gated_rows import GATED, made
+from linear_rows import EQUATIONS, made
 from rows import ROWS
 from tables import (
   MASKS,
@@ -31,13 +31,14 @@ from unroll.start import Init, named_init
 from unroll.types import BadInput
 
 KEY = jax.random.key(0)
-cells = pytest.mark.parametrize("name", GATED)
-ALONE = {"brc", "indrnn", "min_gru", "min_lstm", "qrnn", "sru"}  # no product in a step
-DENSE = [name for name, (*_, gates) in GATED.items() if gates]
+cells = pytest.mark.parametrize("name", EQUATIONS)
+ALONE = {"brc", "indrnn", "sru"}  # no product in a step
+OWN_START = [name for name in EQUATIONS if name.split(",")[0] in ("lru", "s5")]
+DENSE = [name for name, (*_, gates) in EQUATIONS.items() if gates]
 
 
 def test_every_cell_of_the_registry_has_a_row():
-  assert {registered for registered, *_ in GATED.values()} | set(ROWS) >= set(CELLS)
+  assert {registered for registered, *_ in EQUATIONS.values()} | set(ROWS) >= set(CELLS)
 
 
 @cells
@@ -47,9 +48,10 @@ def test_a_step_is_the_equation(name):
   carry, _ = unroll(cell, params, cell.carry(params, B), xs)
   after, y = cell.step(params, carry, cell.project(params, xs[:1])[0])
   known = jax.tree.map(np.asarray, (params, carry))
-  expected, output = GATED[name][2](*known, xs[0])
+  expected, output = EQUATIONS[name][2](*known, xs[0])
   assert y.shape == (B, H)
-  for got, wanted in zip((*after, y), (*expected, output), strict=True):
+  wanted = (*jax.tree.leaves(expected), output)
+  for got, wanted in zip((*jax.tree.leaves(after), y), wanted, strict=True):
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -108,10 +110,12 @@ def test_its_gradient_is_a_difference_of_values(name):
 
 
 @cells
-def test_its_matrices_are_recorded(name):
+def test_it_takes_the_fastest_path(name):
   cell, params, carry, xs = drawn(name)
   found = scan.path(cell, params, carry, xs)
-  if name.split(",")[0] in ALONE:
+  if cell.linear:
+    assert found.name == "linear"
+  elif name.split(",")[0] in ALONE:
     assert found.name == "plain" and "multiplies by no whole matrix" in found.reason
   else:
     assert found.name == "recorded"
@@ -126,7 +130,7 @@ def test_half_precision_products_are_near(name):
 
 @pytest.mark.parametrize("name", DENSE)
 def test_recurrent_blocks_start_orthogonal(name):
-  params, gates = made(name).init(KEY), GATED[name][3]
+  params, gates = made(name).init(KEY), EQUATIONS[name][3]
   recurrent = [leaf for leaf in params if leaf.ndim == 2 and len(leaf) == H]
   found = [b for w in recurrent for b in np.split(w, w.shape[1] // H, axis=1)]
   for block in found:
@@ -185,18 +189,18 @@ def test_the_gate_that_keeps_starts_as_it_is_told(name):
 def test_every_gate_that_keeps_is_known():
   assert set(KEEPERS) == {
     registered
-    for registered, *_ in GATED.values()
+    for registered, *_ in EQUATIONS.values()
     if "forget_bias" in CELLS[registered].__kwdefaults__
   }
 
 
-@pytest.mark.parametrize("name", ["fast_rnn", "scrn", "nas", "indrnn"])
+@pytest.mark.parametrize("name", ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru"])
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     made(name, init=Init(chrono=50.0))
 
 
-@cells
+@pytest.mark.parametrize("name", [name for name in EQUATIONS if name not in OWN_START])
 def test_named_inits_start_every_cell(name):
   params = made(name, init=named_init("uniform")).init(KEY)
   matrices = [leaf for leaf in jax.tree.leaves(params) if leaf.ndim == 2]
@@ -205,12 +209,22 @@ def test_named_inits_start_every_cell(name):
     assert len(np.unique(matrix)) == matrix.size
 
 
+@pytest.mark.parametrize("name", OWN_START)
+def test_a_start_of_its_own_is_the_only_one(name):
+  for init in ("uniform", "chrono:50"):
+    with pytest.raises(BadInput, match="init: a state-space cell has a start of its own"):
+      made(name, init=named_init(init))
+
+
 BAD = {
   "lstm_projected": ({"memory": 0}, "memory=0: an LSTM has at least 1 unit"),
   "lstm_mogrifier": ({"rounds": -1}, "rounds=-1: give 0 or more"),
   "rhn": ({"depth": 0}, "depth=0: a recurrent highway"),
   "scrn": ({"slow": 4}, "slow=4 of 4 hidden units: give 1 to 3"),
   "indrnn": ({"longest": 0}, "longest=0: give the steps"),
+  "lru": ({"longest": 1.5}, "give 0 ≤ shortest < longest ≤ 1"),
+  "s5": ({"states": 5, "blocks": 2}, "blocks=2 do not divide 5 states"),
+  "rg_lru": ({"heads": 3}, "heads=3 do not divide 4 units"),
 }
 
 

@@ -228,48 +228,6 @@ def indrnn(params, carry, x, bound=None):
   return (h,), h
 
 
-def positive(a):
-  return np.where(a >= 0, a + 0.5, sigmoid(a))
-
-
-def min_gru(params, carry, x):
-  z, n = parts(x @ params.w_x + params.b, 2)
-  h = (1 - sigmoid(z)) * carry.h + sigmoid(z) * positive(n)
-  return (h,), h
-
-
-def min_lstm(params, carry, x):
-  f, i, n = parts(x @ params.w_x + params.b, 3)
-  f, i = sigmoid(f), sigmoid(i)
-  h = f / (f + i) * carry.h + i / (f + i) * positive(n)
-  return (h,), h
-
-
-def qrnn(params, carry, x):
-  w, v = parts(params.w_x, 2)
-  f, o, n = parts(x @ w + carry.before + params.b, 3)
-  c = sigmoid(f) * carry.c + (1 - sigmoid(f)) * np.tanh(n)
-  return (c, x @ v), sigmoid(o) * c
-
-
-def qrnn_alone(params, carry, x):
-  f, o, n = parts(x @ params.w_x + params.b, 3)
-  c = sigmoid(f) * carry.c + (1 - sigmoid(f)) * np.tanh(n)
-  return (c,), sigmoid(o) * c
-
-
-def sru(params, carry, x, form="v2"):
-  w_f, w_r, w, w_p = parts(params.w_x, 4)
-  (b_f, b_r), project = parts(params.b, 2), x @ w_p
-  v_f, v_r = parts(params.v, 2) if form == "v2" else (0, 0)
-  f = sigmoid(x @ w_f + v_f * carry.c + b_f)
-  c = f * carry.c + (1 - f) * (x @ w)
-  r = sigmoid(x @ w_r + v_r * carry.c + b_r)
-  if form == "v1":
-    return (c,), r * np.tanh(c) + (1 - r) * project
-  return (c,), r * c + (1 - r) * project * np.sqrt(3)
-
-
 # (name, options) -> (equation, gates side by side in each matrix of a dense cell).
 GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "lstm_peephole": ("lstm_peephole", {}, lstm_peephole, 4),
@@ -331,16 +289,4 @@ GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
     partial(indrnn, bound=2 ** (1 / 6)),
     None,
   ),
-  "min_gru": ("min_gru", {}, min_gru, None),
-  "min_lstm": ("min_lstm", {}, min_lstm, None),
-  "qrnn": ("qrnn", {}, qrnn, None),
-  "qrnn, 1": ("qrnn", {"window": "1"}, qrnn_alone, None),
-  "sru": ("sru", {}, sru, None),
-  "sru, v1": ("sru", {"form": "v1"}, partial(sru, form="v1"), None),
 }
-
-
-def made(name: str, **options):
-  """The cell of a row."""
-  registered, own, _, _ = GATED[name]
-  return cells.CELLS[registered](D, H, **own, **options)

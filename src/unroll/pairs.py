@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.types import Array
+Array = jax.Array
 
 
 class Pair(NamedTuple):

@@ -18,6 +18,7 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 
 from unroll.errors import BadInput as BadInput
+from unroll.pairs import plus, times
 
 Array = jax.Array
 Key = jax.Array  # a typed PRNG key: jax.random.key(seed)
@@ -113,6 +114,42 @@ class Derivative(NamedTuple):
     return carry, y
 
 
+Evaluation = Literal["auto", "sequential", "chunked", "associative"]
+
+
+class Linear(NamedTuple):
+  """A step that is linear in the carry: `s_t = a_t ⊙ s_{t-1} + b_t`, a and b of z.
+
+  `scan.unroll` then needs no loop of steps: it takes a, b and the outputs of all steps
+  at once, and may run the recurrence in parallel. The functions therefore work on z
+  `[B, …]` of a step, and on `[T, B, …]` of many.
+
+  Attributes:
+    terms: for each field of the carry, in their order, `(params, before, z) -> (a, b)`.
+      `before` are the fields ahead of it as they were before the step. A field is an
+      array or a `Pair`; so are b, of its shape, and a, of fewer axes if it is the same
+      at every step.
+    read: `(params, before, after, z) -> y`, of the carries around the step.
+    evaluation: how the recurrence runs: "sequential" is a loop of T steps; "chunked"
+      runs about √T chunks side by side, twice; "associative" is a tree of 2 log₂ T
+      levels over the whole sequence. "auto": by size and device.
+  """
+
+  terms: tuple[Callable[[Params, tuple, Array], tuple[Any, Any]], ...]
+  read: Callable[[Params, Any, Any, Array], Array]
+  evaluation: Evaluation = "auto"
+
+  def step(self, params: Params, carry: Any, z: Array) -> tuple[Any, Array]:
+    """The cell's step; the carry is a NamedTuple."""
+    fields = []
+    for number, (field, terms) in enumerate(zip(carry, self.terms, strict=True)):
+      a, b = terms(params, carry[:number], z)
+      a = jax.tree.map(lambda a, b: jnp.broadcast_to(a, b.shape), a, b)
+      fields.append(plus(times(a, field), b))
+    after = type(carry)(*fields)
+    return after, self.read(params, carry, after, z)
+
+
 class Cell(NamedTuple):
   """A recurrent cell: four pure functions over plain pytrees.
 
@@ -130,6 +167,7 @@ class Cell(NamedTuple):
     derivative: the step's backward pass by hand, where there is one.
     context: whether the step reads what is constant over time, as the memory that a
       decoder attends to: a pytree of arrays, which `scan.unroll` is given.
+    linear: the step, where it is linear in the carry: `step` is then `linear.step`.
   """
 
   init: Callable[[Key], Params]
@@ -138,6 +176,7 @@ class Cell(NamedTuple):
   step: Callable[..., tuple[Carry, Array]]
   derivative: Derivative | None = None
   context: bool = False
+  linear: Linear | None = None
 
 
 class Sums(NamedTuple):

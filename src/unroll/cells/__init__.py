@@ -11,6 +11,7 @@ from unroll.cells.bistable import nbrc as nbrc
 from unroll.cells.coupled import cifg as cifg
 from unroll.cells.fast import fast_grnn as fast_grnn
 from unroll.cells.fast import fast_rnn as fast_rnn
+from unroll.cells.griffin import rg_lru as rg_lru
 from unroll.cells.gru import GRUCarry, GRUParams, GRUResetBeforeParams
 from unroll.cells.gru import gru as gru
 from unroll.cells.gru import gru_reset_before as gru_reset_before
@@ -33,6 +34,8 @@ from unroll.cells.normalized import gru_layer_norm, lstm_layer_norm
 from unroll.cells.parallel import min_gru, min_lstm, qrnn, sru
 from unroll.cells.peephole import lstm_peephole as lstm_peephole
 from unroll.cells.projected import lstm_projected as lstm_projected
+from unroll.cells.state_space import lru as lru
+from unroll.cells.state_space import s5 as s5
 from unroll.cells.structural import scrn as scrn
 from unroll.cells.vanilla import (
   VanillaCarry,
@@ -74,6 +77,9 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "fast_grnn": fast_grnn,
   "nas": nas,
   "indrnn": indrnn,
+  "rg_lru": rg_lru,
+  "lru": lru,
+  "s5": s5,
   "min_gru": min_gru,
   "min_lstm": min_lstm,
   "qrnn": qrnn,

@@ -1,8 +1,9 @@
 """Cells whose gates read the input alone: their state is a linear recurrence.
 
-All products stand before the loop, which is elementwise.
+All products stand before the recurrence, which is elementwise.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from unroll.cells.dense import HiddenCarry, Keep, carried, gate_bias
 from unroll.linear import add_bias, squash
 from unroll.start import Init, gates
-from unroll.types import Array, Cell, Key
+from unroll.types import Array, Cell, Evaluation, Key, Linear
 
 
 class ReadParams(NamedTuple):
@@ -33,10 +34,10 @@ class SRUParams(NamedTuple):
 
 
 class QRNNCarry(NamedTuple):
-  """The memory `c [B, H]`; what the last input adds to the next gates, `[B, 3H]`."""
+  """What the last input adds to the next gates, `[B, 3H]`; the memory `c [B, H]`."""
 
-  c: Array
   before: Array
+  c: Array
 
 
 class MemoryCarry(NamedTuple):
@@ -50,6 +51,7 @@ def min_gru(
   hidden_size: int,
   *,
   forget_bias: float = 0.0,
+  evaluation: Evaluation = "auto",
   init: Init | None = None,
 ) -> Cell:
   """minGRU (Feng et al. 2024): a GRU whose gate does not see the state.
@@ -63,20 +65,21 @@ def min_gru(
     hidden_size: H.
     forget_bias: taken from the bias of z at the start: where z is 0 the state is kept.
       Chrono sets its own.
+    evaluation: how the recurrence runs, see `Linear`.
     init: how parameters start.
 
   Returns:
     The cell; its output y_t is h_t, which stays above 0 from a carry that is.
   """
 
-  def step(params: ReadParams, carry: HiddenCarry, z: Array):
+  def terms(params: ReadParams, before: tuple, z: Array):
     z, n = jnp.split(add_bias(z, params.b), 2, axis=-1)
     z = jax.nn.sigmoid(z)
-    h = (1 - z) * carry.h + z * _positive(n)
-    return HiddenCarry(h), h
+    return 1 - z, z * _positive(n)
 
+  linear = Linear((terms,), _hidden, evaluation)
   keep = Keep(0, forget_bias, closed=True)
-  return _reading(input_size, hidden_size, 2, step, init, keep)
+  return _reading(input_size, hidden_size, 2, linear, HiddenCarry, init, keep)
 
 
 def min_lstm(
@@ -84,6 +87,7 @@ def min_lstm(
   hidden_size: int,
   *,
   forget_bias: float = 0.0,
+  evaluation: Evaluation = "auto",
   init: Init | None = None,
 ) -> Cell:
   """minLSTM (Feng et al. 2024): an LSTM whose gates do not see the state.
@@ -96,21 +100,22 @@ def min_lstm(
     input_size: D.
     hidden_size: H.
     forget_bias: added to the bias of f at the start. Chrono sets its own.
+    evaluation: how the recurrence runs, see `Linear`.
     init: how parameters start.
 
   Returns:
     The cell; its output y_t is h_t, which stays above 0 from a carry that is.
   """
 
-  def step(params: ReadParams, carry: HiddenCarry, z: Array):
+  def terms(params: ReadParams, before: tuple, z: Array):
     f, i, n = jnp.split(add_bias(z, params.b), 3, axis=-1)
     # f / (f + i) is σ(log f - log i), and log σ(a) is -softplus(-a).
     kept = jax.nn.sigmoid(jax.nn.softplus(-i) - jax.nn.softplus(-f))
-    h = kept * carry.h + (1 - kept) * _positive(n)
-    return HiddenCarry(h), h
+    return kept, (1 - kept) * _positive(n)
 
+  linear = Linear((terms,), _hidden, evaluation)
   keep = Keep(0, forget_bias, input=1)
-  return _reading(input_size, hidden_size, 3, step, init, keep)
+  return _reading(input_size, hidden_size, 3, linear, HiddenCarry, init, keep)
 
 
 def qrnn(
@@ -119,6 +124,7 @@ def qrnn(
   *,
   window: Literal["1", "2"] = "2",
   forget_bias: float = 0.0,
+  evaluation: Evaluation = "auto",
   init: Init | None = None,
 ) -> Cell:
   """The quasi-recurrent network (Bradbury, Merity, Xiong & Socher 2017), fo-pooling.
@@ -136,6 +142,7 @@ def qrnn(
     window: the inputs that gates read: x_t alone, or x_{t-1} too, of which the first
       step reads zeros.
     forget_bias: added to the bias of f at the start. Chrono sets its own.
+    evaluation: how the recurrence runs, see `Linear`.
     init: how parameters start; W and V lie side by side in `w_x`.
 
   Returns:
@@ -151,20 +158,31 @@ def qrnn(
     )
 
   def carry(params: ReadParams, batch: int) -> QRNNCarry | MemoryCarry:
-    sizes = (hidden_size, 3 * hidden_size)
-    c, before = (jnp.zeros((batch, n), params.b.dtype) for n in sizes)
-    return QRNNCarry(c, before) if both else MemoryCarry(c)
+    sizes = (3 * hidden_size, hidden_size)
+    before, c = (jnp.zeros((batch, n), params.b.dtype) for n in sizes)
+    return QRNNCarry(before, c) if both else MemoryCarry(c)
 
-  def step(params: ReadParams, carry: Any, z: Array):
+  def gated(params: ReadParams, before: tuple, z: Array) -> list[Array]:
     if both:
-      z, after = jnp.split(z, 2, axis=-1)
-      z = z + carry.before
-    a = squash(add_bias(z, params.b), hidden_size, "sst")
-    f, o, n = jnp.split(a, 3, axis=-1)
-    c = f * carry.c + (1 - f) * n
-    return QRNNCarry(c, after) if both else MemoryCarry(c), o * c
+      z = z[..., : 3 * hidden_size] + before[0]
+    return jnp.split(squash(add_bias(z, params.b), hidden_size, "sst"), 3, axis=-1)
 
-  return Cell(new, carry, lambda params, xs: xs @ params.w_x, step)
+  def delayed(params: ReadParams, before: tuple, z: Array):
+    return jnp.zeros((), z.dtype), z[..., 3 * hidden_size :]
+
+  def pooled(params: ReadParams, before: tuple, z: Array):
+    f, _, n = gated(params, before, z)
+    return f, (1 - f) * n
+
+  def read(params: ReadParams, before: Any, after: Any, z: Array) -> Array:
+    _, o, _ = gated(params, before, z)
+    return o * after.c
+
+  terms = (delayed, pooled) if both else (pooled,)
+  linear = Linear(terms, read, evaluation)
+  return Cell(
+    new, carry, lambda params, xs: xs @ params.w_x, linear.step, linear=linear
+  )
 
 
 def sru(
@@ -173,6 +191,7 @@ def sru(
   *,
   form: Literal["v1", "v2"] = "v2",
   forget_bias: float = 0.0,
+  evaluation: Evaluation = "auto",
   init: Init | None = None,
 ) -> Cell:
   """The simple recurrent unit (Lei, Zhang, Wang, Dai & Artzi 2018).
@@ -190,6 +209,7 @@ def sru(
     hidden_size: H.
     form: v1 or v2.
     forget_bias: added to b_f at the start. Chrono sets its own.
+    evaluation: how the recurrence of form v1 runs, see `Linear`; v2 is a loop.
     init: how matrices and biases start; v starts uniform on ±√3 with deviation ½.
 
   Returns:
@@ -213,24 +233,47 @@ def sru(
     zs = xs @ params.w_x
     return jnp.concatenate([zs, xs], axis=-1) if same else zs
 
-  def step(params: Any, carry: MemoryCarry, z: Array):
-    both, new, x = jnp.split(z, [2 * hidden_size, 3 * hidden_size], axis=-1)
-    both = add_bias(both, params.b)
-    if sees:
-      seen = jnp.concatenate([carry.c, carry.c], axis=-1)
-      both = both + seen * jnp.broadcast_to(params.v, seen.shape).astype(seen.dtype)
-    f, r = jnp.split(squash(both, hidden_size, "ss"), 2, axis=-1)
-    c = f * carry.c + (1 - f) * new
-    read, x = (c, most * x) if sees else (jnp.tanh(c), x)
-    return MemoryCarry(c), r * read + (1 - r) * x
+  def gated(params: Any, both: Array) -> list[Array]:
+    return jnp.split(squash(add_bias(both, params.b), hidden_size, "ss"), 2, axis=-1)
 
-  return Cell(new, carried(hidden_size, MemoryCarry), project, step)
+  def cut(z: Array) -> list[Array]:
+    return jnp.split(z, [2 * hidden_size, 3 * hidden_size], axis=-1)
+
+  def step(params: Any, carry: MemoryCarry, z: Array):
+    both, new, x = cut(z)
+    seen = jnp.concatenate([carry.c, carry.c], axis=-1)
+    both = both + seen * jnp.broadcast_to(params.v, seen.shape).astype(seen.dtype)
+    f, r = gated(params, both)
+    c = f * carry.c + (1 - f) * new
+    return MemoryCarry(c), r * c + (1 - r) * most * x
+
+  def terms(params: Any, before: tuple, z: Array):
+    both, new, _ = cut(z)
+    f, _ = gated(params, both)
+    return f, (1 - f) * new
+
+  def read(params: Any, before: Any, after: MemoryCarry, z: Array) -> Array:
+    both, _, x = cut(z)
+    _, r = gated(params, both)
+    return r * jnp.tanh(after.c) + (1 - r) * x
+
+  start = carried(hidden_size, MemoryCarry)
+  if sees:
+    return Cell(new, start, project, step)
+  linear = Linear((terms,), read, evaluation)
+  return Cell(new, start, project, linear.step, linear=linear)
 
 
 def _reading(
-  input_size: int, hidden_size: int, count: int, step, init: Init | None, keep: Keep
+  input_size: int,
+  hidden_size: int,
+  count: int,
+  linear: Linear,
+  carry: type,
+  init: Init | None,
+  keep: Keep,
 ) -> Cell:
-  """A cell of h alone, all of whose gates read the input."""
+  """A cell all of whose gates read the input, side by side."""
   starts = init or Init()
 
   def new(key: Key) -> ReadParams:
@@ -241,8 +284,17 @@ def _reading(
     )
 
   return Cell(
-    new, carried(hidden_size, HiddenCarry), lambda params, xs: xs @ params.w_x, step
+    new,
+    carried(hidden_size, carry),
+    lambda params, xs: xs @ params.w_x,
+    linear.step,
+    linear=linear,
   )
+
+
+def _hidden(params: Any, before: Any, after: HiddenCarry, z: Array) -> Array:
+  """The output of a cell that shows its state."""
+  return after.h
 
 
 def _positive(a: Array) -> Array:

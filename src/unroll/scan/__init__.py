@@ -1,7 +1,8 @@
 """The one scan through time, and its exact backward pass.
 
-Three backward passes, all exact: `derived`, of a cell that brings its own;
-`recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
+Four backward passes, all exact: `derived`, of a cell that brings its own; `linear`, of
+one whose state is a linear recurrence; `recorded`, of any other, its weight gradients
+taken after the loop; and JAX's own.
 `path` says which of them a cell takes.
 """
 
@@ -15,7 +16,7 @@ from unroll.linear import product
 from unroll.parameters import without_gradient
 from unroll.placement import axis_of, explicit_mesh, on_mesh, placed, varying
 from unroll.reverse_mode import reverse_mode_only
-from unroll.scan import derived, lookup, recorded
+from unroll.scan import derived, linear_state, lookup, recorded
 from unroll.scan.checks import check
 from unroll.scan.checks import check_context as check_context
 from unroll.scan.masks import masked as masked
@@ -153,8 +154,10 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   dtype = widest_type(*read)
   params, carry, xs, context = in_one_type(*read)
 
+  own = params if way.bare else wrapped(params, multiply)
+
   def project(xs):
-    return cell.project(params if way.bare else wrapped(params, multiply), xs)
+    return cell.project(own, xs)
 
   if way.table:
     zs = lookup.look_up(project(xs.table[:, None])[:, 0], xs.ids)
@@ -168,6 +171,10 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   if way.name == "derived":
     assert cell.derivative is not None
     carry, ys = derived.run(cell.derivative, params, *rest)
+  elif way.name == "linear":
+    assert cell.linear is not None
+    rest = (carry, initial, zs, masks, reverse, every)
+    carry, ys = linear_state.run(cell.linear, own, *rest)
   elif way.name == "recorded":
     carry, ys = recorded.run(cell.step, way.products, params, *rest)
   elif way.products is None:

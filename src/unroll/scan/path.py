@@ -3,6 +3,7 @@
 `unroll` asks `path` and does as it says. The fastest is first:
 
 - `derived`: the cell brings a `Derivative`, and reads nothing else.
+- `linear`: the step is `Linear` in the carry, and all steps are taken at once.
 - `recorded`: the products `x @ w` of a step by whole matrices of its parameters are
   recorded, and the gradient of each is one product over all steps, after the loop.
 - `plain`: JAX differentiates the loop, and adds up the gradients step by step. A cell
@@ -29,7 +30,7 @@ class Path(NamedTuple):
   """How a scan is run and differentiated.
 
   Attributes:
-    name: "derived", "recorded" or "plain".
+    name: "derived", "linear", "recorded" or "plain".
     reason: a sentence: why not a faster one.
     table: whether the table of a `Lookup` is projected, in place of the sequence.
     products: each `x @ w` of a step; None where a step takes bare arrays.
@@ -38,7 +39,7 @@ class Path(NamedTuple):
       the cell closes over.
   """
 
-  name: Literal["derived", "recorded", "plain"]
+  name: Literal["derived", "linear", "recorded", "plain"]
   reason: str
   table: bool = False
   products: tuple[Product, ...] | None = ()
@@ -84,6 +85,8 @@ def path(
     reason = _not_derived(cell, params, at, zs.shape[0])
     if not reason:
       return found._replace(name="derived", reason="the cell brings its derivative")
+    if cell.linear and zs.shape[0] not in (0, 1):
+      return found._replace(name="linear", reason="its step is linear in the carry")
   else:
     reason = (
       "it closes over arrays that lie on explicit axes of a mesh"

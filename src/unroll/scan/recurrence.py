@@ -10,7 +10,7 @@ multiplies after it adds. Gradients of any order are therefore made of one funct
 
 import functools
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,7 @@ import jax.numpy as jnp
 from unroll.pairs import conj, ones_like, plus, times, zeros_like
 from unroll.scan.batching import batched_alike
 from unroll.scan.loops import at, in_place
-from unroll.types import Array
-
-Evaluation = Literal["auto", "sequential", "chunked", "associative"]
+from unroll.types import Evaluation
 
 WIDE = 2**13  # numbers of a state that keep a core busy: a loop over them needs no more
 SHORT = 64  # steps that are too few to be cut
@@ -98,9 +96,9 @@ def _backward(way: _Way, residuals, cotangents):
   back = _Way(way.evaluation, not way.reverse, not way.after, not way.conjugate)
   found, d_start = _solve(back, a, d_states, d_last)
   if way.after:
-    d_a = times(_shifted(found, d_last, back.reverse), conj(states))
+    d_a = times(before(found, d_last, back.reverse), conj(states))
   else:
-    d_a = times(found, conj(_shifted(states, start, way.reverse)))
+    d_a = times(found, conj(before(states, start, way.reverse)))
   if way.conjugate:
     d_a = conj(d_a)
   d_a = jax.tree.map(
@@ -152,7 +150,7 @@ def _chunked(way: _Way, a, b, start):
   factors, sums = jax.vmap(functools.partial(_total, way), (axes, 0))(a, b)
   over = _Way("sequential", way.reverse)
   ends, last = _sequential(over, factors, sums, start)
-  starts = _shifted(ends, start, way.reverse)
+  starts = before(ends, start, way.reverse)
   states, _ = jax.vmap(functools.partial(_sequential, way), (axes, 0, 0))(a, b, starts)
   return jax.tree.map(lambda leaf: leaf.reshape(length, *leaf.shape[2:]), states), last
 
@@ -177,7 +175,7 @@ def _associative(way: _Way, a, b, start):
   a = jax.tree.map(lambda a, b: jnp.broadcast_to(a, b.shape), a, b)
   own = a
   if way.after:
-    a = _shifted(a, ones_like(at(a, 0)), way.reverse)
+    a = before(a, ones_like(at(a, 0)), way.reverse)
 
   def both(first, second):
     (a, b), (a_next, b_next) = first, second
@@ -210,8 +208,8 @@ def _stepped(way: _Way, factor, row, state):
   return plus(times(factor, state), row)
 
 
-def _shifted(states, start, reverse: bool):
-  """The state before each step."""
+def before(states: Any, start: Any, reverse: bool) -> Any:
+  """The state before each step, of the states after each of them."""
 
   def shifted(states, start):
     parts = [start[None], states[:-1]]
