@@ -50,8 +50,8 @@ def test_a_step_is_the_equation(name):
   known = jax.tree.map(np.asarray, (params, carry))
   expected, output = EQUATIONS[name][2](*known, xs[0])
   assert y.shape == (B, H)
-  wanted = (*jax.tree.leaves(expected), output)
-  for got, wanted in zip((*jax.tree.leaves(after), y), wanted, strict=True):
+  everything = (*jax.tree.leaves(expected), output)
+  for got, wanted in zip((*jax.tree.leaves(after), y), everything, strict=True):
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -212,7 +212,7 @@ def test_named_inits_start_every_cell(name):
 @pytest.mark.parametrize("name", OWN_START)
 def test_a_start_of_its_own_is_the_only_one(name):
   for init in ("uniform", "chrono:50"):
-    with pytest.raises(BadInput, match="init: a state-space cell has a start of its own"):
+    with pytest.raises(BadInput, match="init: a state-space cell has a start"):
       made(name, init=named_init(init))
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from unroll import cells
-
 D, H = 3, 4
 
 

@@ -9,7 +9,7 @@ import pytest
 from linear_rows import LINEAR, made
 from tables import B, D, close, initial, noise, parameters, quick, unroll
 
-from unroll import scan
+from unroll import compose, scan
 from unroll.pairs import Pair
 from unroll.scan.recurrence import recurrence
 
@@ -140,3 +140,14 @@ def test_no_step_and_no_sequence_give_nothing():
     last, ys = unroll(cell, params, carry, np.zeros((length, rows, D), np.float32))
     assert ys.shape[:2] == (length, rows)
     close(last, carry, 0)
+
+
+@pytest.mark.parametrize("name", ["qrnn", "lru"])
+def test_a_learned_carry_leaves_a_cell_linear(name):
+  cell = compose.learned_carry(made(name))
+  params, xs = parameters(cell), noise(3, 9, B, D)
+  carry = cell.carry(params, B)
+  assert scan.path(cell, params, carry, xs).name == "linear"
+  options = masks(9)
+  exact = gradient(cell, options, "autodiff")(params, carry, xs)
+  close(gradient(cell, options, "fast")(params, carry, xs), exact, 1e-4)

@@ -15,6 +15,7 @@ from unroll.types import (
   Derivative,
   Draw,
   Key,
+  Linear,
   Params,
   is_draw,
 )
@@ -60,7 +61,17 @@ def learned_carry(cell: Cell) -> Cell:
     lambda params, *at: cell.step(params.cell, *at),
     cell.derivative and _of_cell(cell.derivative),
     cell.context,
+    cell.linear and _linear_of_cell(cell.linear),
   )
+
+
+def _linear_of_cell(inner: Linear) -> Linear:
+  """The same for a step that is linear in the carry."""
+
+  def of_cell(f):
+    return lambda params, *at: f(params.cell, *at)
+
+  return Linear(tuple(map(of_cell, inner.terms)), of_cell(inner.read), inner.evaluation)
 
 
 def _of_cell(inner: Derivative) -> Derivative:

@@ -60,10 +60,10 @@ def zeros_like(a: Any) -> Any:
 
 def ones_like(a: Any) -> Any:
   """The number 1, in the shapes of a tree."""
-  return jax.tree.map(
-    lambda a: (
-      Pair(jnp.ones_like(a.re), jnp.zeros_like(a.im)) if is_pair(a) else jnp.ones_like(a)
-    ),
-    a,
-    is_leaf=is_pair,
-  )
+
+  def one(a):
+    if not is_pair(a):
+      return jnp.ones_like(a)
+    return Pair(jnp.ones_like(a.re), jnp.zeros_like(a.im))
+
+  return jax.tree.map(one, a, is_leaf=is_pair)

@@ -3,7 +3,6 @@
 All products stand before the recurrence, which is elementwise.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax

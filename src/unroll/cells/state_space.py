@@ -101,7 +101,9 @@ def lru(
 
   def new(key: Key) -> LRUParams:
     key, key_size, key_angle = jax.random.split(key, 3)
-    squared = jax.random.uniform(key_size, (size,), jnp.float32, shortest**2, longest**2)
+    squared = jax.random.uniform(
+      key_size, (size,), jnp.float32, shortest**2, longest**2
+    )
     # Neither 0 nor 1, of which there is no logarithm of a logarithm.
     nu = -0.5 * jnp.log(jnp.clip(squared, 1e-6, 1 - 1e-6))
     theta = jax.random.uniform(key_angle, (size,), jnp.float32, 1e-6, phase)

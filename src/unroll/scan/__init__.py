@@ -153,7 +153,6 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   valid, reset = masks
   dtype = widest_type(*read)
   params, carry, xs, context = in_one_type(*read)
-
   own = params if way.bare else wrapped(params, multiply)
 
   def project(xs):
@@ -173,7 +172,6 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
     carry, ys = derived.run(cell.derivative, params, *rest)
   elif way.name == "linear":
     assert cell.linear is not None
-    rest = (carry, initial, zs, masks, reverse, every)
     carry, ys = linear_state.run(cell.linear, own, *rest)
   elif way.name == "recorded":
     carry, ys = recorded.run(cell.step, way.products, params, *rest)

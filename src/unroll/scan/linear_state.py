@@ -1,5 +1,7 @@
 """The scan of a cell whose step is `Linear` in its carry: all steps at once."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -10,25 +12,36 @@ from unroll.scan.recurrence import before, recurrence
 from unroll.types import Linear
 
 
-def run(linear: Linear, params, carry, initial, zs, masks, reverse: bool, every: bool):
-  """The scan as recurrences, one for each field of the carry: see `Linear`."""
+def run(
+  linear: Linear,
+  params,
+  carry,
+  initial,
+  context,
+  zs,
+  masks,
+  reverse: bool,
+  every: bool,
+):
+  """The scan as recurrences, one for each field of the carry; it reads no `context`."""
+  assert not context
   _, reset = masks
   fresh = initial or [None] * len(carry)
-  left, right, last = [], [], []
+  left: list[Any] = []
+  right: list[Any] = []
+  last: list[Any] = []
   for start, again, terms in zip(carry, fresh, linear.terms, strict=True):
     a, b = _masked(*terms(params, tuple(left), zs), again, masks)
-    states, end = recurrence(
-      a, b, start, reverse=reverse, evaluation=linear.evaluation
-    )
+    states, end = recurrence(a, b, start, reverse=reverse, evaluation=linear.evaluation)
     seen = before(states, start, reverse)
     left.append(seen if reset is None else _where(reset, _rows(again, seen), seen))
     right.append(states)
     last.append(end)
-  left, right, last = (type(carry)(*fields) for fields in (left, right, last))
-  ys = linear.read(params, left, right, zs)
+  before_each, carries = type(carry)(*left), type(carry)(*right)
+  ys = linear.read(params, before_each, carries, zs)
   if masks[0] is not None:
     ys = masked(ys, masks[0])
-  return right if every else last, ys
+  return carries if every else type(carry)(*last), ys
 
 
 def _masked(a, b, initial, masks):

@@ -85,7 +85,7 @@ def path(
     reason = _not_derived(cell, params, at, zs.shape[0])
     if not reason:
       return found._replace(name="derived", reason="the cell brings its derivative")
-    if cell.linear and zs.shape[0] not in (0, 1):
+    if cell.linear and not cell.context and zs.shape[0] not in (0, 1):
       return found._replace(name="linear", reason="its step is linear in the carry")
   else:
     reason = (

@@ -101,9 +101,7 @@ def _backward(way: _Way, residuals, cotangents):
     d_a = times(found, conj(before(states, start, way.reverse)))
   if way.conjugate:
     d_a = conj(d_a)
-  d_a = jax.tree.map(
-    lambda d, a: d if d.ndim == a.ndim else jnp.sum(d, axis=0), d_a, a
-  )
+  d_a = jax.tree.map(lambda d, a: d if d.ndim == a.ndim else jnp.sum(d, axis=0), d_a, a)
   return d_a, found, d_start
 
 
@@ -136,8 +134,9 @@ def _chunked(way: _Way, a, b, start):
     first, second = slice(0, whole), slice(whole, length)
     if way.reverse:
       first, second = slice(length - whole, length), slice(0, length - whole)
-    states, last = _chunked(way, *_part(a, b, first), start)
-    more, last = _sequential(way, *_part(a, b, second), last)
+    (a_most, b_most), (a_rest, b_rest) = (_part(a, b, part) for part in (first, second))
+    states, last = _chunked(way, a_most, b_most, start)
+    more, last = _sequential(way, a_rest, b_rest, last)
     both = (more, states) if way.reverse else (states, more)
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *both), last
 
