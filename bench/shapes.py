@@ -48,6 +48,11 @@ class Shape(NamedTuple):
     return self.hidden * (1 + self.bidirectional)
 
   @property
+  def numbers(self) -> int:
+    """Of a state, over all steps."""
+    return self.batch * self.steps * self.hidden
+
+  @property
   def weights(self) -> int:
     """Entries of the layers' matrices: a step multiplies by each of them once."""
     inputs = [self.inputs] + [self.width] * (self.layers - 1)

@@ -93,6 +93,18 @@ SUITES = {
     peers=("scan",),
     cells=tuple(CELLS),
   ),
+  "recurrence": Suite(
+    rows=(
+      *(Shape(1, n, 1, 256, "min_gru") for n in (127, 1000, 4096, 65536)),
+      *(Shape(32, n, 1, 256, "min_gru") for n in (127, 1000, 4096)),
+    ),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    # The input is read and its gradient written, the states are written and read.
+    limit=Limit("GB/s", lambda shape: 16e-9 * shape.numbers, True),
+    peers=("scan", "associative"),
+    cells=("min_gru",),
+  ),
   "compile": Suite(
     rows=(DEFAULT, DEFAULT._replace(steps=4096)),
     unit="s",
@@ -147,6 +159,7 @@ SUITES = {
 # peer -> the module that has to be there.
 MODULES = {
   "scan": "jax",
+  "associative": "jax",
   "torch": "torch",
   "linen": "flax.linen",
   "nnx": "flax.nnx",

@@ -352,6 +352,15 @@ def test_a_plain_scan_does_the_same_work_as_ours(cell):
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_a_linear_recurrence_is_the_same_work_for_all():
+  found = [
+    importlib.import_module(f"bench.libraries.{name}").recurrence(TINY).call()
+    for name in ("unroll", "scan", "associative")
+  ]
+  for other in found[1:]:
+    np.testing.assert_allclose(found[0], other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.fixture
 def lenient(monkeypatch):
   """Other libraries broadcast and cast as JAX lets them."""

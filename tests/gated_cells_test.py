@@ -32,7 +32,6 @@ from unroll.types import BadInput
 
 KEY = jax.random.key(0)
 cells = pytest.mark.parametrize("name", EQUATIONS)
-ALONE = {"brc", "indrnn", "sru"}  # no product in a step
 OWN_START = [name for name in EQUATIONS if name.split(",")[0] in ("lru", "s5")]
 DENSE = [name for name, (*_, gates) in EQUATIONS.items() if gates]
 
@@ -113,12 +112,7 @@ def test_its_gradient_is_a_difference_of_values(name):
 def test_it_takes_the_fastest_path(name):
   cell, params, carry, xs = drawn(name)
   found = scan.path(cell, params, carry, xs)
-  if cell.linear:
-    assert found.name == "linear"
-  elif name.split(",")[0] in ALONE:
-    assert found.name == "plain" and "multiplies by no whole matrix" in found.reason
-  else:
-    assert found.name == "recorded"
+  assert found.name == ("linear" if cell.linear else "recorded")
 
 
 @pytest.mark.slow

@@ -60,6 +60,34 @@ def test_every_evaluation_is_the_loop(name, evaluation):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  ("length", "masked", "reverse"),
+  [(1, 1, 1), (2, 1, 0), (127, 0, 1), (1000, 1, 0), (4099, 1, 1)],
+)
+@pytest.mark.parametrize("name", [name for name in LINEAR_CELLS if "," not in name])
+def test_every_cell_in_every_evaluation_is_the_loop(name, length, masked, reverse):
+  with jax.enable_x64(True):
+    options = {**(masks(length) if masked else {}), "reverse": bool(reverse)}
+    xs = noise(3, length, B, D, dtype=np.float64)
+    cell, params, carry = evaluated(name, "auto")
+    exact = gradient(cell, options, "autodiff")(params, carry, xs)
+    for evaluation in EVALUATIONS:
+      cell, *_ = evaluated(name, evaluation)
+      close(gradient(cell, options, "fast")(params, carry, xs), exact, 1e-8)
+
+
+@pytest.mark.parametrize("evaluation", EVALUATIONS)
+@pytest.mark.parametrize("name", ["qrnn", "lru"])
+def test_every_evaluation_is_the_loop(name, evaluation):
+  with jax.enable_x64(True):
+    cell, params, carry = evaluated(name, evaluation)
+    given = (params, carry, noise(3, 67, B, D, dtype=np.float64))
+    options = {**masks(67), "reverse": True}
+    exact = gradient(cell, options, "autodiff")(*given)
+    close(gradient(cell, options, "fast")(*given), exact, 1e-9)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", WAYS)
 @pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
 @pytest.mark.parametrize("length", [1, 2, 127, 1000, 4099])

@@ -27,9 +27,9 @@ from unroll.types import Lookup
 OF_USERS = {
   "dot": "plain",
   "transposed": "recorded",
-  "sliced": "plain",
+  "sliced": "recorded",
   "twice": "recorded",
-  "rows": "plain",
+  "rows": "recorded",
   "vmapped": "plain",
   "looped": "plain",
   "remat": "plain",

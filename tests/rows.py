@@ -332,6 +332,6 @@ ROWS: dict[str, Row] = {
   "lstm": registered("lstm", lstm, 4),
   "projected": Row(projected, "derived", projected_equation),
   "echo": Row(echo, "recorded", echo_equation),
-  "convolution": Row(convolution, "plain", convolution_equation, shape=IMAGE),
+  "convolution": Row(convolution, "recorded", convolution_equation, shape=IMAGE),
   "association": Row(association, "recorded", association_equation),
 }

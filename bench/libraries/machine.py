@@ -10,6 +10,7 @@ from bench.shapes import Shape
 from bench.timing import CORES, Timed, fastest
 
 SIDES = (1024, 2048)
+NUMBERS = 2**26  # too many for all caches
 
 
 def layer(shape: Shape) -> Timed:
@@ -27,6 +28,13 @@ def layer(shape: Shape) -> Timed:
 
 
 step = layer
+
+
+def recurrence(shape: Shape) -> Timed:
+  """Bandwidth: a large array read, and another one written; seconds a GB."""
+  array = jnp.ones(NUMBERS, jnp.float32)
+  more = jax.jit(lambda x: x + 1)
+  return Timed(lambda: jax.block_until_ready(more(array)), 8e-9 * NUMBERS)
 
 
 def generate(shape: Shape) -> Timed:

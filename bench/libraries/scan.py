@@ -1,4 +1,4 @@
-"""A plain `jax.lax.scan` over our cells under autodiff: what anyone writes first."""
+"""A plain `jax.lax.scan` under autodiff: what anyone writes first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from bench.libraries.recurrence import timed
 from bench.shapes import Shape
 from bench.timing import Timed
 from unroll.cells import CELLS
@@ -36,3 +37,16 @@ def cells(shape: Shape, unroll: Unroll = _plain) -> Timed:
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+
+
+def _states(a: jax.Array, b: jax.Array) -> jax.Array:
+  def step(state: jax.Array, row: tuple) -> tuple[jax.Array, jax.Array]:
+    state = row[0] * state + row[1]
+    return state, state
+
+  return jax.lax.scan(step, jnp.zeros_like(b[0]), (a, b))[1]
+
+
+def recurrence(shape: Shape) -> Timed:
+  """Forward and backward of a linear recurrence."""
+  return timed(shape, _states)

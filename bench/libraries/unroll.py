@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench.libraries import scan as plain
+from bench.libraries.recurrence import timed
 from bench.sentences import CLASSES, sentences
 from bench.shapes import Shape
 from bench.timing import Timed, begun
@@ -28,6 +29,8 @@ from unroll.devices import Spread
 from unroll.gradients import ChunkLoss, Scheme, full, truncated
 from unroll.models import classifier
 from unroll.models.language import LanguageModel, next_token_loss
+from unroll.scan.recurrence import recurrence as linear_states
+from unroll.types import Evaluation
 
 STEPS = 10  # a dispatch, the default of experiments
 BUCKETS = 14  # the default is 8, which pad by 13 % where these pad by 9 %
@@ -53,6 +56,16 @@ def layer(shape: Shape) -> Timed:
 def cells(shape: Shape) -> Timed:
   """The same of a cell alone, on one device."""
   return plain.cells(shape, scan.unroll)
+
+
+def recurrence(shape: Shape, evaluation: Evaluation = "auto") -> Timed:
+  """Forward and backward of a linear recurrence."""
+
+  def states(a: jax.Array, b: jax.Array) -> jax.Array:
+    options: Any = {"reverse": False, "evaluation": evaluation}
+    return linear_states(a, b, jnp.zeros_like(b[0]), **options)[0]
+
+  return timed(shape, states)
 
 
 def _core(shape: Shape) -> layers.Layer:

@@ -4,8 +4,9 @@
 
 - `derived`: the cell brings a `Derivative`, and reads nothing else.
 - `linear`: the step is `Linear` in the carry, and all steps are taken at once.
-- `recorded`: the products `x @ w` of a step by whole matrices of its parameters are
-  recorded, and the gradient of each is one product over all steps, after the loop.
+- `recorded`: both loops work in place; the products `x @ w` of a step by whole matrices
+  of its parameters are recorded, and the gradient of each is one product over all
+  steps, after the loop.
 - `plain`: JAX differentiates the loop, and adds up the gradients step by step. A cell
   comes to this by what it does with a matrix beside `x @ w`: `x * w`, where the
   parameter should be `Elementwise`, or a product within a `vmap` or loop of the step.
@@ -99,12 +100,16 @@ def path(
     return found
   if products is None:
     why = f"its step does with a matrix what cannot be recorded: {error}"
-  elif not products:
-    why = "its step multiplies by no whole matrix of its parameters as `x @ w`"
   elif zs.shape[0] in (0, 1):
     why = "the gradient of one step is no sum over steps"
   else:
-    return found._replace(name="recorded")
+    found = found._replace(name="recorded")
+    if products:
+      return found
+    why = (
+      "its step multiplies by no whole matrix of its parameters as `x @ w`: their "
+      "gradients add up step by step"
+    )
   return found._replace(reason=f"{reason}, and {why}")
 
 

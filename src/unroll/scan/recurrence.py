@@ -20,8 +20,7 @@ from unroll.scan.batching import batched_alike
 from unroll.scan.loops import at, in_place
 from unroll.types import Evaluation
 
-WIDE = 2**13  # numbers of a state that keep a core busy: a loop over them needs no more
-SHORT = 64  # steps that are too few to be cut
+SHORT = 64  # steps that are too few for anything but a loop
 
 
 class _Way(NamedTuple):
@@ -62,22 +61,22 @@ def recurrence(
   if _length(b) == 0:
     return b, start
   if evaluation == "auto":
-    evaluation = chosen(b)
+    evaluation = chosen(_length(b))
   a = jax.tree.map(
     lambda a, b: a if a.ndim == b.ndim else jnp.broadcast_to(a, b.shape[1:]), a, b
   )
   return _solve(_Way(evaluation, reverse), a, b, start)
 
 
-def chosen(b: Any) -> Evaluation:
-  """What "auto" means for what is added, `[T, B, …]`."""
-  length = _length(b)
-  if not isinstance(length, int) or length < SHORT:
+def chosen(length: Any) -> Evaluation:
+  """What "auto" means for T steps.
+
+  On a CPU a loop of small steps is as fast as its memory, and chunks read it twice.
+  """
+  known = isinstance(length, int)  # or it is symbolic (`jax.export`)
+  if jax.default_backend() == "cpu" or not known or length < SHORT:
     return "sequential"
-  if jax.default_backend() != "cpu":
-    return "associative"
-  wide = max(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(b)) >= WIDE
-  return "sequential" if wide else "chunked"
+  return "associative"
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
