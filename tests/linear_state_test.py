@@ -77,33 +77,6 @@ def test_every_cell_in_every_evaluation_is_the_loop(name, length, masked, revers
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-@pytest.mark.parametrize("name", ["qrnn", "lru"])
-def test_every_evaluation_is_the_loop(name, evaluation):
-  with jax.enable_x64(True):
-    cell, params, carry = evaluated(name, evaluation)
-    given = (params, carry, noise(3, 67, B, D, dtype=np.float64))
-    options = {**masks(67), "reverse": True}
-    exact = gradient(cell, options, "autodiff")(*given)
-    close(gradient(cell, options, "fast")(*given), exact, 1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reverse", WAYS)
-@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
-@pytest.mark.parametrize("length", [1, 2, 127, 1000, 4099])
-@pytest.mark.parametrize("name", LINEAR_CELLS)
-def test_every_cell_in_every_evaluation_is_the_loop(name, length, masked, reverse):
-  with jax.enable_x64(True):
-    options = {**(masks(length) if masked else {}), "reverse": reverse}
-    xs = noise(3, length, B, D, dtype=np.float64)
-    cell, params, carry = evaluated(name, "auto")
-    exact = gradient(cell, options, "autodiff")(params, carry, xs)
-    for evaluation in EVALUATIONS:
-      cell, *_ = evaluated(name, evaluation)
-      close(gradient(cell, options, "fast")(params, carry, xs), exact, 1e-8)
-
-
-@pytest.mark.parametrize("evaluation", EVALUATIONS)
 @pytest.mark.parametrize("name", ["qrnn", "lru", "rg_lru"])
 def test_parts_of_a_sequence_are_the_whole(name, evaluation):
   cell, params, carry = evaluated(name, evaluation, np.float32)
