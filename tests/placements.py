@@ -24,6 +24,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 import tables  # noqa: E402
+from linear_rows import made  # noqa: E402
 from tables import MASKS, reals, with_reals  # noqa: E402
 from tables import B as ROWS  # noqa: E402
 
@@ -37,6 +38,11 @@ CELLS = {
   **tables.CELLS,
   "dot": tables.USERS["dot"],
   "twice": tables.USERS["twice"],
+  **{
+    f"{name}, {evaluation}": made(name, evaluation=evaluation)
+    for name in ("qrnn", "lru")
+    for evaluation in ("sequential", "chunked", "associative")
+  },
   # As every cell of a user: its backward pass is recorded.
   **{
     f"{name}, recorded": cell._replace(derivative=None)

@@ -53,30 +53,32 @@ def recurrence(
     reverse: runs from the last step to the first.
     evaluation: "sequential" is a loop of T steps; "chunked" cuts the sequence into
       about √T chunks, and runs them side by side, twice; "associative" is a tree of
-      2 log₂ T levels over the whole sequence. "auto": by size and device.
+      2 log₂ T levels over the whole sequence. "auto": see `chosen`.
 
   Returns:
     The states of all steps, `[T, B, …]`, and the last one.
   """
   if _length(b) == 0:
     return b, start
-  if evaluation == "auto":
-    evaluation = chosen(_length(b))
+  evaluation = chosen(evaluation, _length(b))
   a = jax.tree.map(
     lambda a, b: a if a.ndim == b.ndim else jnp.broadcast_to(a, b.shape[1:]), a, b
   )
   return _solve(_Way(evaluation, reverse), a, b, start)
 
 
-def chosen(length: Any) -> Evaluation:
-  """What "auto" means for T steps.
+def chosen(evaluation: Evaluation, length: Any) -> Evaluation:
+  """What is run for what is asked, and T steps.
 
-  On a CPU a loop of small steps is as fast as its memory, and chunks read it twice.
+  "auto" is the loop on a CPU, where it is as fast as the memory, and chunks read that
+  twice. An unknown T (`jax.export`) can only be looped over.
   """
-  known = isinstance(length, int)  # or it is symbolic (`jax.export`)
-  if jax.default_backend() == "cpu" or not known or length < SHORT:
+  if not isinstance(length, int):
     return "sequential"
-  return "associative"
+  if evaluation != "auto":
+    return evaluation
+  looped = jax.default_backend() == "cpu" or length < SHORT
+  return "sequential" if looped else "associative"
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
