@@ -14,6 +14,7 @@ from tables import (
   H,
   T,
   close,
+  gradients,
   initial,
   inputs,
   noise,
@@ -22,10 +23,12 @@ from tables import (
   unroll,
 )
 
-from unroll import compose, scan
+from unroll import cells, compose, scan
+from unroll.architecture import Architecture
 from unroll.compose import Wiring
 from unroll.types import BadInput, Cell, Draw, is_draw, seed
 
+KEY = jax.random.key(0)
 RATES = ("dropout", "input_dropout", "output_dropout")
 
 
@@ -174,3 +177,30 @@ def test_a_learned_carry_starts_every_sequence_and_learns():
   for reset, learns in ((never, False), (~never, True)):
     grads = jax.grad(loss)(moved, reset).carry
     assert all(bool(jnp.any(g != 0)) == learns for g in grads)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "slstm"])
+def test_heads_are_cells_side_by_side(name):
+  own = cells.CELLS[name](D, H)
+  cell = compose.heads([own, own])
+  params, xs = cell.init(jax.random.key(0)), noise(3, T, B, D)
+  assert not jnp.array_equal(params[0].w_h, params[1].w_h)
+  valid, reset = MASKS["holes_resets"]
+  options = {"valid": valid, "reset": reset, "reverse": True}
+  carry = cell.carry(params, B)
+  assert scan.path(cell, params, carry, xs).name == "recorded"
+  carries, ys = unroll(cell, params, carry, xs, **options)
+  for i, (alone, after) in enumerate(zip(params, carries, strict=True)):
+    wanted = unroll(own, alone, own.carry(alone, B), xs, **options)
+    close((after, ys[..., i * H : (i + 1) * H]), wanted, 1e-5)
+  exact = gradients(cell, params, carry, xs, **options, backward="autodiff")
+  close(gradients(cell, params, carry, xs, **options), exact, 1e-4)
+
+
+def test_a_layer_of_heads_is_an_architecture():
+  sizes = {"heads": 2, "hidden": (6,), "layers": 2}
+  cells = Architecture(**sizes, learned_carry=True).cells(5)
+  shapes = [[one.cell.w_h.shape for one in cell.init(KEY)] for cell in cells]
+  assert shapes == [[(3, 12), (3, 12)]] * 2
+  with pytest.raises(BadInput, match=r"heads=4 do not divide hidden=6"):
+    Architecture(heads=4, hidden=(6,)).cells(5)

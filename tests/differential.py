@@ -492,7 +492,21 @@ def check(
         slow_found = computed(slow, unroll, arrays, compiled)
         if isinstance(_compared(slow, slow_found, exact), Finding):
           return "void: autodiff rounds as far off"
+      moved = computed(on_one, plain, _moved(double), program.length == LONG)
+      if isinstance(_compared(on_one, moved, exact), Finding):
+        return "void: inputs that are rounded move it as far"
   return verdict
+
+
+def _moved(arrays: Arrays) -> Arrays:
+  """Arrays whose inputs are other ones by what bfloat16 rounds off."""
+  draw = np.random.default_rng(0)
+
+  def off(leaf):
+    return leaf * (1 + 2**-9 * draw.normal(size=leaf.shape)) if is_real(leaf) else leaf
+
+  xs = jax.tree.map(off, arrays.point.xs)
+  return arrays._replace(point=arrays.point._replace(xs=xs))
 
 
 def _raised(program: Program, arrays, compiled, error) -> Finding | str:

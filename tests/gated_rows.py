@@ -226,6 +226,16 @@ def indrnn(params, carry, x, bound=None):
   return (h,), h
 
 
+def slstm(params, carry, x):
+  i, f, z, o = affine(params, carry.h, x, 4)
+  c, n = carry.c * np.exp(carry.m), carry.n * np.exp(carry.m)
+  c = sigmoid(f) * c + np.exp(i) * np.tanh(z)
+  n = sigmoid(f) * n + np.exp(i)
+  m = np.maximum(np.log(sigmoid(f)) + carry.m, i)
+  h = sigmoid(o) * c / n
+  return (h, c / np.exp(m), n / np.exp(m), m), h
+
+
 # (name, options) -> (equation, gates side by side in each matrix of a dense cell).
 GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "lstm_peephole": ("lstm_peephole", {}, lstm_peephole, 4),
@@ -279,6 +289,7 @@ GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   ),
   "fast_rnn": ("fast_rnn", {}, fast_rnn, 1),
   "fast_grnn": ("fast_grnn", {}, fast_grnn, 1),
+  "slstm": ("slstm", {}, slstm, 4),
   "nas": ("nas", {}, nas, 8),
   "indrnn": ("indrnn", {}, indrnn, None),
   "indrnn, longest": (

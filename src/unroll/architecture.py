@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from unroll import start
 from unroll.cells import CELLS
 from unroll.cells.named import named_cell
-from unroll.compose import Wiring, learned_carry
+from unroll.compose import Wiring, heads, learned_carry
 from unroll.layers import Layer, stacked
 from unroll.layers import bidirectional as both_ways
 from unroll.regularizers import dropconnect, dropped_state, zoneout
@@ -45,6 +46,11 @@ class Architecture:
     "hidden units: of every layer, or one number a layer",
     least=1,
     most=WIDEST,
+  )
+  heads: int = setting(
+    1,
+    "blocks of a layer's units, each of which reads no state but its own",
+    least=1,
   )
   residual: bool = setting(False, "adds a layer's input to its output")
   skip: bool = setting(
@@ -133,8 +139,17 @@ class Architecture:
   def _cells(self, input_sizes: list[int]) -> list[Cell]:
     make, given = named_cell(self.cell)
     options = self._options(make, given)
-    cells = [make(*sizes, **options) for sizes in zip(input_sizes, self.sizes)]
-    return [self._regularized(cell) for cell in cells]
+    return [
+      self._headed(partial(make, inputs, **options), hidden)
+      for inputs, hidden in zip(input_sizes, self.sizes)
+    ]
+
+  def _headed(self, make: Callable[[int], Cell], hidden: int) -> Cell:
+    """A cell of so many units, in one block or several."""
+    if hidden % self.heads:
+      raise BadInput(f"heads={self.heads} do not divide hidden={hidden}")
+    blocks = [self._regularized(make(hidden // self.heads)) for _ in range(self.heads)]
+    return heads(blocks) if self.heads > 1 else blocks[0]
 
   def _regularized(self, cell: Cell) -> Cell:
     """The cell with what is asked for around it."""

@@ -65,6 +65,38 @@ def learned_carry(cell: Cell) -> Cell:
   )
 
 
+def heads(cells: Sequence[Cell]) -> Cell:
+  """Cells side by side in one layer: each reads the whole input, and itself alone.
+
+  Its recurrence is block-diagonal, as in FlashRNN (Pöppel, Beck & Hochreiter 2024).
+
+  Args:
+    cells: of one kind and size, D to H / heads.
+
+  Returns:
+    The cell; its output holds theirs, one after another: H.
+  """
+
+  def init(key: Key) -> tuple[Params, ...]:
+    keys = jax.random.split(key, len(cells))
+    return tuple(cell.init(own) for cell, own in zip(cells, keys))
+
+  def carry(params: tuple[Params, ...], batch: int) -> tuple[Carry, ...]:
+    return tuple(cell.carry(own, batch) for cell, own in zip(cells, params))
+
+  def project(params: tuple[Params, ...], xs: Array) -> Array:
+    zs = [cell.project(own, xs) for cell, own in zip(cells, params)]
+    return jnp.concatenate(zs, axis=-1)
+
+  def step(params: tuple[Params, ...], carry: tuple[Carry, ...], z: Array):
+    zs = jnp.split(z, len(cells), axis=-1)
+    both = [cell.step(*at) for cell, *at in zip(cells, params, carry, zs)]
+    carries, ys = zip(*both)
+    return carries, jnp.concatenate(ys, axis=-1)
+
+  return Cell(init, carry, project, step)
+
+
 def _linear_of_cell(inner: Linear) -> Linear:
   """The same for a step that is linear in the carry."""
 

@@ -9,6 +9,7 @@ from unroll.cells.additive import ran as ran
 from unroll.cells.bistable import brc as brc
 from unroll.cells.bistable import nbrc as nbrc
 from unroll.cells.coupled import cifg as cifg
+from unroll.cells.exponential import slstm as slstm
 from unroll.cells.fast import fast_grnn as fast_grnn
 from unroll.cells.fast import fast_rnn as fast_rnn
 from unroll.cells.griffin import rg_lru as rg_lru
@@ -76,6 +77,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "fast_rnn": fast_rnn,
   "fast_grnn": fast_grnn,
   "nas": nas,
+  "slstm": slstm,
   "indrnn": indrnn,
   "rg_lru": rg_lru,
   "lru": lru,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unroll.pairs import Pair, polar, times
-from unroll.start import Init, glorot
+from unroll.start import glorot
 from unroll.types import Array, BadInput, Cell, Evaluation, Key, Linear
 
 Output = Literal["linear", "gelu"]
@@ -64,7 +64,6 @@ def lru(
   phase: float = 6.283,
   output: Output = "gelu",
   evaluation: Evaluation = "auto",
-  init: Init | None = None,
 ) -> Cell:
   """The linear recurrent unit (Orvieto et al. 2023).
 
@@ -84,15 +83,13 @@ def lru(
     output: f: nothing, as in the paper's layer, or its GELU, so that layers of it are
       more than one.
     evaluation: how the recurrence runs, see `Linear`.
-    init: none but the default: the parameters start as the paper says.
 
   Returns:
     The cell; its output is y_t.
 
   Raises:
-    BadInput: if the ring is empty, N is negative, or another start is asked for.
+    BadInput: if the ring is empty, or N is negative.
   """
-  _refuse(init)
   size = _states(states, hidden_size)
   if not 0 <= shortest < longest <= 1:
     raise BadInput(
@@ -134,7 +131,6 @@ def s5(
   longest: float = 0.1,
   output: Output = "gelu",
   evaluation: Evaluation = "auto",
-  init: Init | None = None,
 ) -> Cell:
   """S5, a diagonal state space of many inputs and outputs (Smith et al. 2023).
 
@@ -154,16 +150,14 @@ def s5(
     longest: the largest; 0 < shortest ≤ longest.
     output: f: nothing, or the paper's GELU, so that layers of it are more than one.
     evaluation: how the recurrence runs, see `Linear`.
-    init: none but the default: the parameters start as the paper says.
 
   Returns:
     The cell; its output is y_t.
 
   Raises:
     BadInput: if N is negative or not divisible by the blocks, the times are not
-      positive and in order, or another start is asked for.
+      positive and in order.
   """
-  _refuse(init)
   size = _states(states, max(1, hidden_size // 2))
   if blocks < 1 or size % blocks:
     raise BadInput(f"blocks={blocks} do not divide {size} states: choose a divisor")
@@ -266,9 +260,3 @@ def _states(states: int, default: int) -> int:
   if states < 0:
     raise BadInput(f"states={states}: give 1 or more, or 0 for {default}")
   return states or default
-
-
-def _refuse(init: Init | None) -> None:
-  """Refuses another start than that of the paper, without which nothing is learned."""
-  if init not in (None, Init()):
-    raise BadInput("init: a state-space cell has a start of its own: leave it out")
