@@ -106,7 +106,7 @@ def test_the_marks_are_in_the_names(name):
   found = ["/".join(at) for at in names.by_name(params)]
   marked = {
     "echo": ["w_x/(frozen)", "w_h/(frozen)"],
-    "convolution": ["peepholes/(elementwise)"],
+    "conv_lstm": ["peepholes/(elementwise)"],
   }
   assert [n for n in found if "(" in n] == marked.get(name, [])
 
@@ -352,7 +352,7 @@ def test_a_module_around_it_learns():
     same(*(p["params"]["reservoir"]["core"][name] for p in (before, params)))
 
 
-@pytest.mark.parametrize("name", ["convolution", "association"])
+@pytest.mark.parametrize("name", ["conv_lstm", "association"])
 def test_a_learned_carry_of_any_rank_is_elementwise(name):
   cell = compose.learned_carry(CELLS[name])
   params = cell.init(jax.random.key(0))

@@ -14,8 +14,9 @@ import numpy as np
 
 from unroll import linear
 from unroll.cells import CELLS as REGISTRY
+from unroll.cells import conv_gru, conv_lstm
 from unroll.linear import bias_gradient, weight_gradient
-from unroll.parameters import Elementwise, Frozen
+from unroll.parameters import Frozen
 from unroll.types import Array, Cell, Derivative
 
 D, H = 3, 4
@@ -197,51 +198,6 @@ IMAGE = (2, 3, 2)  # height, width, channels
 CHANNELS = 2
 
 
-class ConvolutionParams(NamedTuple):
-  w_x: Array  # [3, 3, C, 4 M]
-  w_h: Array  # [3, 3, M, 4 M]
-  b: Array
-  peepholes: Elementwise  # [3, M]
-
-
-class Memory(NamedTuple):
-  c: Array
-  h: Array
-
-
-def convolution() -> Cell:
-  """A ConvLSTM with peepholes of a channel each (Shi et al. 2015)."""
-
-  def init(key):
-    keys = jax.random.split(key, 3)
-    return ConvolutionParams(
-      drawn(keys[0], 3, 3, IMAGE[-1], 4 * CHANNELS),
-      drawn(keys[1], 3, 3, CHANNELS, 4 * CHANNELS),
-      jnp.zeros(4 * CHANNELS),
-      Elementwise(drawn(keys[2], 3, CHANNELS)),
-    )
-
-  def carry(params, batch):
-    zero = jnp.zeros((batch, *IMAGE[:-1], CHANNELS), params.b.dtype)
-    return Memory(zero, zero)
-
-  def project(params, xs):
-    return linear.convolution(xs, params.w_x)
-
-  def step(params, carry, z):
-    def seen(k, c):
-      return c * jnp.broadcast_to(params.peepholes.value[k], c.shape)
-
-    z = linear.add_bias(z + linear.convolution(carry.h, params.w_h), params.b)
-    i, f, g, o = jnp.split(z, 4, axis=-1)
-    i, f = (jax.nn.sigmoid(a + seen(k, carry.c)) for k, a in enumerate((i, f)))
-    c = f * carry.c + i * jnp.tanh(g)
-    h = jax.nn.sigmoid(o + seen(2, c)) * jnp.tanh(c)
-    return Memory(c, h), h
-
-  return Cell(init, carry, project, step)
-
-
 def convolved(x, w):
   """`[B, height, width, C]` by a kernel `[3, 3, C, M]`, a tap at a time."""
   height, width = x.shape[1:3]
@@ -253,13 +209,22 @@ def convolved(x, w):
   )
 
 
-def convolution_equation(params, carry, x):
+def conv_lstm_equation(params, carry, x):
   z = convolved(x, params.w_x) + convolved(carry.h, params.w_h) + params.b
   i, f, g, o = blocks(z, 4)
   p_i, p_f, p_o = params.peepholes.value
   c = sigmoid(f + p_f * carry.c) * carry.c + sigmoid(i + p_i * carry.c) * np.tanh(g)
   h = sigmoid(o + p_o * c) * np.tanh(c)
   return (c, h), h
+
+
+def conv_gru_equation(params, carry, x):
+  x_r, x_z, x_n = blocks(convolved(x, params.w_x) + params.b, 3)
+  h_r, h_z = blocks(convolved(carry.h, params.w_h), 2)
+  r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+  n = np.tanh(x_n + convolved(r * carry.h, params.w_n))
+  h = (1 - z) * n + z * carry.h
+  return (h,), h
 
 
 HEADS, WIDTH = 2, 2
@@ -332,6 +297,13 @@ ROWS: dict[str, Row] = {
   "lstm": registered("lstm", lstm, 4),
   "projected": Row(projected, "derived", projected_equation),
   "echo": Row(echo, "recorded", echo_equation),
-  "convolution": Row(convolution, "recorded", convolution_equation, shape=IMAGE),
+  "conv_lstm": Row(
+    partial(conv_lstm, IMAGE, CHANNELS, peepholes=True),
+    *("recorded", conv_lstm_equation),
+    shape=IMAGE,
+  ),
+  "conv_gru": Row(
+    partial(conv_gru, IMAGE, CHANNELS), "recorded", conv_gru_equation, shape=IMAGE
+  ),
   "association": Row(association, "recorded", association_equation),
 }

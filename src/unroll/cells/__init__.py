@@ -8,6 +8,7 @@ from collections.abc import Callable
 from unroll.cells.additive import ran as ran
 from unroll.cells.bistable import brc as brc
 from unroll.cells.bistable import nbrc as nbrc
+from unroll.cells.convolutional import conv_gru, conv_lstm
 from unroll.cells.coupled import cifg as cifg
 from unroll.cells.exponential import slstm as slstm
 from unroll.cells.fast import fast_grnn as fast_grnn
@@ -98,4 +99,7 @@ __all__ = [
   "VanillaCarry",
   "VanillaParams",
   *(function.__name__ for function in CELLS.values()),
+  # Of another signature: their input has a shape.
+  "conv_gru",
+  "conv_lstm",
 ]
