@@ -456,12 +456,7 @@ def check(
   promotion = "standard" if half else "strict"
   with jax.enable_x64(True), jax.numpy_dtype_promotion(promotion):
     arrays = drawn(program)
-    double = jax.tree.map(
-      lambda leaf: np.asarray(leaf, np.float64) if is_real(leaf) else leaf,
-      (arrays.point, arrays.rest),
-    )
-    on_one = program._replace(mesh="none")
-    double = Arrays(*double, *arrays[2:])
+    double, on_one = _in_type(arrays, np.float64), program._replace(mesh="none")
     try:
       exact = computed(on_one, plain, double, program.length == LONG)
     except Exception as error:  # a fault of what is here, to be mended first
@@ -478,10 +473,10 @@ def check(
     if program.mesh == "shard_map":
       found.pop("integer", None)
     verdict = _compared(program, found, exact)
-    if isinstance(verdict, Finding) and program.dtype == "float32":
-      rounded = computed(on_one, plain, arrays, compiled)
+    if isinstance(verdict, Finding) and program.dtype != "float64":
+      rounded = computed(on_one, plain, _in_type(arrays, np.float32), compiled)
       if isinstance(_compared(on_one, rounded, exact), Finding):
-        return "void: plain JAX rounds as far off"
+        return "void: plain JAX rounds as far off in float32"
     if isinstance(verdict, Finding) and program.dtype == "bfloat16":
       # Values are examined in the other types; of few steps, rounding is the same in
       # both backward passes, and of many the sums are what is examined.
@@ -495,7 +490,28 @@ def check(
       moved = computed(on_one, plain, _moved(double), program.length == LONG)
       if isinstance(_compared(on_one, moved, exact), Finding):
         return "void: inputs that are rounded move it as far"
+      if program.length == LONG and program.asked == "gradient":
+        fewer = on_one._replace(length=LONG // 2)
+        if _cancels(
+          exact, computed(fewer, plain, _in_type(drawn(fewer), np.float64), True)
+        ):
+          return "void: what is left of a sum that cancels"
   return verdict
+
+
+def _in_type(arrays: Arrays, dtype: Any) -> Arrays:
+  """Arrays whose real numbers have a type."""
+
+  def cast(leaf):
+    return np.asarray(leaf, dtype) if is_real(leaf) else leaf
+
+  return Arrays(*jax.tree.map(cast, (arrays.point, arrays.rest)), *arrays[2:])
+
+
+def _cancels(exact, fewer) -> bool:
+  """Whether a gradient is a tenth of what it was after half of the steps, or less."""
+  both = zip(*(jax.tree.leaves(of["gradient"]["params"]) for of in (exact, fewer)))
+  return any(np.max(np.abs(a)) < 0.1 * np.max(np.abs(b)) for a, b in both if a.size)
 
 
 def _moved(arrays: Arrays) -> Arrays:
@@ -523,6 +539,9 @@ def _raised(program: Program, arrays, compiled, error) -> Finding | str:
       # Within a loop of the caller, JAX 0.10.2 makes the zero gradient of what lies on
       # automatic axes where axes are explicit. It raises: no number is wrong.
       return "void: JAX loses the mesh of a zero"
+    if program.mesh == "shard_map" and program.within == "scan" and not ours:
+      # Ours varies over the devices as xs do; a state that reads no xs need not.
+      return "void: the caller's carry does not vary"
     where = f" at unroll/{ours[-1].split('/unroll/')[-1]}" if ours else ""
     first = re.sub(r"\d+", "#", sentence.split("\n")[0][:90])
     return Finding(f"raises {type(error).__name__}: {first}{where}", sentence)

@@ -79,7 +79,8 @@ def unroll(
   Arrays may lie on a mesh of devices, of automatic or explicit axes, or be parts within
   a `shard_map`; T and B may be symbolic, as in `jax.export`. On explicit axes the carry
   that is returned is spread as the batch of `xs` is: a loop of your own around this
-  takes it so from the start, by `jax.reshard`.
+  takes it so from the start, by `jax.reshard`. In a `shard_map` it varies over the
+  devices as `xs` do; `jax.lax.pcast` makes the first one vary.
 
   Raises:
     ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
