@@ -189,7 +189,9 @@ def test_every_gate_that_keeps_is_known():
   }
 
 
-@pytest.mark.parametrize("name", ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru"])
+@pytest.mark.parametrize(
+  "name", ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem"]
+)
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
     made(name, init=Init(chrono=50.0))
@@ -217,6 +219,8 @@ BAD = {
   "indrnn": ({"longest": 0}, "longest=0: give the steps"),
   "lru": ({"longest": 1.5}, "give 0 ≤ shortest < longest ≤ 1"),
   "s5": ({"states": 5, "blocks": 2}, "blocks=2 do not divide 5 states"),
+  "co_rnn": ({"damping": 0}, "damping=0: give a number above 0"),
+  "lem": ({"step": -1}, "step=-1: give a number above 0"),
   "rg_lru": ({"heads": 3}, "heads=3 do not divide 4 units"),
 }
 

@@ -226,6 +226,23 @@ def indrnn(params, carry, x, bound=None):
   return (h,), h
 
 
+def co_rnn(params, carry, x, step=0.042, frequency=2.7, damping=4.7):
+  drive = x @ params.w_x + carry.y @ params.w_y + carry.z @ params.w_z + params.b
+  z = carry.z + step * (np.tanh(drive) - frequency * carry.y - damping * carry.z)
+  y = carry.y + step * z
+  return (y, z), y
+
+
+def lem(params, carry, x, step=1.0):
+  (w_1, w_2, w_z, w_y), (b_1, b_2, b_z, b_y) = parts(params.w_x, 4), parts(params.b, 4)
+  u_1, u_2, u_z = parts(params.w_h, 3)
+  slow = step * sigmoid(x @ w_2 + carry.y @ u_2 + b_2)
+  fast = step * sigmoid(x @ w_1 + carry.y @ u_1 + b_1)
+  z = (1 - slow) * carry.z + slow * np.tanh(x @ w_z + carry.y @ u_z + b_z)
+  y = (1 - fast) * carry.y + fast * np.tanh(x @ w_y + z @ params.w_z + b_y)
+  return (y, z), y
+
+
 def slstm(params, carry, x):
   i, f, z, o = affine(params, carry.h, x, 4)
   c, n = carry.c * np.exp(carry.m), carry.n * np.exp(carry.m)
@@ -289,6 +306,10 @@ GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   ),
   "fast_rnn": ("fast_rnn", {}, fast_rnn, 1),
   "fast_grnn": ("fast_grnn", {}, fast_grnn, 1),
+  "co_rnn": ("co_rnn", {}, co_rnn, None),
+  "co_rnn, slower": ("co_rnn", {"step": 0.5}, partial(co_rnn, step=0.5), None),
+  "lem": ("lem", {}, lem, 4),
+  "lem, slower": ("lem", {"step": 0.5}, partial(lem, step=0.5), 4),
   "slstm": ("slstm", {}, slstm, 4),
   "nas": ("nas", {}, nas, 8),
   "indrnn": ("indrnn", {}, indrnn, None),

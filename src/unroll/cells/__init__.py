@@ -33,6 +33,8 @@ from unroll.cells.mogrifier import lstm_mogrifier as lstm_mogrifier
 from unroll.cells.multiplicative import lstm_multiplicative as lstm_multiplicative
 from unroll.cells.nas import nas as nas
 from unroll.cells.normalized import gru_layer_norm, lstm_layer_norm
+from unroll.cells.oscillating import co_rnn as co_rnn
+from unroll.cells.oscillating import lem as lem
 from unroll.cells.parallel import min_gru, min_lstm, qrnn, sru
 from unroll.cells.peephole import lstm_peephole as lstm_peephole
 from unroll.cells.projected import lstm_projected as lstm_projected
@@ -79,6 +81,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "fast_grnn": fast_grnn,
   "nas": nas,
   "slstm": slstm,
+  "co_rnn": co_rnn,
+  "lem": lem,
   "indrnn": indrnn,
   "rg_lru": rg_lru,
   "lru": lru,
