@@ -45,7 +45,8 @@ def test_a_step_is_the_equation(name):
   cell = made(name)
   params, xs = parameters(cell), noise(1, T, B, D)
   carry, _ = unroll(cell, params, cell.carry(params, B), xs)
-  after, y = cell.step(params, carry, cell.project(params, xs[:1])[0])
+  ready = cell.prepare(params)
+  after, y = cell.step(ready, carry, cell.project(ready, xs[:1])[0])
   known = jax.tree.map(np.asarray, (params, carry))
   expected, output = EQUATIONS[name][2](*known, xs[0])
   assert y.shape == (B, H)
@@ -65,13 +66,14 @@ def test_an_unroll_is_a_loop_over_its_steps(name):
   cell, params, carry, xs = drawn(name)
   valid, reset = MASKS["padding_resets"]
   fresh, h, outputs = cell.carry(params, B), carry, []
+  ready = cell.prepare(params)
 
   def where(mask, this, other):
     return jax.tree.map(lambda a, b: jnp.where(mask[:, None], a, b), this, other)
 
   for t in range(T):
     h = where(reset[t], fresh, h)
-    after, y = cell.step(params, h, cell.project(params, xs[t : t + 1])[0])
+    after, y = cell.step(ready, h, cell.project(ready, xs[t : t + 1])[0])
     h = where(valid[t], after, h)
     outputs.append(jnp.where(valid[t][:, None], y, 0))
   junk = np.where(valid[..., None], xs, np.nan)

@@ -243,6 +243,25 @@ def lem(params, carry, x, step=1.0):
   return (y, z), y
 
 
+def antisymmetric(params, carry, x, gated=False):
+  u = params.w_h - params.w_h.T - 0.01 * np.eye(len(params.w_h))
+  new, *gate = parts(x @ params.w_x + params.b, 1 + gated)
+  z = sigmoid(gate[0] + carry.h @ u) if gated else 1
+  h = carry.h + 0.1 * z * np.tanh(new + carry.h @ u)
+  return (h,), h
+
+
+def exp_rnn(params, carry, x):
+  size = len(params.b)
+  above = np.zeros((size, size))
+  above[np.triu_indices(size, 1)] = params.skew
+  values, vectors = np.linalg.eig(above - above.T)
+  orthogonal = (vectors * np.exp(values) @ np.linalg.inv(vectors)).real
+  a = x @ params.w_x + carry.h @ orthogonal
+  h = np.sign(a) * relu(np.abs(a) + params.b)
+  return (h,), h
+
+
 def slstm(params, carry, x):
   i, f, z, o = affine(params, carry.h, x, 4)
   c, n = carry.c * np.exp(carry.m), carry.n * np.exp(carry.m)
@@ -310,6 +329,14 @@ GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "co_rnn, slower": ("co_rnn", {"step": 0.5}, partial(co_rnn, step=0.5), None),
   "lem": ("lem", {}, lem, 4),
   "lem, slower": ("lem", {"step": 0.5}, partial(lem, step=0.5), 4),
+  "antisymmetric_rnn": ("antisymmetric_rnn", {}, antisymmetric, None),
+  "antisymmetric_rnn, gated": (
+    "antisymmetric_rnn",
+    {"gated": True},
+    partial(antisymmetric, gated=True),
+    None,
+  ),
+  "exp_rnn": ("exp_rnn", {}, exp_rnn, None),
   "slstm": ("slstm", {}, slstm, 4),
   "nas": ("nas", {}, nas, 8),
   "indrnn": ("indrnn", {}, indrnn, None),

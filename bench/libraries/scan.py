@@ -16,6 +16,7 @@ Unroll = Callable[[Cell, Any, Any, jax.Array], tuple[Any, jax.Array]]
 
 
 def _plain(cell: Cell, params: Any, carry: Any, xs: jax.Array):
+  params = cell.prepare(params)
   zs = cell.project(params, xs)
   return jax.lax.scan(lambda carry, z: cell.step(params, carry, z), carry, zs)
 

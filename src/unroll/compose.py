@@ -1,6 +1,7 @@
 """Cell -> Cell: deep, residual, dropout, learned initial carry."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -62,6 +63,7 @@ def learned_carry(cell: Cell) -> Cell:
     cell.derivative and _of_cell(cell.derivative),
     cell.context,
     cell.linear and _linear_of_cell(cell.linear),
+    lambda params: params._replace(cell=cell.prepare(params.cell)),
   )
 
 
@@ -94,7 +96,7 @@ def heads(cells: Sequence[Cell]) -> Cell:
     carries, ys = zip(*both)
     return carries, jnp.concatenate(ys, axis=-1)
 
-  return Cell(init, carry, project, step)
+  return Cell(init, carry, project, step, prepare=partial(prepare_all, cells))
 
 
 def _linear_of_cell(inner: Linear) -> Linear:
@@ -269,7 +271,13 @@ def deep(*cells: Cell, wiring: Wiring | None = None) -> Cell:
     project=lambda params, xs: xs,
     step=step,
     context=any(cell.context for cell in cells),
+    prepare=partial(prepare_all, cells),
   )
+
+
+def prepare_all(cells: Sequence[Cell], params: tuple[Params, ...]) -> tuple:
+  """What each of several cells makes of its parameters once a sequence."""
+  return tuple(cell.prepare(own) for cell, own in zip(cells, params, strict=True))
 
 
 def init_all(cells, key: Key) -> tuple[Params, ...]:

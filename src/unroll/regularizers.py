@@ -183,6 +183,7 @@ def _around(cell: Cell, step: Callable[..., tuple[Carry, Array]]) -> Cell:
     cell.project,
     step,
     context=cell.context,
+    prepare=cell.prepare,
   )
 
 

@@ -168,6 +168,9 @@ class Cell(NamedTuple):
     context: whether the step reads what is constant over time, as the memory that a
       decoder attends to: a pytree of arrays, which `scan.unroll` is given.
     linear: the step, where it is linear in the carry: `step` is then `linear.step`.
+    prepare: `params -> params`, what is made of them once a sequence, as an orthogonal
+      matrix of a skew one: `project`, `step`, `derivative` and `linear` get these,
+      `carry` gets either.
   """
 
   init: Callable[[Key], Params]
@@ -177,6 +180,7 @@ class Cell(NamedTuple):
   derivative: Derivative | None = None
   context: bool = False
   linear: Linear | None = None
+  prepare: Callable[[Params], Params] = lambda params: params
 
 
 class Sums(NamedTuple):

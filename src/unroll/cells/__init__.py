@@ -8,6 +8,8 @@ from collections.abc import Callable
 from unroll.cells.additive import ran as ran
 from unroll.cells.bistable import brc as brc
 from unroll.cells.bistable import nbrc as nbrc
+from unroll.cells.constrained import antisymmetric_rnn as antisymmetric_rnn
+from unroll.cells.constrained import exp_rnn as exp_rnn
 from unroll.cells.convolutional import conv_gru, conv_lstm
 from unroll.cells.coupled import cifg as cifg
 from unroll.cells.exponential import slstm as slstm
@@ -83,6 +85,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "slstm": slstm,
   "co_rnn": co_rnn,
   "lem": lem,
+  "antisymmetric_rnn": antisymmetric_rnn,
+  "exp_rnn": exp_rnn,
   "indrnn": indrnn,
   "rg_lru": rg_lru,
   "lru": lru,

@@ -49,7 +49,10 @@ def fed_back(core: Cell, targets: int, middle: int) -> Cell:
     last = jnp.zeros((batch, targets), params.kernel.dtype)
     return FedBackCarry(core.carry(params.core, batch), last)
 
-  return Cell(_no_init, carry, lambda params, rows: rows, step)
+  def prepare(params: FedBackParams) -> FedBackParams:
+    return params._replace(core=core.prepare(params.core))
+
+  return Cell(_no_init, carry, lambda params, rows: rows, step, prepare=prepare)
 
 
 def rows(last: Array, truth: Array, forced: Array, known: Array) -> Array:

@@ -154,6 +154,7 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   valid, reset = masks
   dtype = widest_type(*read)
   params, carry, xs, context = in_one_type(*read)
+  params = cell.prepare(params)
   own = params if way.bare else wrapped(params, multiply)
 
   def project(xs):

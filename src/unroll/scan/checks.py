@@ -59,6 +59,7 @@ def _check_rank(cell: Cell, params: Params, xs: Array) -> None:
   another = jax.ShapeDtypeStruct((steps, batch), xs.dtype)
 
   def run(params, xs):
+    params = cell.prepare(params)
     return cell.step(params, cell.carry(params, batch), cell.project(params, xs)[0])
 
   try:

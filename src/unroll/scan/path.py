@@ -70,6 +70,7 @@ def path(
   params, carry, xs, context = jax.eval_shape(
     in_one_type, *_shapes((params, carry, xs, context))
   )
+  params = jax.eval_shape(cell.prepare, params)
   table = (
     isinstance(xs, Lookup)
     and backward == "fast"
