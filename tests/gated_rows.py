@@ -262,6 +262,12 @@ def exp_rnn(params, carry, x):
   return (h,), h
 
 
+def echo_state(params, carry, x):
+  w_x, w_h, b = (leaf.value for leaf in params)
+  h = 0.3 * carry.h + 0.7 * np.tanh(x @ w_x + carry.h @ w_h + b)
+  return (h,), h
+
+
 def slstm(params, carry, x):
   i, f, z, o = affine(params, carry.h, x, 4)
   c, n = carry.c * np.exp(carry.m), carry.n * np.exp(carry.m)
@@ -337,6 +343,12 @@ GATED: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
     None,
   ),
   "exp_rnn": ("exp_rnn", {}, exp_rnn, None),
+  "echo_state": (
+    "echo_state",
+    {"leak": 0.7, "density": 1.0, "bias_scale": 0.1},
+    echo_state,
+    None,
+  ),
   "slstm": ("slstm", {}, slstm, 4),
   "nas": ("nas", {}, nas, 8),
   "indrnn": ("indrnn", {}, indrnn, None),

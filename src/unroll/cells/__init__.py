@@ -40,6 +40,7 @@ from unroll.cells.oscillating import lem as lem
 from unroll.cells.parallel import min_gru, min_lstm, qrnn, sru
 from unroll.cells.peephole import lstm_peephole as lstm_peephole
 from unroll.cells.projected import lstm_projected as lstm_projected
+from unroll.cells.reservoir import echo_state as echo_state
 from unroll.cells.state_space import lru as lru
 from unroll.cells.state_space import s5 as s5
 from unroll.cells.structural import scrn as scrn
@@ -87,6 +88,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "lem": lem,
   "antisymmetric_rnn": antisymmetric_rnn,
   "exp_rnn": exp_rnn,
+  "echo_state": echo_state,
   "indrnn": indrnn,
   "rg_lru": rg_lru,
   "lru": lru,
