@@ -40,8 +40,11 @@ CELLS = {
   "twice": tables.USERS["twice"],
   **{
     f"{name}, {evaluation}": made(name, evaluation=evaluation)
-    for name in ("qrnn", "lru")
-    for evaluation in ("sequential", "chunked", "associative")
+    for name, evaluation in (
+      ("qrnn", "sequential"),
+      ("lru", "chunked"),
+      ("lru", "associative"),
+    )
   },
   # As every cell of a user: its backward pass is recorded.
   **{
