@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from unroll.cells.dense import DenseParams, HiddenCarry, carried, dense, refuse_chrono
 from unroll.linear import add_bias
@@ -102,7 +103,7 @@ def exp_rnn(
   """
   starts = init or Init()
   refuse_chrono(starts)
-  upper = jnp.triu_indices(hidden_size, 1)
+  upper = np.triu_indices(hidden_size, 1)  # no JAX: that would look for devices
 
   def new(key: Key) -> ExpRNNParams:
     key_x, key_angle, key_b = jax.random.split(key, 3)
