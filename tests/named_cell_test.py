@@ -1,6 +1,9 @@
 """Cells as people write them: names, options, and what is refused."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +14,7 @@ from unroll.cells import CELLS, lstm, vanilla
 from unroll.cells.named import named_cell, options
 from unroll.types import BadInput
 
+CPU = {**os.environ, "JAX_PLATFORMS": "cpu"}
 ROOT = Path(__file__).parent.parent
 
 
@@ -107,3 +111,16 @@ def test_the_page_of_cells_counts_parameters(name):
   known = {"D": d, "H": h, "M": 4 * h, "F": h - h // 4, "depth": 3}
   formula = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", PAGE[name][0]).replace("²", "**2")
   assert eval(formula, known) == counted
+
+
+def test_to_make_a_cell_looks_for_no_device():
+  """Their number, and other processes, may be told afterwards."""
+  program = """
+import jax
+from unroll.cells import CELLS
+for make in CELLS.values():
+  make(2, 2)
+jax.config.update("jax_num_cpu_devices", 2)
+assert jax.device_count() == 2
+"""
+  subprocess.run([sys.executable, "-c", program], check=True, env=CPU)

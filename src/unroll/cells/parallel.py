@@ -78,7 +78,7 @@ def min_gru(
 
   linear = Linear((terms,), _hidden, evaluation)
   keep = Keep(0, forget_bias, closed=True)
-  return _reading(input_size, hidden_size, 2, linear, HiddenCarry, init, keep)
+  return _reading(input_size, hidden_size, 2, linear, init, keep)
 
 
 def min_lstm(
@@ -114,7 +114,7 @@ def min_lstm(
 
   linear = Linear((terms,), _hidden, evaluation)
   keep = Keep(0, forget_bias, input=1)
-  return _reading(input_size, hidden_size, 3, linear, HiddenCarry, init, keep)
+  return _reading(input_size, hidden_size, 3, linear, init, keep)
 
 
 def qrnn(
@@ -268,11 +268,10 @@ def _reading(
   hidden_size: int,
   count: int,
   linear: Linear,
-  carry: type,
   init: Init | None,
   keep: Keep,
 ) -> Cell:
-  """A cell all of whose gates read the input, side by side."""
+  """A cell of h alone, all of whose gates read the input, side by side."""
   starts = init or Init()
 
   def new(key: Key) -> ReadParams:
@@ -284,7 +283,7 @@ def _reading(
 
   return Cell(
     new,
-    carried(hidden_size, carry),
+    carried(hidden_size, HiddenCarry),
     lambda params, xs: xs @ params.w_x,
     linear.step,
     linear=linear,
