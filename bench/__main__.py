@@ -173,7 +173,10 @@ def _contestants(
     return [Contestant(plan, OURS, {"plan": plan}) for plan in memory.PLANS]
   devices = 1
   if suite.spread:
-    devices = named_count(bench.devices, shape.batch, shape.hidden, CORES)
+    wanted = bench.devices
+    if wanted == "auto" and suite.devices:
+      wanted = str(suite.devices)
+    devices = named_count(wanted, shape.batch, shape.hidden, CORES)
   if bench.suite == "loss":
     return loss.contestants(devices)
   if bench.suite in together.SUITES:
@@ -184,7 +187,11 @@ def _contestants(
   if bench.suite == "classify":
     return classify.contestants(devices, peers, bench.keep_memory)
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
-  rivals = [Contestant(name, name, keeps=bench.keep_memory) for name in peers]
+  rivals = [
+    # A plain scan is JAX's as well, and takes as many devices as ours.
+    Contestant(name, name, {}, devices if name == "scan" else 1, bench.keep_memory)
+    for name in peers
+  ]
   return [*machine, Contestant(OURS, OURS, devices=devices), *rivals]
 
 

@@ -44,6 +44,7 @@ class Suite(NamedTuple):
     peers: the libraries that can be raced.
     fresh: whether every measurement needs a process of its own.
     spread: whether our batch is spread over --devices.
+    devices: that --devices=auto stands for; None: as many as are worth it.
     mixed: the libraries whose products may be bfloat16, ours among them; none if empty.
     cells: those that --cells may name.
   """
@@ -55,6 +56,7 @@ class Suite(NamedTuple):
   peers: tuple[str, ...] = ()
   fresh: bool = False
   spread: bool = False
+  devices: int | None = None
   mixed: tuple[str, ...] = ()
   cells: tuple[str, ...] = tuple(GATES)
 
@@ -91,6 +93,8 @@ SUITES = {
     unit="ms",
     figure=lambda shape, seconds: 1e3 * seconds,
     peers=("scan",),
+    spread=True,
+    devices=1,
     cells=tuple(CELLS),
   ),
   "recurrence": Suite(

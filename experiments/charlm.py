@@ -17,7 +17,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.parts import layers, text
+from experiments.parts import adaptation, layers, text
+from experiments.parts.adaptation import Adaptation
 from experiments.parts.text import Batches, Text
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
@@ -39,6 +40,7 @@ from unroll.models.language import (
   language_model,
   next_token_loss,
 )
+from unroll.penalties import Penalties
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -85,6 +87,7 @@ class CharLM:
 def main(settings: Settings) -> None:
   """Trains, evaluates, samples or scores, as `mode` says."""
   _check(settings[CharLM])
+  adaptation.check(settings)
   modes.run(settings, _task, sample=_sample, score=_score)
 
 
@@ -96,18 +99,19 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     "streamed": text.evaluation_lanes,
     "windowed": text.evaluation_windows,
   }
-  return text.task(
+  task = text.task(
     settings,
     data,
     model,
     kind="language",
-    loss=functools.partial(next_token_loss, model),
+    loss=functools.partial(next_token_loss, model, penalties=settings[Penalties]),
     train=text.lanes if sequential else text.windows,
     sources=sources if sequential else dict(reversed(sources.items())),
     shows=(SAMPLES,),
     show=_show,
     check=lambda: _check_samples(settings, data.vocabulary),
   )
+  return adaptation.adapted(settings, task, model, data.tokens)
 
 
 def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
@@ -256,7 +260,9 @@ PAGE = Page(
     CharLM,
     Text,
     Batches,
+    Adaptation,
     Architecture,
+    Penalties,
     Precision,
     Truncation,
     Training,

@@ -10,6 +10,7 @@ from bench.libraries.recurrence import timed
 from bench.shapes import Shape
 from bench.timing import Timed
 from unroll.cells import CELLS
+from unroll.devices import Spread
 from unroll.types import Cell
 
 Unroll = Callable[[Cell, Any, Any, jax.Array], tuple[Any, jax.Array]]
@@ -28,9 +29,10 @@ def cells(shape: Shape, unroll: Unroll = _plain) -> Timed:
     shape: of the layer.
     unroll: runs a cell over a sequence.
   """
-  cell = CELLS[shape.cell](shape.inputs, shape.hidden)
-  params = jax.jit(cell.init)(jax.random.key(0))
+  cell, spread = CELLS[shape.cell](shape.inputs, shape.hidden), Spread(jax.device_count())
+  params = jax.device_put(jax.jit(cell.init)(jax.random.key(0)), spread.whole)
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+  xs = jax.device_put(xs, spread.rows(xs, axis=1))
 
   def loss(params: Any, xs: jax.Array) -> jax.Array:
     _, ys = unroll(cell, params, cell.carry(params, shape.batch), xs)

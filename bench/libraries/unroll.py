@@ -54,7 +54,7 @@ def layer(shape: Shape) -> Timed:
 
 
 def cells(shape: Shape) -> Timed:
-  """The same of a cell alone, on one device."""
+  """The same of a cell alone."""
   return plain.cells(shape, scan.unroll)
 
 

@@ -217,7 +217,7 @@ def evaluation_windows(settings: Batches, tokens: np.ndarray) -> Source:
   return Windows(tokens, rows, length, stride=settings.eval_stride, shuffle=False)
 
 
-def evaluation_lanes(settings: Batches, tokens: np.ndarray) -> Source:
+def evaluation_lanes(settings: Batches, tokens: np.ndarray) -> Lanes:
   """Evaluation in order: the carry passes through lanes of at least 4,096 tokens."""
   lanes = min(max(tokens.size // 4096, 1), 64)
   return Lanes(tokens, lanes, min(settings.eval_window, tokens.size - 1))

@@ -43,8 +43,8 @@ class Training:
   learning_rate: float = setting(2e-3, "the highest learning rate", least=0)
   schedule: str = setting(
     "constant",
-    "constant, linear[:FINAL], cosine[:FINAL], exponential:RATE, step:EVERY,FACTOR or "
-    "plateau:PATIENCE,FACTOR",
+    "constant, linear[:FINAL], cosine[:FINAL], exponential:RATE, "
+    "step:EVERY,FACTOR[,AFTER] or plateau:PATIENCE,FACTOR",
   )
   warmup_steps: int = setting(0, "steps of linear warm-up", least=0)
   weight_decay: float | None = setting(

@@ -12,7 +12,7 @@ from unroll.cells.named import named_cell
 from unroll.compose import Wiring, heads, learned_carry
 from unroll.layers import Layer, stacked
 from unroll.layers import bidirectional as both_ways
-from unroll.regularizers import dropconnect, dropped_state, zoneout
+from unroll.regularizers import dropconnect, dropped_state, weight_noise, zoneout
 from unroll.settings import setting
 from unroll.types import BadInput, Cell
 
@@ -64,7 +64,7 @@ class Architecture:
     "step", "a mask each step, or one for all steps", choices=("step", "sequence")
   )
   init: str = setting(
-    "", "orthogonal, glorot, identity, uniform, normal:STD or chrono:T_max"
+    "", "orthogonal, glorot, identity, uniform[:BOUND], normal:STD or chrono:T_max"
   )
   forget_bias: float | None = setting(
     None,
@@ -86,6 +86,9 @@ class Architecture:
   )
   weight_dropout: float = setting(
     0.0, "rate on the elements of recurrent matrices, one mask an update (DropConnect)"
+  )
+  weight_noise: float = setting(
+    0.0, "standard deviation of noise on the layers' matrices, drawn once an update"
   )
   learned_carry: bool = setting(False, "learns the initial carry instead of zero")
 
@@ -110,7 +113,7 @@ class Architecture:
     ).check()
 
   def cells(self, input_size: int) -> list[Cell]:
-    """The cells of the layers, first to last, without `weight_dropout`.
+    """The cells of the layers, first to last, without what is drawn of weights.
 
     Args:
       input_size: D, the width of the input.
@@ -162,10 +165,12 @@ class Architecture:
     return learned_carry(cell) if self.learned_carry else cell
 
   def _layers(self, input_sizes: list[int]) -> Sequence[Cell | Layer]:
-    cells = self._cells(input_sizes)
-    if not self.weight_dropout:
-      return cells
-    return [dropconnect(cell, self.weight_dropout) for cell in cells]
+    layers: Sequence[Cell | Layer] = self._cells(input_sizes)
+    if self.weight_dropout:
+      layers = [dropconnect(layer, self.weight_dropout) for layer in layers]
+    if self.weight_noise:
+      layers = [weight_noise(layer, self.weight_noise) for layer in layers]
+    return layers
 
   def model_options(self) -> dict[str, Any]:
     """The start of a model's output matrix, where `init` gives one."""

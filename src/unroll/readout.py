@@ -78,16 +78,30 @@ def cross_entropy(
   return Sums(*placed(run, given, lambda: (PartitionSpec(), PartitionSpec())))
 
 
+def nats(ys: Array, kernel: Array, bias: Array, targets: Array) -> Array:
+  """-log p(target) of every step, without all logits at once.
+
+  Args:
+    ys: `[T, B, H]`, hidden states.
+    kernel: `[H, V]`.
+    bias: `[V]`.
+    targets: `[T, B]`, integers below V.
+
+  Returns:
+    `[T, B]`, in the type of `ys`.
+  """
+
+  def add(found, start, size):
+    y, target = _at((ys, targets), start, size)
+    return _put(found, start, _nats(logits(y, kernel, bias), target)[0])
+
+  return _over_slices(add, jnp.zeros_like(targets, dtype=ys.dtype), ys, bias)
+
+
 @jax.custom_vjp
 def _total(ys, kernel, bias, targets, weight):
   """The weighted sum of nats."""
-
-  def add(nats, start, size):
-    y, target = _at((ys, targets), start, size)
-    return _put(nats, start, _nats(logits(y, kernel, bias), target)[0])
-
-  nats = jnp.zeros_like(targets, dtype=ys.dtype)
-  return _weigh(_over_slices(add, nats, ys, bias), weight)
+  return _weigh(nats(ys, kernel, bias, targets), weight)
 
 
 def _total_fwd(ys, kernel, bias, targets, weight):

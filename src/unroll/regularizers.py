@@ -1,10 +1,11 @@
-"""What regularises a recurrence: zoneout, dropout of the state, DropConnect.
+"""What regularises a recurrence: zoneout, dropout of the state, noise on its weights.
 
 Each is a composition, of any cell. All draw in training alone, where the carry has a
 key (`types.seed`); see `compose.Wiring` for dropout between layers.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -141,14 +142,57 @@ def dropconnect(part: Cell | Layer, rate: float) -> Layer:
     BadInput: the rate is not from 0 to below 1.
   """
   _check("weight_dropout", rate)
-  layer = as_layer(part)
+
+  def drop(draw: Draw, params: Params) -> Params:
+    return _each_recurrent(
+      params,
+      lambda site, w: w * mask(draw, w.shape, rate, _SITES + site, True).astype(w.dtype),
+    )
+
+  return _weights_drawn(as_layer(part), drop if rate else None)
+
+
+def weight_noise(part: Cell | Layer, deviation: float) -> Layer:
+  """Gaussian noise on every matrix, input and recurrent (Graves 2011).
+
+  It is drawn once an unroll, the same for all steps and sequences of it, and added
+  before the loop, so that the cell's own derivative is used.
+
+  Args:
+    part: a cell or a layer.
+    deviation: the standard deviation; Graves takes 0.075.
+
+  Raises:
+    BadInput: the deviation is negative or not finite.
+  """
+  if not 0 <= deviation < math.inf:
+    raise BadInput(f"weight_noise={deviation}: give a deviation of 0 or more")
+
+  def shake(draw: Draw, params: Params) -> Params:
+    assert draw.key is not None
+    key = jax.random.fold_in(draw.key, _SITES)
+    numbers = itertools.count()
+
+    def at(path: tuple[Any, ...], w: Any) -> Any:
+      own = jax.random.fold_in(key, next(numbers))
+      if not is_matrix(path, w):
+        return w
+      return w + (deviation * jax.random.normal(own, w.shape)).astype(w.dtype)
+
+    return jax.tree_util.tree_map_with_path(at, params)
+
+  return _weights_drawn(as_layer(part), shake if deviation else None)
+
+
+def _weights_drawn(
+  layer: Layer, change: Callable[[Draw, Params], Params] | None
+) -> Layer:
+  """A layer whose parameters are changed once an unroll, where there is a key."""
 
   def unroll(params: Params, carry: DrawnCarry, xs: Any, **options: Any):
     draw = carry.draw
-    if rate and draw.key is not None:
-      params = _each_recurrent(
-        params, lambda site, w: w * _elements(draw, w, rate, _SITES + site)
-      )
+    if change is not None and draw.key is not None:
+      params = change(draw, params)
     inner, ys = layer.unroll(params, carry.inner, xs, **options)
     steps = {name: options.get(name, False) for name in ("every", "reverse")}
     return DrawnCarry(inner, advanced(draw, xs.shape[0], **steps)), ys
@@ -161,17 +205,19 @@ def dropconnect(part: Cell | Layer, rate: float) -> Layer:
   )
 
 
-def _elements(draw: Draw, w: Array, rate: float, site: int) -> Array:
-  return mask(draw, w.shape, rate, site, locked=True).astype(w.dtype)
+def is_recurrent(path: tuple[Any, ...], leaf: Any) -> bool:
+  """Whether a parameter of a cell is a matrix, but not that of the input, `w_x`."""
+  name = jax.tree_util.keystr(path[-1:], simple=True)
+  return is_matrix(path, leaf) and name != "w_x"
 
 
 def _each_recurrent(params: Params, make: Callable[[int, Any], Any]) -> Params:
-  """Parameters with `make(number, matrix)` for each matrix that is not named w_x."""
+  """Parameters with `make(number, matrix)` for each that `is_recurrent`."""
   numbers = itertools.count()
 
   def at(path: tuple[Any, ...], leaf: Any) -> Any:
-    name, number = jax.tree_util.keystr(path[-1:], simple=True), next(numbers)
-    return make(number, leaf) if is_matrix(path, leaf) and name != "w_x" else leaf
+    number = next(numbers)
+    return make(number, leaf) if is_recurrent(path, leaf) else leaf
 
   return jax.tree_util.tree_map_with_path(at, params)
 

@@ -15,7 +15,7 @@ SCHEDULES: specs.Forms = {
   "linear": (0.0,),
   "cosine": (0.0,),
   "exponential": ("RATE",),
-  "step": ("EVERY", "FACTOR"),
+  "step": ("EVERY", "FACTOR", 0),
   "plateau": ("PATIENCE", "FACTOR"),
 }
 
@@ -33,7 +33,7 @@ def schedule(
     linear[:final]          1 - (1 - final) p
     cosine[:final]          final + (1 - final) (1 + cos(pi p)) / 2
     exponential:RATE        RATE^(step / 1000), so by RATE over every 1,000 steps
-    step:EVERY,FACTOR       FACTOR^floor(step / EVERY)
+    step:EVERY,FACTOR[,AFTER]  FACTOR^floor((step - AFTER) / EVERY), 1 before AFTER
     plateau:PATIENCE,FACTOR the scale of a `Plateau`
 
   and, in the first `warmup_steps`, also by (step + 1) / warmup_steps.
@@ -124,13 +124,19 @@ def follows_end(spec: str) -> bool:
 def _read(spec: str) -> tuple[str, tuple[float, ...]]:
   name, numbers = specs.read("schedule", spec, SCHEDULES)
   match name, numbers:
-    case "step" | "plateau", (count, _) if count % 1 or not 1 <= count < 2**31:
+    case "step", (_, _, after) if after % 1 or not 0 <= after < 2**31:
+      raise BadInput(
+        f"schedule={spec}: AFTER must be a whole number from 0 to {2**31 - 1}"
+      )
+    case "step" | "plateau", (count, *_) if count % 1 or not 1 <= count < 2**31:
       what = SCHEDULES[name][0]
       raise BadInput(
         f"schedule={spec}: {what} must be a whole number from 1 to {2**31 - 1}"
       )
-  if not all(0 <= number <= 1 for number in numbers[-1:]):
-    raise BadInput(f"schedule={spec}: the last number must be a fraction in [0, 1]")
+  fraction = numbers[1:2] if name == "step" else numbers[-1:]
+  if not all(0 <= number <= 1 for number in fraction):
+    what = "FACTOR" if name == "step" else "the last number"
+    raise BadInput(f"schedule={spec}: {what} must be a fraction in [0, 1]")
   return name, numbers
 
 
@@ -145,7 +151,11 @@ def _decay(name: str, *numbers: float) -> Callable[[Array, Array], Array]:
       )
     case "exponential", (base,):
       return lambda step, progress: base ** (step.astype(jnp.float32) / 1000)
-    case "step", (every, factor):
-      return lambda step, progress: factor ** (step // int(every)).astype(jnp.float32)
+    case "step", (every, factor, after):
+
+      def falls(step: Array) -> Array:
+        return jnp.maximum(step - int(after), 0) // int(every)
+
+      return lambda step, progress: factor ** falls(step).astype(jnp.float32)
     case _:
       return lambda step, progress: jnp.ones_like(progress)

@@ -7,7 +7,7 @@ from unroll.errors import BadInput
 
 Number = TypeVar("Number", int, float)
 # Of each name, what its numbers are by default; a word stands for a number that must be
-# given: {"adam": (0.9, 0.999), "exponential": ("RATE",)}.
+# given, ahead of those that need not be: {"adam": (0.9, 0.999), "step": ("EVERY", 0.5)}.
 Forms = Mapping[str, tuple[float | str, ...]]
 
 
@@ -32,7 +32,9 @@ def split(spec: str, number: Callable[[str], Number]) -> tuple[str, tuple[Number
 
 
 def read(argument: str, spec: str, forms: Forms) -> tuple[str, tuple[float, ...]]:
-  """Reads a spec that is one of several forms: all numbers of a name, or its defaults.
+  """Reads a spec that is one of several forms: a name and its numbers, or defaults.
+
+  A name has all of its numbers, or those alone that must be given.
 
   Args:
     argument: the name of the argument that the spec was given for, for the message.
@@ -46,16 +48,21 @@ def read(argument: str, spec: str, forms: Forms) -> tuple[str, tuple[float, ...]
     BadInput: no such name, or not its numbers; the message has every form.
   """
   name, given = split(spec, float)
-  if name in forms and len(given) in (0, len(forms[name])):
-    numbers = [n for n in given or forms[name] if not isinstance(n, str)]
-    if len(numbers) == len(forms[name]):
-      return name, tuple(numbers)
+  form = forms.get(name, ())
+  if name in forms and len(given) in (_required(form), len(form)):
+    return name, (*given, *form[len(given) :])  # type: ignore[arg-type]
   allowed = ", ".join(_written(name, numbers) for name, numbers in forms.items())
   raise BadInput(f"{argument}={spec} is not understood: use one of {allowed}")
 
 
+def _required(form: tuple[float | str, ...]) -> int:
+  """How many of a form's numbers must be given: all up to its last word."""
+  return max((n for n, value in enumerate(form, 1) if isinstance(value, str)), default=0)
+
+
 def _written(name: str, numbers: tuple[float | str, ...]) -> str:
-  """A form as messages have it: `adam[:0.9,0.999]`, `exponential:RATE`."""
-  tail = ":" + ",".join(map(str, numbers)) if numbers else ""
-  required = any(isinstance(number, str) for number in numbers)
-  return name + tail if required or not tail else f"{name}[{tail}]"
+  """A form as messages have it: `adam[:0.9,0.999]`, `step:EVERY,FACTOR[,0]`."""
+  parts = [f"{',' if place else ':'}{number}" for place, number in enumerate(numbers)]
+  required = _required(numbers)
+  rest = "".join(parts[required:])
+  return name + "".join(parts[:required]) + (f"[{rest}]" if rest else "")

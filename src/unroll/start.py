@@ -1,6 +1,7 @@
 """How parameters start: initialisers, and the blocks that a gate has of each."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -22,9 +23,11 @@ def identity(key: Key, shape: tuple[int, int], dtype=jnp.float32) -> Array:
   return jnp.eye(*shape, dtype=dtype)
 
 
-def uniform(key: Key, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
-  """Uniform on ±1/√H, H the last axis: what torch's recurrent layers start from."""
-  bound = shape[-1] ** -0.5
+def uniform(
+  key: Key, shape: tuple[int, ...], dtype=jnp.float32, bound: float | None = None
+) -> Array:
+  """Uniform on ±bound; on ±1/√H, as torch's recurrent layers, H the last axis."""
+  bound = shape[-1] ** -0.5 if bound is None else bound
   return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
@@ -56,23 +59,28 @@ INITS = {
 
 
 def named_init(spec: str) -> Init:
-  """Reads `orthogonal`, `glorot`, `identity`, `uniform`, `normal:STD`, `chrono:T_max`.
+  """Reads `orthogonal`, `glorot`, `identity`, `uniform[:BOUND]`, `normal:STD`,
+  `chrono:T_max`.
 
   Raises:
-    BadInput: for another name, a deviation that is not positive, or a T_max below 3.
+    BadInput: for another name, a bound or deviation that is not positive, or a T_max
+      below 3.
   """
   match specs.split(spec, float):
     case name, () if name in INITS:
       return INITS[name]
+    case "uniform", (bound,) if 0 < bound <= MOST:
+      within = partial(uniform, bound=bound)
+      return Init(within, within, within)
     case "normal", (deviation,) if 0 < deviation <= MOST:
       normal = jax.nn.initializers.normal(deviation)
       return Init(normal, normal)
     case "chrono", (longest,) if 3 <= longest <= MOST:
       return Init(chrono=longest)
   raise BadInput(
-    f"init={spec}: choose one of {', '.join(INITS)}, normal:STD with a positive "
-    "standard deviation, or chrono:T_max with the longest memory, at least 3 steps; "
-    f"both up to {MOST:g}"
+    f"init={spec}: choose one of {', '.join(INITS)}, uniform:BOUND or normal:STD with "
+    "a positive number, or chrono:T_max with the longest memory, at least 3 steps; "
+    f"all up to {MOST:g}"
   )
 
 

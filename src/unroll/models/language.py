@@ -11,8 +11,9 @@ from unroll.architecture import Architecture
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import Layer, Recurrent
 from unroll.models.parts import Embedding, Head, Readout
+from unroll.penalties import NO_PENALTIES, Edge, Penalties
 from unroll.start import Initializer
-from unroll.types import Array, BadInput, Carry, Sums
+from unroll.types import Array, BadInput, Carry, Sums, added
 
 
 class LanguageModel(nn.Module):
@@ -74,13 +75,38 @@ class LanguageModel(nn.Module):
     return carry, self._head().logits(ys)
 
   def cross_entropy(
-    self, batch: Batch, carry: Carry, backward: scan.Backward = "fast"
-  ) -> tuple[Carry, Sums]:
-    """Reads a `data.Batch`; returns the carry and the nats of its targets."""
+    self,
+    batch: Batch,
+    carry: Carry,
+    edge: Edge,
+    penalties: Penalties = NO_PENALTIES,
+    backward: scan.Backward = "fast",
+  ) -> tuple[Carry, Edge, dict[str, Sums]]:
+    """Reads a `data.Batch`; returns the carry, the nats of its targets, and more.
+
+    Args:
+      batch: the batch.
+      carry: what it starts from.
+      edge: the output before it, see `penalties`.
+      penalties: of which the sums stand beside "loss".
+      backward: see `scan.unroll`.
+    """
     masks = {"valid": batch.valid, "reset": batch.reset}
     carry, ys = self._read(batch.inputs, carry, **masks, backward=backward)
     head = self._head()
-    return carry, head.cross_entropy(ys, batch.targets, batch.weight, backward)
+    nats = head.cross_entropy(ys, batch.targets, batch.weight, backward)
+    edge, sums = penalties.of_states(ys, edge, **masks)
+    return carry, edge, {"loss": nats, **sums}
+
+  def log_probs(self, batch: Batch, carry: Carry) -> tuple[Carry, Array, Array]:
+    """Reads a `data.Batch`; returns the carry, and of every step output and target.
+
+    Returns:
+      The carry; the output of the last layer `[T, B, width]`; log p(target) `[T, B]`.
+    """
+    masks = {"valid": batch.valid, "reset": batch.reset}
+    carry, ys = self._read(batch.inputs, carry, **masks)
+    return carry, ys, -self._head().nats(ys, batch.targets)
 
   def _read(self, tokens, carry, **options) -> tuple[Carry, Array]:
     return self.recurrent(self.embed(tokens, carry), carry, **options)
@@ -129,6 +155,7 @@ def next_token_loss(
   model: LanguageModel,
   plan: remat.Plan = remat.NONE,
   backward: scan.Backward = "fast",
+  penalties: Penalties = NO_PENALTIES,
 ) -> ChunkLoss:
   """The mean cross-entropy of a `data.Batch` in nats a token, as a chunk loss.
 
@@ -137,18 +164,23 @@ def next_token_loss(
     plan: how a chunk is cut. A segment goes from its tokens to its cross-entropy, so
       that the hidden states of the whole chunk do not exist either.
     backward: "autodiff" for forward mode, see `scan.unroll`.
+    penalties: what the mean is raised by; their sums stand beside the loss.
   """
 
-  apply = cast(Callable[..., tuple[Carry, Sums]], model.apply)
+  apply = cast(Callable[..., tuple[Carry, Edge, dict[str, Sums]]], model.apply)
+  names = ["loss", *penalties.names]
 
   def loss(params, carry, batch):
-    def run(both, batch):
-      carry, sums = both
-      carry, part = apply(params, batch, carry, backward, method="cross_entropy")
-      return (carry, sums + part), None
+    def run(state, batch):
+      carry, edge, sums = state
+      options = {"backward": backward, "method": "cross_entropy"}
+      carry, edge, part = apply(params, batch, carry, edge, penalties, **options)
+      return (carry, edge, added(sums, part)), None
 
-    start = (carry, Sums.zero())
-    (carry, sums), _ = remat.segmented(run, start, batch, plan)
-    return sums.mean(), (carry, {"loss": sums})
+    edge = Edge.none(batch.inputs.shape[1], model.width)
+    start = (carry, edge, {name: Sums.zero() for name in names})
+    (carry, _, sums), _ = remat.segmented(run, start, batch, plan)
+    value = sums["loss"].mean()
+    return penalties.added(value, sums, params), (carry, sums)
 
   return loss

@@ -89,6 +89,10 @@ class Head(NamedTuple):
     """`ys [T, B, H]` to logits `[T, B, V]`."""
     return readout.logits(ys, self.kernel, self.bias)
 
+  def nats(self, ys: Array, targets: Array) -> Array:
+    """-log p(target) of each step `[T, B]`: see `readout.nats`."""
+    return readout.nats(ys, self.kernel, self.bias, targets)
+
   def cross_entropy(
     self, ys: Array, targets: Array, weight: Array, backward: scan.Backward = "fast"
   ) -> Sums:
