@@ -513,6 +513,24 @@ def test_the_average_is_what_is_evaluated_and_used(folder):
 
 
 @pytest.mark.slow
+def test_a_split_is_evaluated_in_order(folder):
+  flags = [*TINY, "--layers=1", "--dropout=0.2", "--json"]
+  flags += ["--activation_penalty=2", "--temporal_penalty=1", "--asgd=1"]
+  done = run(folder, "charlm", *flags, "--workdir=run")
+
+  def found(*flags):
+    return run(folder, "charlm", "--mode=eval", "--workdir=run", "--json", *flags).json
+
+  plain = found()["val/loss"]
+  assert plain == pytest.approx(done.json["val/loss"], rel=1e-6)
+  assert found("--dynamic_rate=0.5", "--eval_steps=8")["val/loss"] < plain
+  ways = ("--cache=20", "--dropout_draws=2", "--eval_streams=1")
+  assert len({plain, *(found(way)["val/loss"] for way in ways)}) == 4
+  refused = run(folder, "charlm", "--mode=eval", "--workdir=run", "--cache=2147483647")
+  assert refused.code == 2 and "--cache=2147483647" in refused.err, refused.err
+
+
+@pytest.mark.slow
 def test_killed_at_any_moment(folder):
   flags = [*TINY, "--steps=1000", "--ema=0.9", "--dropout=0.2", "--layers=1"]
   whole = run(folder, "charlm", *flags, "--workdir=whole")
@@ -883,6 +901,11 @@ REFUSED = [
   (["--split=0.5,0.6"], "--split=0.5,0.6"),
   (["--tie_embeddings"], "--tie_embeddings", "16", "8"),
   (["--ema=1"], "--ema=1"),
+  (["--ema=0.5", "--asgd=3"], "--ema=0.5", "asgd"),
+  (["--cache=5"], "--cache=5", "--mode=eval"),
+  (["--mode=eval", "--cache_weight=0.5"], "--cache_weight=0.5", "--cache"),
+  (["--mode=eval", "--cache=5", "--dropout_draws=2"], "--cache", "--dropout_draws"),
+  (["--weight_noise=-1"], "--weight_noise=-1"),
   (["--min_count=100000"], "--min_count=100000"),
   (["--min_count=2", "--tokenizer=byte"], "--min_count=2", "--tokenizer=byte"),
   (["--corpus=one.txt"], "error: --corpus=one.txt: its train split", "has 0"),

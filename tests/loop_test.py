@@ -12,7 +12,7 @@ import unroll.run
 from unroll import loop
 from unroll.metrics import Measure, mean_of
 from unroll.run import Progress
-from unroll.schedules import Plateau
+from unroll.schedules import NonMonotone, Plateau
 from unroll.train import StepMetrics, TrainState
 from unroll.types import BadInput, Sums
 
@@ -49,7 +49,7 @@ class Run:
     self.start, self.check = start, check
     self.objective, self.measures = unroll.run.Objective("loss"), ()
     self.records, self.saves, self.evaluated, self.shown = [], [], [], []
-    self.horizons, self.scales, self.taken = [], [], 0
+    self.horizons, self.scales, self.begun, self.taken = [], [], [], 0
     if monkeypatch:
       clock = SimpleNamespace(monotonic=lambda: self.now)
       for module in (loop, unroll.run):
@@ -58,6 +58,7 @@ class Run:
   def dispatch(self, state, batch, count, control):
     self.horizons.append(float(control.horizon))
     self.scales.append(float(control.scale))
+    self.begun.append(float(control.begun))
     self.now += self.pace * int(count) + self.start * (not self.taken)
     steps = state.step + np.arange(1, len(batch) + 1)
     skipped = np.array([sum(map(self.bad, range(1, s + 1))) for s in steps])
@@ -281,6 +282,14 @@ def test_the_plateau_lowers_the_rate():
   assert run.scales == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25]
 
 
+def test_averaging_begins_after_the_evaluation_that_was_worse():
+  losses = {7: 3.0, 14: 2.0, 21: 4.0, 28: 1.0, 35: 5.0}
+  run = Run(losses=losses.__getitem__)
+  start = Progress(0, 0.0, 0.0, Plateau(1, 1.0), {}, {}, NonMonotone(1))
+  _, progress, _ = run.fit(budget(35), progress=start, sizes=7, checkpoint_every=0)
+  assert run.begun == [math.inf] * 3 + [21.0] * 2 and progress.trigger.begun == 21
+
+
 def test_minutes_end_in_time(monkeypatch):
   run = Run(pace=0.5, evaluation=3.0, monkeypatch=monkeypatch)
   state, progress, finished = run.fit(budget(seconds=60))
@@ -380,7 +389,9 @@ def test_fifty_in_a_row(size):
 
 def test_progress_is_json():
   plateau = Plateau(2, 0.5).observe(1.5).observe(2.0)
-  progress = Progress(7, 1.25, 40.0, plateau, {"step": 7, "a": 0.1}, {"step": 5})
+  trigger = NonMonotone(2, (2.0, 1.5), 7)
+  told = ({"step": 7, "a": 0.1}, {"step": 5})
+  progress = Progress(7, 1.25, 40.0, plateau, *told, trigger)
   there = json.loads(json.dumps(progress.to_json()))
   assert Progress.from_json(there) == progress
 
@@ -389,7 +400,7 @@ def test_the_progress_of_an_old_checkpoint_is_read():
   plateau = {"patience": 2, "factor": 0.5, "best": 1.5, "bad": 1, "scale": 0.25}
   old = {"step": 7, "seconds": 1.25, "tokens": 40.0, "plateau": plateau}
   old |= {"last": {"step": 7, "val/loss": 1.75}, "best": {"step": 5, "val/loss": 1.5}}
-  new = {**old, "targets": old["tokens"]}
+  new = {**old, "targets": old["tokens"], "trigger": NonMonotone()._asdict()}
   del new["tokens"]
   assert Progress.from_json(old).to_json() == new
 

@@ -1,5 +1,8 @@
 """Laws of `unroll.optim`: against optax, against float64, and by construction."""
 
+import math
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,6 +158,20 @@ def test_default_decay(spec, decay):
   step, _ = default.update(grads, default.init(params), params, RATE)
   expected, _ = explicit.update(grads, explicit.init(params), params, RATE)
   same(step, expected)
+
+
+@pytest.mark.parametrize("begun", [0, 3, math.inf])
+def test_asgd_is_the_mean_of_all_that_came_after_it_began(begun):
+  ours = optim.optimizer("sgd", asgd=True)
+  params = tree(0)
+  state, seen = ours.init(params), []
+  for step in range(8):
+    params, state = ours.update(tree(step + 1), state, params, 0.1, begun)
+    seen.append(params)
+    wanted = seen[int(begun) :] if begun <= step else [params]
+    mean = jax.tree.map(lambda *p: np.mean(np.float64(p), axis=0), *wanted)
+    found = ours.averaged(state, params)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, mean)
 
 
 @pytest.mark.parametrize("ema", [0.5, 0.9, 0.9999])

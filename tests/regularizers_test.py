@@ -9,7 +9,7 @@ from tables import B, D, H, T, close, initial, noise, parameters, quick, same, u
 from unroll import cells
 from unroll.architecture import Architecture
 from unroll.layers import recurrent, stacked
-from unroll.regularizers import dropconnect, dropped_state, zoneout
+from unroll.regularizers import dropconnect, dropped_state, weight_noise, zoneout
 from unroll.types import BadInput, seed
 
 XS = noise(3, T, B, D)
@@ -156,9 +156,40 @@ def test_dropconnect_is_the_layer_of_masked_matrices_all_along():
   )
 
 
+def test_noise_is_on_every_matrix_and_the_same_for_all_steps():
+  cell = cells.lstm(D, 40)
+  params = parameters(cell)
+  layer, deviation = weight_noise(cell, 0.3), 0.3
+  carry = seed(layer.carry(params, B), KEY)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  drawn = []
+
+  def reading(inner, carry, xs, **options):
+    drawn.append(inner)
+    return carry, xs
+
+  spy = weight_noise(recurrent(cell)._replace(unroll=reading), deviation)
+  spy.unroll(zeros, carry, XS)
+  [found] = drawn
+  for matrix in (found.w_x, found.w_h):
+    assert abs(np.std(matrix) - deviation) < 0.02 and abs(np.mean(matrix)) < 0.02
+  same(found.b, zeros.b)
+  moved = jax.tree.map(jnp.add, params, found)
+  plain = recurrent(cell)
+  close(
+    quick(layer.unroll)(params, carry, XS)[1],
+    quick(plain.unroll)(moved, carry.inner, XS)[1],
+    1e-5,
+  )
+  quiet = quick(layer.unroll)(params, layer.carry(params, B), XS)[1]
+  same(quiet, quick(plain.unroll)(params, carry.inner, XS)[1])
+
+
 def test_a_stack_takes_layers_with_masks_of_their_own():
   architecture = Architecture(
-    "gru", 2, (H,), weight_dropout=0.5, zoneout=(0.2,), recurrent_dropout=0.3
+    *("gru", 2, (H,)),
+    **{"weight_dropout": 0.5, "weight_noise": 0.1},
+    **{"zoneout": (0.2,), "recurrent_dropout": 0.3},
   )
   layer, width = architecture.encoder(D)
   params = layer.init(jax.random.key(1))
@@ -176,6 +207,7 @@ def test_a_stack_takes_layers_with_masks_of_their_own():
 BAD = {
   "zoneout=1.5: give a rate from 0 to 1": lambda: zoneout(cells.gru(D, H), 1.5),
   "recurrent_dropout=1": lambda: dropped_state(cells.gru(D, H), 1.0),
+  "weight_noise=-0.1: give a deviation": lambda: weight_noise(cells.gru(D, H), -0.1),
   "weight_dropout=-0.1": lambda: dropconnect(cells.gru(D, H), -0.1),
 }
 

@@ -30,6 +30,9 @@ POINTS = [  # spec, step of 1,000, expected multiple of the learning rate
   ("step:100,0.5", 99, 1.0),
   ("step:100,0.5", 100, 0.5),
   ("step:100,0.5", 399, 0.125),
+  ("step:100,0.5,300", 0, 1.0),
+  ("step:100,0.5,300", 399, 1.0),
+  ("step:100,0.5,300", 400, 0.5),
   ("plateau:2,0.5", 500, 1.0),
 ]
 
@@ -101,6 +104,31 @@ def test_a_plateau_of_what_is_to_rise_is_that_of_its_negative():
     assert rising == falling._replace(best=-falling.best)
 
 
+@pytest.mark.parametrize("better, sign", [("lower", 1), ("higher", -1)])
+@pytest.mark.parametrize(
+  "interval, values, begun",
+  [
+    (0, (1, 2, 3, 4), None),
+    (1, (3, 2, 2.5), None),  # better than 3, which is more than one before it
+    (1, (3, 2, 2.5, 2.1), 40),
+    (2, (3, 2, 2.5, 2.1), None),
+    (2, (3, 2, 2.5, 2.1, 2), None),  # as good as the best is not worse
+    (2, (3, 2, 2.5, 2.1, 2.05, 9), 50),
+    (1, (3, float("nan"), 2.5, float("nan")), 40),
+    (1, (float("nan"), 3, 2.5, 2.6), None),
+  ],
+)
+def test_averaging_begins_once_the_objective_is_worse(
+  interval, values, begun, better, sign
+):
+  trigger = schedules.NonMonotone(interval)
+  for number, value in enumerate(values, 1):
+    trigger = trigger.observe(sign * np.float32(value), 10 * number, better)
+  assert trigger.begun == begun
+  if begun:
+    assert trigger.observe(0.0, 1000, better) == trigger
+
+
 def test_a_plateau_of_an_old_checkpoint_is_read():
   old = {"patience": 2, "factor": 0.5, "best": 1.5, "bad": 1, "scale": 0.25}
   assert schedules.Plateau(**old) == schedules.Plateau(*old.values())
@@ -120,6 +148,7 @@ def test_other_schedules_count_but_do_not_scale(spec):
   [
     "", "cosines", "constant:1", "cosine:2", "cosine:-0.1", "cosine:nan", "linear:",
     "exponential", "exponential:1.5", "step:100", "step:0,0.5", "step:1.5,0.5",
+    "step:10,1.5,0", "step:10,0.5,-1", "step:10,0.5,1.5",
     "step:inf,0.5", "plateau:0,0.5", "plateau:2,3", "plateau:a,b",
   ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ FORMS: specs.Forms = {
   "two": (0.25, 8.0),
   "must": ("EVERY", "RATE"),
   "half": (3.0, "RATE"),
+  "more": ("EVERY", 0.5),
 }
 
 
@@ -52,6 +53,8 @@ def test_numbers_are_split_off(spec, numbers):
     ("two:1,2", (1.0, 2.0)),
     ("must:3,0.1", (3.0, 0.1)),
     ("half:4,0.2", (4.0, 0.2)),
+    ("more:3", (3.0, 0.5)),
+    ("more:3,1", (3.0, 1.0)),
   ],
 )
 def test_numbers_are_all_given_or_all_by_default(spec, numbers):
@@ -63,6 +66,7 @@ def test_numbers_are_all_given_or_all_by_default(spec, numbers):
   [
     *("", "other", "plain:1", "plain:", "one:", "one:x", "one:1,2", "two:1", "two:1,"),
     *("must", "must:1", "must:EVERY,RATE", "half", "half:3", "One", " one"),
+    *("more", "more:1,2,3"),
   ],
 )
 def test_what_is_no_form_is_refused_with_every_form(spec):
@@ -70,5 +74,5 @@ def test_what_is_no_form_is_refused_with_every_form(spec):
     specs.read("schedule", spec, FORMS)
   assert str(info.value) == (
     f"schedule={spec} is not understood: use one of plain, one[:0.5], two[:0.25,8.0], "
-    "must:EVERY,RATE, half:3.0,RATE"
+    "must:EVERY,RATE, half:3.0,RATE, more:EVERY[,0.5]"
   )

@@ -29,7 +29,10 @@ def cells(shape: Shape, unroll: Unroll = _plain) -> Timed:
     shape: of the layer.
     unroll: runs a cell over a sequence.
   """
-  cell, spread = CELLS[shape.cell](shape.inputs, shape.hidden), Spread(jax.device_count())
+  cell, spread = (
+    CELLS[shape.cell](shape.inputs, shape.hidden),
+    Spread(jax.device_count()),
+  )
   params = jax.device_put(jax.jit(cell.init)(jax.random.key(0)), spread.whole)
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
   xs = jax.device_put(xs, spread.rows(xs, axis=1))

@@ -216,7 +216,7 @@ def _arm(clip_norm: float = 1) -> train.Arm:
 
 
 def _control() -> train.Control:
-  return train.Control(*np.array([np.inf, 1], np.float32))
+  return train.Control(*np.array([np.inf, 1, np.inf], np.float32))
 
 
 def _running(dispatch, arm, state, *rest) -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """How a language model is evaluated in order: settings, and the task that they make."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -9,7 +10,7 @@ from experiments.parts.text import Batches, evaluation_lanes
 from experiments.session.settings import Settings
 from experiments.session.task import Evaluation, Task
 from experiments.session.training import Training
-from unroll import adaptation, remat
+from unroll import adaptation, memory, remat
 from unroll.adaptation import Evaluated
 from unroll.data.batches import Lanes, Source
 from unroll.models.language import LanguageModel, next_token_loss
@@ -31,7 +32,10 @@ class Adaptation:
     0, "tokens of a stream in a batch; 0: the window", least=0, role="call"
   )
   dynamic_rate: float = setting(
-    0.0, "dynamic evaluation: rate of a step of SGD after each batch", least=0, role="call"
+    0.0,
+    "dynamic evaluation: rate of a step of SGD after each batch",
+    least=0,
+    role="call",
   )
   dynamic_decay: float = setting(
     0.0,
@@ -44,7 +48,9 @@ class Adaptation:
     0, "continuous cache: how many of the latest tokens it holds", least=0, role="call"
   )
   cache_flatness: float = setting(
-    0.3, "continuous cache: what the product of two states is multiplied by", role="call"
+    0.3,
+    "continuous cache: what the product of two states is multiplied by",
+    role="call",
   )
   cache_weight: float = setting(
     0.1, "continuous cache: its share in the mixture", least=0, most=1, role="call"
@@ -63,7 +69,9 @@ def check(settings: Settings) -> None:
   own, mode = settings[Adaptation], settings.values("call")["mode"]
   given = [name for name in vars(own) if name in settings.given]
   if given and mode != "eval":
-    raise BadInput(f"{settings.shown(given[0])} is for mode=eval: drop it, or give that")
+    raise BadInput(
+      f"{settings.shown(given[0])} is for mode=eval: drop it, or give that"
+    )
   needs = {
     "dynamic_decay": "dynamic_rate",
     "cache_flatness": "cache",
@@ -77,7 +85,7 @@ def check(settings: Settings) -> None:
 
 
 def adapted(
-  settings: Settings, task: Task, model: LanguageModel, tokens: dict[str, np.ndarray]
+  settings: Settings, task: Task, model: LanguageModel, tokens: Mapping[str, np.ndarray]
 ) -> Task:
   """The task with its splits read as the settings say; itself if they say nothing."""
   own = settings[Adaptation]
@@ -99,6 +107,12 @@ def adapted(
     lanes = own.eval_streams or usual.batch
     steps = own.eval_steps or usual.length
     return Lanes(tokens[split], lanes, min(steps, tokens[split].size - 1))
+
+  lanes = max(source(split).rows for split in task.evaluations)
+  states = max(own.cache, own.dropout_draws * model.width)
+  memory.check(
+    4 * lanes * states * model.width, settings.shown("cache", "dropout_draws")
+  )
 
   def loss(plan: remat.Plan, backward: str):
     return part.loss

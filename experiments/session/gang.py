@@ -31,7 +31,7 @@ from unroll.types import BadInput
 
 BIND = "JAX_COORDINATOR_BIND_ADDRESS"  # where process 0 listens, if set
 HEARTBEAT = 10  # seconds without one, after which a process is taken for dead
-NO_CONTROL = Control(*np.zeros(2, np.float32))
+NO_CONTROL = Control(*np.zeros(len(Control._fields), np.float32))
 Result = TypeVar("Result")
 # Of this process among those that train together; as `joined` was told.
 _number, _count = 0, 1
@@ -249,7 +249,8 @@ class _Votes:
 
     def count(votes):
       most = jnp.max(votes, axis=0)
-      return Control(most[0], most[1]), most[2:]
+      told = len(Control._fields)
+      return Control(*most[:told]), most[told:]
 
     self._count = jax.jit(count, out_shardings=spread.whole)
 

@@ -90,7 +90,7 @@ class Pieces(NamedTuple):
       (shardings, spread.batches(batches)),
     )
     dispatch = make_dispatch(self.step_of, (shardings, spread.whole))
-    control = Control(*np.ones(2, np.float32))
+    control = Control(*np.ones(len(Control._fields), np.float32))
     return dispatch.lower(arm, state, batches, np.int32(1), control)
 
 

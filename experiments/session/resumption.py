@@ -12,7 +12,7 @@ from experiments.session.terminal import say
 from experiments.session.training import Training
 from unroll import checkpoint, loop, schedules
 from unroll.run import Progress
-from unroll.schedules import plateau
+from unroll.schedules import NonMonotone, plateau
 from unroll.train import TrainState
 
 
@@ -27,11 +27,13 @@ def resumed(
 
   From then on its configuration is that of the settings, and what has changed is told.
   """
-  schedule = settings[Training].schedule
+  training = settings[Training]
   restored = checkpoint.restore(path / folder.CHECKPOINTS, state, warn=say)
   if restored is None:
     identity.update(path, settings, 0)
-    return begun(state), Progress(0, 0.0, 0.0, plateau(schedule), {}, {})
+    trigger = NonMonotone(training.asgd)
+    start = Progress(0, 0.0, 0.0, plateau(training.schedule), {}, {}, trigger)
+    return begun(state), start
   progress = Progress.from_json(restored.meta)
   say(f"resumed {path} at step {progress.step}")
   changed = identity.update(path, settings, progress.step)

@@ -51,6 +51,12 @@ class Training:
     None, "decoupled weight decay; 0 unless the optimizer is adamw (0.01)", least=0
   )
   ema: float = setting(0.0, "decay of the parameters' moving average; 0: none")
+  asgd: int = setting(
+    0,
+    "averages all parameters from the evaluation on that is worse than the best of those "
+    "more than so many before it (NT-ASGD); 0: never",
+    least=0,
+  )
   steps: int | None = setting(None, "updates to train for", least=0, role="changing")
   epochs: float | None = setting(
     None, "passes over the data to train for", least=0, role="changing"
@@ -107,6 +113,7 @@ class Training:
       clip_by=self.clip_by,
       weight_decay=self.weight_decay,
       ema=self.ema,
+      asgd=self.asgd > 0,
       multiples=multiples,
     )
 

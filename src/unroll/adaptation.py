@@ -107,7 +107,9 @@ def cached(
 
   def loss(params: Params, state: Cache, batch: Batch):
     carry, ys, log_p = read(params, state.carry, batch)
-    here = jnp.ones(ys.shape[:2], bool) if batch.valid is None else batch.valid
+    here = (
+      jnp.ones(ys.shape[:2], bool) if batch.valid is None else jnp.asarray(batch.valid)
+    )
     states = jnp.concatenate([state.states, jnp.swapaxes(ys, 0, 1)], axis=1)
     words = jnp.concatenate([state.words, batch.targets.T], axis=1)
     filled = jnp.concatenate([state.filled, here.T & (batch.weight.T > 0)], axis=1)

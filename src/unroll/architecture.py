@@ -60,6 +60,9 @@ class Architecture:
   input_dropout: float | None = setting(
     None, "rate on the input; as between layers if not given"
   )
+  output_dropout: float | None = setting(
+    None, "rate on the output; as between layers if not given"
+  )
   dropout_mask: str = setting(
     "step", "a mask each step, or one for all steps", choices=("step", "sequence")
   )
@@ -102,13 +105,13 @@ class Architecture:
   @property
   def wiring(self) -> Wiring:
     """What stands between the layers."""
-    inputs = self.input_dropout
+    inputs, outputs = self.input_dropout, self.output_dropout
     return Wiring(
       residual=self.residual,
       skip=self.skip,
       dropout=self.dropout,
       input_dropout=self.dropout if inputs is None else inputs,
-      output_dropout=self.dropout,
+      output_dropout=self.dropout if outputs is None else outputs,
       locked=self.dropout_mask == "sequence",
     ).check()
 

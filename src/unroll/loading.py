@@ -138,7 +138,7 @@ def _restored(
     )
   unjudged = which == "best" and not checkpoint.best_steps(directory)
   params = jax.eval_shape(lambda: built.module.init(jax.random.key(0), built.example))
-  average = trained(params) if flags.get("ema") else None
+  average = trained(params) if flags.get("ema") or flags.get("asgd") else None
   optimizer: Any = OptState(None, None, average)  # type: ignore[arg-type]
   state: Any = TrainState(None, params, optimizer, None, None, None)  # type: ignore
   asked: Any = "newest" if unjudged else which

@@ -35,7 +35,8 @@ class OptState(NamedTuple):
   Attributes:
     updates: the number of updates so far, int32 scalar.
     precondition: the state of the optax preconditioner.
-    average: the debiased moving average of the parameters; None if not asked for.
+    average: the debiased moving average of the parameters, or the mean of all from an
+      update on; None if not asked for.
   """
 
   updates: Array
@@ -48,15 +49,16 @@ class Optimizer(NamedTuple):
 
   Attributes:
     init: `params -> state`.
-    update: `(grads, state, params, learning rate) -> (new params, state)`. The
+    update: `(grads, state, params, learning rate, begun) -> (new params, state)`. The
       learning rate is an argument, a scalar, because it depends on more than the
-      step: the horizon, a plateau, the length of the chunk.
+      step: the horizon, a plateau, the length of the chunk. So is `begun`, the updates
+      before those that `asgd` averages; by default it averages none.
     averaged: `(state, params) -> params` to evaluate: their moving average if there
       is one, else `params` as they are.
   """
 
   init: Callable[[Params], OptState]
-  update: Callable[[Params, OptState, Params, Array], tuple[Params, OptState]]
+  update: Callable[..., tuple[Params, OptState]]
   averaged: Callable[[OptState, Params], Params]
 
 
@@ -67,6 +69,7 @@ def optimizer(
   clip_by: str = "global_norm",
   weight_decay: float | None = None,
   ema: float = 0.0,
+  asgd: bool = False,
   multiples: Callable[[Params, Array], Params] | None = None,
 ) -> Optimizer:
   """Builds an optimiser from its spec and options.
@@ -89,6 +92,8 @@ def optimizer(
       the learning rate; on what `parameters.is_matrix` only, so never on biases and
       gains. None is 0.01 for `adamw`, else 0.
     ema: decay per update of the moving average of the parameters; 0 keeps none.
+    asgd: keeps the mean of the parameters after all updates but the first `begun`
+      (Polyak & Juditsky 1992); before that, the parameters as they are.
     multiples: `(params, updates) -> a scalar for each`, what the learning rate of a
       parameter is multiplied by, such as `transfer.multiples`. At 0 its gradient is
       taken for 0 as well, so that it neither counts in norms nor moves the memory of
@@ -114,18 +119,25 @@ def optimizer(
     raise BadInput(f"weight_decay={weight_decay} must be 0 (off) or positive")
   if not 0 <= ema < 1:
     raise BadInput(f"ema={ema} must be 0 (off) or a decay rate below 1")
+  if ema and asgd:
+    raise BadInput(f"ema={ema} and `asgd` are two averages of parameters: give one")
   preconditioner = _preconditioner(name, *numbers)
 
   def init(params: Params) -> OptState:
     refuse_complex("params", params)
     params = trained(params)
     # A copy, so that a step may donate parameters and average alike.
-    average = jax.tree.map(lambda p: jnp.array(_wide(p)), params) if ema else None
+    keeps = ema or asgd
+    average = jax.tree.map(lambda p: jnp.array(_wide(p)), params) if keeps else None
     state = preconditioner.init(jax.tree.map(_wide, params))
     return OptState(jnp.zeros((), jnp.int32), state, average)
 
   def update(
-    grads: Params, state: OptState, everything: Params, learning_rate: Array
+    grads: Params,
+    state: OptState,
+    everything: Params,
+    learning_rate: Array,
+    begun: Array | float = math.inf,
   ) -> tuple[Params, OptState]:
     params = trained(everything)
     weights = jax.tree.map(_wide, params)
@@ -154,10 +166,14 @@ def optimizer(
       lambda w, d: w - jnp.asarray(learning_rate, w.dtype) * d, weights, direction
     )
     updates, average = state.updates + 1, state.average
-    if ema:
+    if ema or asgd:
       # The debiased average itself, not a biased sum to be mended when it is read:
-      # the weight of the newest parameters falls from 1 to 1 - ema.
-      newest = (1 - ema) / -jnp.expm1(updates.astype(jnp.float32) * math.log(ema))
+      # the weight of the newest parameters falls from 1 to 1 - ema, or on to 0.
+      now = updates.astype(jnp.float32)
+      if ema:
+        newest = (1 - ema) / -jnp.expm1(now * math.log(ema))
+      else:
+        newest = 1 / jnp.maximum(now - begun, 1.0)
       average = jax.tree.map(
         lambda a, w: a + newest.astype(a.dtype) * (w - a), average, weights
       )
@@ -165,7 +181,7 @@ def optimizer(
     return new, OptState(updates, precondition, average)
 
   def averaged(state: OptState, params: Params) -> Params:
-    if not ema:
+    if state.average is None:
       return params
     return completed(_cast_like(state.average, trained(params)), params)
 

@@ -78,7 +78,7 @@ class Penalties:
     """
     if not self.names:
       return edge, {}
-    here = jnp.ones(ys.shape[:2], bool) if valid is None else valid > 0
+    here = jnp.ones(ys.shape[:2], bool) if valid is None else valid.astype(bool)
     ys = masked(ys, here).astype(jnp.promote_types(ys.dtype, jnp.float32))
     sums = {}
     if self.activation_penalty:
@@ -88,7 +88,7 @@ class Penalties:
       there = jnp.concatenate([edge.there[None], here])
       both = there[:-1] & here
       if reset is not None:
-        both &= ~(reset > 0)
+        both &= ~reset.astype(bool)
       if self.temporal_penalty:
         change = all_ys[1:] - all_ys[:-1]
         sums["temporal_penalty"] = _mean_over(jnp.mean(change**2, axis=-1), both)

@@ -146,7 +146,9 @@ def dropconnect(part: Cell | Layer, rate: float) -> Layer:
   def drop(draw: Draw, params: Params) -> Params:
     return _each_recurrent(
       params,
-      lambda site, w: w * mask(draw, w.shape, rate, _SITES + site, True).astype(w.dtype),
+      lambda site, w: (
+        w * mask(draw, w.shape, rate, _SITES + site, True).astype(w.dtype)
+      ),
     )
 
   return _weights_drawn(as_layer(part), drop if rate else None)

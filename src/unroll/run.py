@@ -3,6 +3,7 @@
 Of models, files and flags it knows nothing, and neither does `loop`, which moves it on.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from unroll.metrics import Measure
-from unroll.schedules import Plateau
+from unroll.schedules import NonMonotone, Plateau
 from unroll.train import Control, StepMetrics
 from unroll.types import BadInput, Better
 
@@ -28,6 +29,7 @@ class Progress(NamedTuple):
     plateau: how the objective has fared.
     last: the last evaluation's numbers, with its step.
     best: the best evaluation's numbers, with its step.
+    trigger: when the averaging of parameters begins.
   """
 
   step: int
@@ -36,17 +38,26 @@ class Progress(NamedTuple):
   plateau: Plateau
   last: dict[str, float]
   best: dict[str, float]
+  trigger: NonMonotone = NonMonotone()
 
   def to_json(self) -> dict[str, Any]:
     """Plain dicts and numbers."""
-    return {**self._asdict(), "plateau": self.plateau._asdict()}
+    both = {name: getattr(self, name)._asdict() for name in ("plateau", "trigger")}
+    return {**self._asdict(), **both}
 
   @classmethod
   def from_json(cls, data: dict[str, Any]) -> "Progress":
-    """Reads what `to_json` gave; older versions called targets tokens."""
+    """Reads what `to_json` gave.
+
+    Older versions called targets tokens, and had no trigger.
+    """
     targets = data["tokens"] if "tokens" in data else data["targets"]
-    found = {name: data[name] for name in cls._fields if name != "targets"}
-    return cls(**{**found, "targets": targets, "plateau": Plateau(**data["plateau"])})
+    trigger = NonMonotone(**data.get("trigger", {}))
+    own = {"targets": targets, "plateau": Plateau(**data["plateau"])}
+    own["trigger"] = trigger._replace(values=tuple(trigger.values))
+    return cls(
+      **{name: own[name] if name in own else data[name] for name in cls._fields}
+    )
 
 
 class Objective(NamedTuple):
@@ -147,7 +158,9 @@ class Run:
 
   def control(self, horizon: float) -> Control:
     """What the next dispatch is told, with the step at which training is to end."""
-    return Control(*np.array([horizon, self.progress.plateau.scale], np.float32))
+    scale, begun = self.progress.plateau.scale, self.progress.trigger.begun
+    averages_from = math.inf if begun is None else begun
+    return Control(*np.array([horizon, scale, averages_from], np.float32))
 
   def flush(self) -> None:
     """Tells the speed of what has not been told yet."""
@@ -161,6 +174,9 @@ class Run:
     self.progress = self.progress._replace(
       seconds=self.elapsed(),
       plateau=plateau,
+      trigger=self.progress.trigger.observe(
+        numbers[name], self.progress.step, better
+      ),
       last=numbers,
       best=self.progress.best if plateau.bad else numbers,
     )

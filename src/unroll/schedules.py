@@ -99,6 +99,38 @@ class Plateau(NamedTuple):
     return self._replace(bad=bad, scale=self.scale * lower)
 
 
+class NonMonotone(NamedTuple):
+  """When averaging begins (NT-ASGD, Merity et al. 2018): the objective got worse.
+
+  It lives on the host, and `_asdict()` of it is JSON.
+
+  Attributes:
+    interval: n: an evaluation is compared with those more than n before it; 0: with
+      none, so that averaging never begins.
+    values: the objective of every evaluation so far.
+    begun: the step at which averaging began; None before it has.
+  """
+
+  interval: int = 0
+  values: tuple[float, ...] = ()
+  begun: int | None = None
+
+  def observe(self, value: float, step: int, better: Better = "lower") -> "NonMonotone":
+    """Takes one evaluation's objective, of the parameters of a step."""
+    if not self.interval or self.begun is not None:
+      return self
+    sign = {"lower": 1, "higher": -1}[better]
+
+    def cost(one: float) -> float:
+      return sign * one if math.isfinite(one) else math.inf
+
+    before = [cost(one) for one in self.values[: -self.interval]]
+    worse = bool(before) and cost(value) > min(before)
+    return self._replace(
+      values=(*self.values, float(value)), begun=step if worse else None
+    )
+
+
 def plateau(spec: str) -> Plateau:
   """The plateau of a schedule; its scale stays 1 for all but `plateau:…`.
 

@@ -57,7 +57,9 @@ def read(argument: str, spec: str, forms: Forms) -> tuple[str, tuple[float, ...]
 
 def _required(form: tuple[float | str, ...]) -> int:
   """How many of a form's numbers must be given: all up to its last word."""
-  return max((n for n, value in enumerate(form, 1) if isinstance(value, str)), default=0)
+  return max(
+    (n for n, value in enumerate(form, 1) if isinstance(value, str)), default=0
+  )
 
 
 def _written(name: str, numbers: tuple[float | str, ...]) -> str:

@@ -54,10 +54,17 @@ class Arm(NamedTuple):
 
 
 class Control(NamedTuple):
-  """What the host tells a dispatch: float32 scalars, see `schedules.schedule`."""
+  """What the host tells a dispatch: float32 scalars.
+
+  Attributes:
+    horizon: see `schedules.schedule`.
+    scale: see `schedules.schedule`.
+    begun: the updates before those whose parameters are averaged; inf for all.
+  """
 
   horizon: Array
   scale: Array
+  begun: Any = np.float32(np.inf)
 
 
 class StepMetrics(NamedTuple):
@@ -117,7 +124,7 @@ def make_step(
     norm = gradient_norm(found.grads)
     rate = schedule(state.step, control.horizon, control.scale) * scheme.rate(batch)
     params, opt_state = optimizer.update(
-      found.grads, state.opt_state, state.params, rate
+      found.grads, state.opt_state, state.params, rate, control.begun
     )
 
     finite = jnp.isfinite(found.value) & jnp.isfinite(norm)
