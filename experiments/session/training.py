@@ -53,8 +53,8 @@ class Training:
   ema: float = setting(0.0, "decay of the parameters' moving average; 0: none")
   asgd: int = setting(
     0,
-    "averages all parameters from the evaluation on that is worse than the best of those "
-    "more than so many before it (NT-ASGD); 0: never",
+    "averages all parameters from the evaluation on that is worse than the best of "
+    "those more than so many before it (NT-ASGD); 0: never",
     least=0,
   )
   steps: int | None = setting(None, "updates to train for", least=0, role="changing")

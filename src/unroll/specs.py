@@ -6,8 +6,8 @@ from typing import TypeVar
 from unroll.errors import BadInput
 
 Number = TypeVar("Number", int, float)
-# Of each name, what its numbers are by default; a word stands for a number that must be
-# given, ahead of those that need not be: {"adam": (0.9, 0.999), "step": ("EVERY", 0.5)}.
+# Of each name, what its numbers are by default; a word is a number that must be given,
+# ahead of those that need not be: {"adam": (0.9, 0.999), "step": ("EVERY", 0.5)}.
 Forms = Mapping[str, tuple[float | str, ...]]
 
 
