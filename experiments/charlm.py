@@ -10,9 +10,10 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,6 +33,8 @@ from experiments.session.transfer import Transfer
 from unroll import generate, memory, score
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
+from unroll.data.batches import Source
+from unroll.data.packed import Packed
 from unroll.data.vocabulary import Vocabulary
 from unroll.loading import Loaded
 from unroll.metrics import perplexity
@@ -59,6 +62,11 @@ class CharLM:
     "sequential: the carry passes from chunk to chunk; random: windows, each with a "
     "fresh carry",
     choices=("sequential", "random"),
+  )
+  pack: str = setting(
+    "",
+    "the token that ends a document, such as \\n: what follows in its row starts from "
+    "a fresh state; empty: the text is one",
   )
   tie_embeddings: bool = setting(False, "uses the embedding as the output matrix")
   prompt: str = setting(
@@ -95,23 +103,45 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   data = text.load(settings[Text], text.known(files))
   model = _model(settings, data.vocabulary)
   sequential = settings[CharLM].partition == "sequential"
-  sources = {
+  sources: dict[str, Any] = {
     "streamed": text.evaluation_lanes,
     "windowed": text.evaluation_windows,
   }
+  order = sources if sequential else reversed(sources)
+  packed = _packed(settings[CharLM].pack, data.vocabulary)
+
+  def of_documents(make: Callable[..., Source]) -> Callable[..., Source]:
+    return lambda *given: packed(make(*given))
+
   task = text.task(
     settings,
     data,
     model,
     kind="language",
     loss=functools.partial(next_token_loss, model, penalties=settings[Penalties]),
-    train=text.lanes if sequential else text.windows,
-    sources=sources if sequential else dict(reversed(sources.items())),
+    train=of_documents(text.lanes if sequential else text.windows),
+    sources={name: of_documents(sources[name]) for name in order},
     shows=(SAMPLES,),
     show=_show,
     check=lambda: _check_samples(settings, data.vocabulary),
   )
-  return adaptation.adapted(settings, task, model, data.tokens)
+  return adaptation.adapted(settings, task, model, data.tokens, packed)
+
+
+def _packed(end: str, vocabulary: Vocabulary) -> Callable[[Source], Source]:
+  """Makes a source start every document afresh; leaves it as it is without an end."""
+  if not end:
+    return lambda source: source
+  text = end.replace("\\n", "\n")
+  tokens = vocabulary.encode(text)
+  if len(tokens) != 1 or tokens[0] == vocabulary.unknown:
+    raise BadInput(
+      f"pack={end!r} must be one token of the training text, and tokenizer="
+      f"{vocabulary.tokenizer} makes {len(tokens)} of it"
+      + (", which is unknown" if len(tokens) == 1 else "")
+      + ": give the token that ends a document"
+    )
+  return lambda source: Packed(source, int(tokens[0]))
 
 
 def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:

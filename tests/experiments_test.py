@@ -906,6 +906,7 @@ REFUSED = [
   (["--mode=eval", "--cache_weight=0.5"], "--cache_weight=0.5", "--cache"),
   (["--mode=eval", "--cache=5", "--dropout_draws=2"], "--cache", "--dropout_draws"),
   (["--weight_noise=-1"], "--weight_noise=-1"),
+  (["--pack=ab"], "--pack='ab'", "2"),
   (["--min_count=100000"], "--min_count=100000"),
   (["--min_count=2", "--tokenizer=byte"], "--min_count=2", "--tokenizer=byte"),
   (["--corpus=one.txt"], "error: --corpus=one.txt: its train split", "has 0"),

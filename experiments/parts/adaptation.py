@@ -1,6 +1,6 @@
 """How a language model is evaluated in order: settings, and the task that they make."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import jax
@@ -85,9 +85,21 @@ def check(settings: Settings) -> None:
 
 
 def adapted(
-  settings: Settings, task: Task, model: LanguageModel, tokens: Mapping[str, np.ndarray]
+  settings: Settings,
+  task: Task,
+  model: LanguageModel,
+  tokens: Mapping[str, np.ndarray],
+  packed: Callable[[Source], Source],
 ) -> Task:
-  """The task with its splits read as the settings say; itself if they say nothing."""
+  """The task with its splits read as the settings say; itself if they say nothing.
+
+  Args:
+    settings: of the page.
+    task: as it is trained.
+    model: that of the task.
+    tokens: of each split.
+    packed: what is made of a source, as for training.
+  """
   own = settings[Adaptation]
   if own == Adaptation():
     return task
@@ -106,7 +118,7 @@ def adapted(
     usual = evaluation_lanes(settings[Batches], tokens[split])
     lanes = own.eval_streams or usual.batch
     steps = own.eval_steps or usual.length
-    return Lanes(tokens[split], lanes, min(steps, tokens[split].size - 1))
+    return packed(Lanes(tokens[split], lanes, min(steps, tokens[split].size - 1)))
 
   lanes = max(source(split).rows for split in task.evaluations)
   states = max(own.cache, own.dropout_draws * model.width)

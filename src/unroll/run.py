@@ -174,9 +174,7 @@ class Run:
     self.progress = self.progress._replace(
       seconds=self.elapsed(),
       plateau=plateau,
-      trigger=self.progress.trigger.observe(
-        numbers[name], self.progress.step, better
-      ),
+      trigger=self.progress.trigger.observe(numbers[name], self.progress.step, better),
       last=numbers,
       best=self.progress.best if plateau.bad else numbers,
     )
