@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import classify, loss, memory, together
+from bench import classify, loss, memory, resets, together
 from bench.race import Contestant, Row, race
 from bench.shapes import GATES, Shape
 from bench.suites import DEFAULT, MODULES, SUITES, Suite
@@ -107,7 +107,10 @@ def main(settings: Settings) -> None:
   print(f"{report['cpu']}, {CORES} cores; {report['date']}; {versions}.")
   if (most := ceiling(suite, rows)) and suite.limit:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
-  tables = {"memory": memory.table, "loss": loss.table, "classify": classify.table}
+  tables = {
+    **{"memory": memory.table, "loss": loss.table},
+    **{"classify": classify.table, "resets": resets.table},
+  }
   if bench.suite in together.SUITES:
     printed = together.table(suite, rows)
   else:
@@ -177,8 +180,8 @@ def _contestants(
     if wanted == "auto" and suite.devices:
       wanted = str(suite.devices)
     devices = named_count(wanted, shape.batch, shape.hidden, CORES)
-  if bench.suite == "loss":
-    return loss.contestants(devices)
+  if bench.suite in ("loss", "resets"):
+    return {"loss": loss, "resets": resets}[bench.suite].contestants(devices)
   if bench.suite in together.SUITES:
     return together.contestants(bench.suite, devices, CORES)
   if bench.suite == "compile":

@@ -109,6 +109,13 @@ SUITES = {
     peers=("scan", "associative"),
     cells=("min_gru",),
   ),
+  "resets": Suite(
+    rows=tuple(Shape(128, 128, 128, 256, cell) for cell in ("lstm", "gru", "min_gru")),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    spread=True,
+    cells=tuple(CELLS),
+  ),
   "compile": Suite(
     rows=(DEFAULT, DEFAULT._replace(steps=4096)),
     unit="s",

@@ -58,6 +58,16 @@ def cells(shape: Shape) -> Timed:
   return plain.cells(shape, scan.unroll)
 
 
+def resets(shape: Shape, share: float | None) -> Timed:
+  """A cell's forward and backward, where a share of the steps starts afresh."""
+  drawn = jax.random.uniform(jax.random.key(2), (shape.steps, shape.batch))
+  spread = Spread(jax.device_count())
+  reset = None
+  if share is not None:
+    reset = jax.device_put(drawn < share, spread.rows(drawn, axis=1))
+  return plain.cells(shape, functools.partial(scan.unroll, reset=reset))
+
+
 def recurrence(shape: Shape, evaluation: Evaluation = "auto") -> Timed:
   """Forward and backward of a linear recurrence."""
 
