@@ -135,8 +135,8 @@ class Architecture:
     if bidirectional:
       if named_cell(self.cell)[1].get("timed"):
         raise BadInput(
-          f"cell={self.cell} with `bidirectional`: from the right, the step read before "
-          "is another than that of the times: drop one of them"
+          f"cell={self.cell} with `bidirectional`: read from the right, a step comes "
+          "after another one than its time says: drop one of them"
         )
       layers = list(map(both_ways, layers, self._layers(inputs)))
     return stacked(*layers, wiring=self.wiring), self.wiring.output_size(widths)

@@ -98,7 +98,7 @@ def gru_d(
 
   def carry(params: GRUDParams, batch: int) -> GRUDCarry:
     zero = jnp.zeros((batch, hidden_size), params.b.dtype)
-    mean = params.mean.value.astype(zero.dtype)
+    mean = jax.lax.stop_gradient(params.mean.value).astype(zero.dtype)
     last = jnp.broadcast_to(mean, (batch, read))
     return GRUDCarry(zero, Noted(last), Noted(jnp.zeros_like(last)))
 

@@ -92,8 +92,8 @@ def phased_lstm(
     bounds = (math.log(shortest), math.log(longest))
     log_period = jax.random.uniform(key_t, (hidden_size,), jnp.float32, *bounds)
     share = jax.random.uniform(key_s, (hidden_size,), jnp.float32)
-    shift = share * jnp.exp(log_period)
-    return PhasedLSTMParams(*params, *peepholes, log_period, shift)
+    own = [*peepholes, log_period, share * jnp.exp(log_period)]
+    return PhasedLSTMParams(*params, *own)
 
   def opened(params: PhasedLSTMParams, t: Array) -> Array:
     shape = (*t.shape[:-1], hidden_size)
