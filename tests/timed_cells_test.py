@@ -208,25 +208,19 @@ def test_what_is_missing_has_no_gradient_and_spoils_none(share, backward):
 
 def test_an_input_that_was_seen_decays_to_its_mean():
   cell = cells.gru_d(1, H)
-  mean, zero = Frozen(jnp.array([5.0], jnp.float32)), jnp.zeros(H, jnp.float32)
-  params = parameters(cell)._replace(
-    mean=mean, d_x=jnp.array([0.5], jnp.float32), b_d_x=zero[:1]
+  params = parameters(cell)
+  mean, rate = jnp.array([5.0], jnp.float32), jnp.array([0.5], jnp.float32)
+  params = jax.tree.map(jnp.zeros_like, params)._replace(  # the state does not decay
+    w_x=params.w_x, w_n=params.w_n, mean=Frozen(mean), d_x=rate
   )
-
-  def read(xs, value):
-    """Whether the last step of the sequence is one that reads the value."""
-    carry, _ = unroll(cell, params, cell.carry(params, 1), xs[:-1])
-    ready, z = params, cell.project(params, xs[-1:])[0]
-    wanted = z.at[:, 0].set(value).at[:, 1].set(1)
-    wanted = wanted.at[:, 2:].set(z[:, 2:])  # of what was missing
-    close(cell.step(ready, carry, z)[1], cell.step(ready, carry, wanted)[1], 1e-5)
-
-  nan = np.float32(np.nan)
-  rows = np.array([2, nan, nan, nan], np.float32)[:, None, None]
-  read(rows[1:2], 5)  # never seen
-  for steps in (1, 2, 3):
-    left = np.exp(-0.5 * steps)
-    read(rows[: steps + 1], left * 2 + (1 - left) * 5)
+  left = np.exp([-0.5, -1.0, -1.5])
+  seen = [np.nan, 2, np.nan, np.nan, np.nan, 3]
+  read = [5, 2, *(2 * left + 5 * (1 - left)), 3]
+  ys = [
+    unroll(cell, params, cell.carry(params, 1), np.array(xs, np.float32)[:, None, None])
+    for xs in (seen, read)
+  ]
+  close(ys[0][1], ys[1][1], 1e-5)
 
 
 def test_blocks_step_at_their_periods_and_wait_between():
