@@ -204,6 +204,7 @@ def test_what_is_missing_has_no_gradient_and_spoils_none(share, backward):
   assert np.any(of_params.w_d) and np.any(of_params.w_n)
   assert not np.any(of_params.mean.value)
   assert np.array_equal(of_xs != 0, ~np.isnan(xs))
+  assert np.all(np.isfinite(cell.project(params, xs)))
 
 
 def test_an_input_that_was_seen_decays_to_its_mean():
