@@ -164,6 +164,8 @@ KEEPERS = {
   "ran": ("b", 1, 1),
   "fast_grnn": ("b", 0, 1),
   "slstm": ("b", 1, 1),
+  "phased_lstm": ("b", 1, 1),
+  "gru_d": ("b", 1, -1),
   "min_gru": ("b", 0, -1),
   "min_lstm": ("b", 0, 1),
   "qrnn": ("b", 0, 1),
@@ -200,7 +202,11 @@ def test_every_gate_that_keeps_is_known():
 
 
 @pytest.mark.parametrize(
-  "name", ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem"]
+  "name",
+  [
+    *("fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem"),
+    *("cfc", "clockwork_rnn"),
+  ],
 )
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
@@ -209,7 +215,7 @@ def test_chrono_needs_a_gate(name):
 
 def test_cells_with_a_start_of_their_own():
   own = {name.split(",")[0] for name in OWN_START}
-  assert own == {"lru", "s5", "echo_state"}
+  assert own == {"lru", "s5", "echo_state", "ltc"}
 
 
 @pytest.mark.parametrize("name", [name for name in EQUATIONS if name not in OWN_START])
@@ -232,6 +238,10 @@ BAD = {
   "co_rnn": ({"damping": 0}, "damping=0: give a number above 0"),
   "lem": ({"step": -1}, "step=-1: give a number above 0"),
   "rg_lru": ({"heads": 3}, "heads=3 do not divide 4 units"),
+  "cfc": ({"units": 0}, "units=0: a backbone has at least 1"),
+  "ltc": ({"unfolds": 0}, "unfolds=0: a step has at least 1 part"),
+  "phased_lstm": ({"ratio": 0}, "ratio=0: give a number above 0 and up to 1"),
+  "clockwork_rnn": ({"blocks": 5}, "blocks=5 of 4 hidden units: give 1 to 4"),
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gated_rows import GATED, D, H, parts, sigmoid
+from timed_rows import TIMED
 
 from unroll import cells
 
@@ -103,7 +104,7 @@ LINEAR: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "sru": ("sru", {}, sru, None),
   "sru, v1": ("sru", {"form": "v1"}, partial(sru, form="v1"), None),
 }
-EQUATIONS = {**GATED, **LINEAR}
+EQUATIONS = {**GATED, **TIMED, **LINEAR}
 
 
 def made(name: str, **options):

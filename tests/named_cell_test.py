@@ -108,7 +108,7 @@ def test_the_page_of_cells_counts_parameters(name):
   d, h = 5, 8
   params = jax.eval_shape(CELLS[name](d, h).init, jax.random.key(0))
   counted = sum(leaf.size for leaf in jax.tree.leaves(params))
-  known = {"D": d, "H": h, "M": 4 * h, "F": h - h // 4, "depth": 3}
+  known = {"D": d, "H": h, "M": 4 * h, "F": h - h // 4, "N": 128, "depth": 3}
   formula = re.sub(r"(?<=[\w)]) (?=[\w(])", " * ", PAGE[name][0]).replace("²", "**2")
   assert eval(formula, known) == counted
 

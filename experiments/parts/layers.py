@@ -18,5 +18,5 @@ def architecture(settings: Settings) -> Architecture:
       f"{settings.shown('hidden')} has {widths} widths and layers={found.layers}: give "
       "one width, or as many as there are layers"
     )
-  found.cells(1)  # to refuse an option that the cell does not have
+  found.cells(2)  # to refuse an option that the cell does not have; 2: one is the time
   return found

@@ -139,16 +139,36 @@ class Architecture:
     inputs = self.wiring.input_sizes(input_size, widths)
     layers = self._layers(inputs)
     if bidirectional:
+      if named_cell(self.cell)[1].get("timed"):
+        raise BadInput(
+          f"cell={self.cell} with `bidirectional`: read from the right, a step comes "
+          "after another one than its time says: drop one of them"
+        )
       layers = list(map(both_ways, layers, self._layers(inputs)))
     return stacked(*layers, wiring=self.wiring), self.wiring.output_size(widths)
 
   def _cells(self, input_sizes: list[int]) -> list[Cell]:
     make, given = named_cell(self.cell)
+    if given.get("timed"):
+      self._check_timed()
     options = self._options(make, given)
     return [
       self._headed(partial(make, inputs, **options), hidden)
       for inputs, hidden in zip(input_sizes, self.sizes)
     ]
+
+  def _check_timed(self) -> None:
+    """Refuses what keeps the time, the last input, from a layer, or changes it."""
+    if len(self.sizes) > 1 and not self.skip:
+      raise BadInput(
+        f"cell={self.cell} with layers={len(self.sizes)}: the first alone would read "
+        "the time: give layers=1, or `skip`, which feeds the input to every layer"
+      )
+    if self.wiring.input_dropout:
+      raise BadInput(
+        f"cell={self.cell} with input_dropout={self.wiring.input_dropout}: it would "
+        "change the time, which is an input: give input_dropout=0"
+      )
 
   def _headed(self, make: Callable[[int], Cell], hidden: int) -> Cell:
     """A cell of so many units, in one block or several."""

@@ -1,4 +1,4 @@
-"""The words everybody shares: the shape legend, Cell, Derivative, Lookup, Sums, Draw.
+"""The words everybody shares: the legend, Cell, Derivative, Lookup, Sums, Draw, Noted.
 
 Shapes: `T` time, `B` batch, `D` input features, `G` projected features (what
 `project` makes of the input, e.g. 4H for an LSTM), `H` hidden units, `V`
@@ -232,6 +232,15 @@ class Draw(NamedTuple):
 def is_draw(node: Any) -> bool:
   """Whether a node of a carry is a Draw: the `is_leaf` of maps that treat it apart."""
   return isinstance(node, Draw)
+
+
+class Noted(NamedTuple):
+  """What a carry notes of its inputs, `[B, …]`, as the time: no state of a unit.
+
+  It is held and starts afresh as a state is, but zoneout leaves it alone.
+  """
+
+  value: Array
 
 
 def seed(carry: Carry, key: Key | None) -> Carry:

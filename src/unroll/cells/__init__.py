@@ -8,10 +8,12 @@ from collections.abc import Callable
 from unroll.cells.additive import ran as ran
 from unroll.cells.bistable import brc as brc
 from unroll.cells.bistable import nbrc as nbrc
+from unroll.cells.clockwork import clockwork_rnn as clockwork_rnn
 from unroll.cells.constrained import antisymmetric_rnn as antisymmetric_rnn
 from unroll.cells.constrained import exp_rnn as exp_rnn
 from unroll.cells.convolutional import conv_gru, conv_lstm
 from unroll.cells.coupled import cifg as cifg
+from unroll.cells.decaying import gru_d as gru_d
 from unroll.cells.exponential import slstm as slstm
 from unroll.cells.fast import fast_grnn as fast_grnn
 from unroll.cells.fast import fast_rnn as fast_rnn
@@ -22,6 +24,8 @@ from unroll.cells.gru import gru_reset_before as gru_reset_before
 from unroll.cells.highway import rhn as rhn
 from unroll.cells.independent import indrnn as indrnn
 from unroll.cells.light import li_gru as li_gru
+from unroll.cells.liquid import cfc as cfc
+from unroll.cells.liquid import ltc as ltc
 from unroll.cells.lstm import LSTMCarry, LSTMParams
 from unroll.cells.lstm import lstm as lstm
 from unroll.cells.minimal import (
@@ -39,6 +43,7 @@ from unroll.cells.oscillating import co_rnn as co_rnn
 from unroll.cells.oscillating import lem as lem
 from unroll.cells.parallel import min_gru, min_lstm, qrnn, sru
 from unroll.cells.peephole import lstm_peephole as lstm_peephole
+from unroll.cells.phased import phased_lstm as phased_lstm
 from unroll.cells.projected import lstm_projected as lstm_projected
 from unroll.cells.reservoir import echo_state as echo_state
 from unroll.cells.state_space import lru as lru
@@ -88,6 +93,11 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "lem": lem,
   "antisymmetric_rnn": antisymmetric_rnn,
   "exp_rnn": exp_rnn,
+  "clockwork_rnn": clockwork_rnn,
+  "phased_lstm": phased_lstm,
+  "gru_d": gru_d,
+  "cfc": cfc,
+  "ltc": ltc,
   "echo_state": echo_state,
   "indrnn": indrnn,
   "rg_lru": rg_lru,

@@ -1,6 +1,6 @@
 """The LSTM whose gates see its memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -56,13 +56,8 @@ def lstm_peephole(
     )
 
   def step(params: PeepholeParams, carry: LSTMCarry, z: Array):
-    z = add_bias(z, params.b) + carry.h @ params.w_h
-    i, f, g, o = jnp.split(z, 4, axis=-1)
-    i = jax.nn.sigmoid(i + _seen(carry.c, params.p_i))
-    f = jax.nn.sigmoid(f + _seen(carry.c, params.p_f))
-    c = f * carry.c + i * jnp.tanh(g)
-    h = jax.nn.sigmoid(o + _seen(c, params.p_o)) * jnp.tanh(c)
-    return LSTMCarry(c, h), h
+    carry = stepped(params, carry, z)
+    return carry, carry.h
 
   return dense(
     *(input_size, hidden_size, 4, step),
@@ -73,5 +68,16 @@ def lstm_peephole(
   )
 
 
-def _seen(c: Array, p: Array) -> Array:
-  return c * jnp.broadcast_to(p, c.shape).astype(c.dtype)
+def stepped(params: Any, carry: LSTMCarry, z: Array) -> LSTMCarry:
+  """The step, of parameters that have those of `PeepholeParams`."""
+
+  def seen(c: Array, p: Array) -> Array:
+    return c * jnp.broadcast_to(p, c.shape).astype(c.dtype)
+
+  z = add_bias(z, params.b) + carry.h @ params.w_h
+  i, f, g, o = jnp.split(z, 4, axis=-1)
+  i = jax.nn.sigmoid(i + seen(carry.c, params.p_i))
+  f = jax.nn.sigmoid(f + seen(carry.c, params.p_f))
+  c = f * carry.c + i * jnp.tanh(g)
+  h = jax.nn.sigmoid(o + seen(c, params.p_o)) * jnp.tanh(c)
+  return LSTMCarry(c, h)
