@@ -11,9 +11,7 @@ SHARES = (None, 0.0, 0.01, 0.03, 0.1)
 
 def contestants(devices: int) -> list[Contestant]:
   """A layer with each share of resets."""
-  return [
-    Contestant(_name(share), OURS, {"share": share}, devices) for share in SHARES
-  ]
+  return [Contestant(_name(share), OURS, {"share": share}, devices) for share in SHARES]
 
 
 def table(rows: Sequence[Row]) -> str:

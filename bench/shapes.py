@@ -19,6 +19,7 @@ class Shape(NamedTuple):
     bidirectional: whether each layer reads both ways.
     vocabulary: V, of a language model.
     dtype: of the operands of products: float32, or bfloat16 beside float32 parameters.
+    optimizer: of a language model, adam or sgd.
   """
 
   batch: int
@@ -30,6 +31,7 @@ class Shape(NamedTuple):
   bidirectional: bool = False
   vocabulary: int = CHARACTERS
   dtype: str = "float32"
+  optimizer: str = "adam"
 
   @property
   def size(self) -> str:
@@ -40,7 +42,11 @@ class Shape(NamedTuple):
   def core(self) -> str:
     """The cell, and what is built of it."""
     depth = f", {self.layers} layers" if self.layers > 1 else ""
-    return self.cell + depth + (", both ways" if self.bidirectional else "")
+    words = self.vocabulary != CHARACTERS
+    vocabulary = f", {self.vocabulary:,} words, {self.optimizer}" if words else ""
+    return (
+      self.cell + depth + (", both ways" if self.bidirectional else "") + vocabulary
+    )
 
   @property
   def width(self) -> int:

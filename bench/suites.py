@@ -80,6 +80,8 @@ SUITES = {
       *(Shape(32, 35, 64, 256, cell) for cell in ("lstm", "gru", "rnn")),
       Shape(64, 64, 64, 512, "lstm", layers=2),
       Shape(64, 128, 64, 128, "lstm"),
+      # The small model of Zaremba et al. (2014), on Penn Treebank.
+      Shape(*(20, 20, 200, 200, "lstm", 2), vocabulary=10_000, optimizer="sgd"),
     ),
     unit="tokens/s",
     figure=lambda shape, seconds: shape.batch * shape.steps / seconds,

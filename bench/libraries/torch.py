@@ -46,15 +46,16 @@ def _core(shape: Shape) -> nn.Module:
 def step(shape: Shape) -> Timed:
   """The training step of a character language model; seconds a step."""
   torch.set_num_threads(CORES)
-  adams = {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {}}
-  return fastest({name: _training(shape, adam) for name, adam in adams.items()})
+  ways = {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {}}
+  return fastest({name: _training(shape, way) for name, way in ways.items()})
 
 
-def _training(shape: Shape, adam: dict[str, bool]) -> Timed:
+def _training(shape: Shape, way: dict[str, bool]) -> Timed:
   embed, core = nn.Embedding(shape.vocabulary, shape.inputs), _core(shape)
   output = nn.Linear(shape.width, shape.vocabulary)
   parameters = [*embed.parameters(), *core.parameters(), *output.parameters()]
-  optimizer = torch.optim.Adam(parameters, lr=2e-3, **adam)
+  optimizers = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+  optimizer = optimizers[shape.optimizer](parameters, lr=2e-3, **way)
   loss = nn.CrossEntropyLoss()
   tokens = torch.randint(shape.vocabulary, (STEPS, shape.steps + 1, shape.batch))
   carry = None

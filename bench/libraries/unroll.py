@@ -201,9 +201,10 @@ def _parts(shape: Shape, plan: remat.Plan, steps: int):
   carry = model.apply(params, shape.batch, method="initial_carry")
 
   def step_of(arm: train.Arm) -> train.Step:
-    return _step(next_token_loss(model, plan), truncated(shape.steps), arm)
+    loss, scheme = next_token_loss(model, plan), truncated(shape.steps)
+    return _step(loss, scheme, arm, shape.optimizer)
 
-  state = train.initial_state(params, optim.optimizer("adam"), carry)
+  state = train.initial_state(params, optim.optimizer(shape.optimizer), carry)
   source = Lanes(tokens, shape.batch, shape.steps)
   batches = jax.tree.map(
     lambda *each: np.stack(each), *(source[i] for i in range(steps))
@@ -211,11 +212,13 @@ def _parts(shape: Shape, plan: remat.Plan, steps: int):
   return step_of, _arm(), state, batches, _control()
 
 
-def _step(loss: ChunkLoss, scheme: Scheme, arm: train.Arm) -> train.Step:
+def _step(
+  loss: ChunkLoss, scheme: Scheme, arm: train.Arm, optimizer: str = "adam"
+) -> train.Step:
   return train.make_step(
     loss,
     scheme,
-    optim.optimizer("adam", clip_norm=arm.clip_norm),
+    optim.optimizer(optimizer, clip_norm=arm.clip_norm),
     schedules.schedule("constant", arm.learning_rate),
     jax.random.key(arm.seed),
   )

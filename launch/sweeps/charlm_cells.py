@@ -10,10 +10,10 @@ the table. `ltc` is left out: it takes a hundred times as long as an LSTM.
 from launch.sweep import named
 
 COMMON = (
-  "--corpus=tinyshakespeare --layers=1 --embedding=64 --truncation=tbptt:64 --steps=600 "
-  "--schedule=cosine --warmup_steps=50 --learning_rate=3e-3,1e-2 --eval_every=100"
+  "--corpus=tinyshakespeare --layers=1 --embedding=64 --truncation=tbptt:64 "
+  "--steps=600 --schedule=cosine --warmup_steps=50 --learning_rate=3e-3,1e-2 --eval_every=100"
 )
-# Cell -> H for the same number of parameters, the embedding's and the output's included.
+# Cell -> H for as many parameters, the embedding's and the output's included.
 WIDTHS = {
   "rnn": 251,
   "irnn": 251,
