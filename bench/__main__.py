@@ -201,7 +201,8 @@ def _contestants(
 def _surroundings(bench: Bench, peers: Sequence[str]) -> dict[str, Any]:
   names = ["jax", "jaxlib", "flax"]
   others = [n for n in peers if MODULES[n].split(".")[0] not in ("jax", "flax")]
-  names += [{"haiku": "dm-haiku"}.get(n, n) for n in others]
+  known = {"haiku": "dm-haiku", "reservoirpy_jax": "reservoirpy"}
+  names += sorted({known.get(n, n) for n in others})
   versions = {"python": platform.python_version()}
   versions |= {name: metadata.version(name) for name in names}
   return {

@@ -111,6 +111,14 @@ SUITES = {
     peers=("scan", "associative"),
     cells=("min_gru",),
   ),
+  "reservoir": Suite(
+    rows=tuple(Shape(32, 100, 10, n, "echo_state") for n in (500, 1000, 2000, 5000)),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    peers=("reservoirpy", "reservoirpy_jax"),
+    spread=True,
+    cells=("echo_state",),
+  ),
   "resets": Suite(
     rows=tuple(Shape(128, 128, 128, 256, cell) for cell in ("lstm", "gru", "min_gru")),
     unit="ms",
@@ -172,6 +180,8 @@ SUITES = {
 # peer -> the module that has to be there.
 MODULES = {
   "scan": "jax",
+  "reservoirpy": "reservoirpy",
+  "reservoirpy_jax": "reservoirpy.jax",
   "associative": "jax",
   "torch": "torch",
   "linen": "flax.linen",

@@ -58,6 +58,23 @@ def cells(shape: Shape) -> Timed:
   return plain.cells(shape, scan.unroll)
 
 
+def reservoir(shape: Shape) -> Timed:
+  """The states of a reservoir, for every series from its start."""
+  cell, spread = (
+    CELLS[shape.cell](shape.inputs, shape.hidden),
+    Spread(jax.device_count()),
+  )
+  params = jax.device_put(jax.jit(cell.init)(jax.random.key(0)), spread.whole)
+  xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
+  xs = jax.device_put(xs, spread.rows(xs, axis=1))
+
+  @jax.jit
+  def states(params, xs):
+    return scan.unroll(cell, params, cell.carry(params, shape.batch), xs)[1]
+
+  return Timed(lambda: jax.block_until_ready(states(params, xs)))
+
+
 def resets(shape: Shape, share: float | None) -> Timed:
   """A cell's forward and backward, where a share of the steps starts afresh."""
   drawn = jax.random.uniform(jax.random.key(2), (shape.steps, shape.batch))

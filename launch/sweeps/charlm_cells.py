@@ -11,7 +11,8 @@ from launch.sweep import named
 
 COMMON = (
   "--corpus=tinyshakespeare --layers=1 --embedding=64 --truncation=tbptt:64 "
-  "--steps=600 --schedule=cosine --warmup_steps=50 --learning_rate=3e-3,1e-2 --eval_every=100"
+  "--steps=600 --schedule=cosine --warmup_steps=50 --learning_rate=3e-3,1e-2 "
+  "--eval_every=100"
 )
 # Cell -> H for as many parameters, the embedding's and the output's included.
 WIDTHS = {
