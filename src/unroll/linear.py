@@ -53,9 +53,17 @@ def convolution(x: Array, w: Array) -> Array:
       f"an input of shape {x.shape} is convolved with a kernel of shape {w.shape}: "
       f"give it {w.ndim - 1} axes or more, the last of them {w.shape[-2]}"
     )
-  lead = x.shape[: x.ndim - w.ndim + 1]
-  y = _convolved(x.reshape(-1, *x.shape[len(lead) :]), w)
-  return y.reshape(*lead, *y.shape[1:])
+  lead, own = x.shape[: x.ndim - w.ndim + 1], x.shape[x.ndim - w.ndim + 1 :]
+  if len(lead) != 2:
+    y = _convolved(x.reshape(-1, *own), w)
+    return y.reshape(*lead, *y.shape[1:])
+  # As of `_rows`, the images of each device stay together.
+  steps, batch = lead
+  devices = spread_over(x)
+  parts = jnp.moveaxis(x.reshape(steps, devices, batch // devices, *own), 1, 0)
+  y = _convolved(parts.reshape(-1, *own), w)
+  parts = y.reshape(devices, steps, batch // devices, *y.shape[1:])
+  return jnp.moveaxis(parts, 0, 1).reshape(*lead, *y.shape[1:])
 
 
 @jax.custom_jvp
