@@ -85,7 +85,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     model="frames",
     files={FRAMES: json.dumps({"shape": data.shape._asdict()}) + "\n"},
     splits={
-      part: int(evaluation.facts["next_copied"].count)
+      part: int(evaluation.facts["copied_next"].count)
       for part, evaluation in evaluations.items()
     },
     counted="frames",

@@ -44,10 +44,10 @@ def test_copying_stands_beside_every_result(folder):
     found["next"] += np.square(np.diff(xs, axis=0)).sum((2, 3, 4)).ravel().tolist()
     found["ahead"] += np.square(xs[3:] - xs[2]).sum((2, 3, 4)).ravel().tolist()
   for name, errors in found.items():
-    copied = done.json[f"val/{name}_copied"]
+    copied = done.json[f"val/copied_{name}"]
     assert copied == pytest.approx(np.mean(errors), rel=1e-5)
     assert f"{copied:.2f} by copying" in done.out
-  share = done.json["val/ahead"] / done.json["val/ahead_copied"]
+  share = done.json["val/ahead"] / done.json["val/copied_ahead"]
   assert done.json["val/of_copied"] == pytest.approx(share, rel=1e-5)
   assert "test, squared error a frame" in done.out
   for name in ("curves.png", "errors.png", "predicted.png", "report.html"):
@@ -60,7 +60,7 @@ def test_a_run_is_evaluated_and_opened(folder):
   found = run(folder, "frames", "--mode=eval", "--workdir=run", "--json").json
   best = done.json["best/val/ahead"]
   assert found["val/ahead"] == pytest.approx(best, rel=1e-5)
-  assert found["test/ahead_copied"] != found["val/ahead_copied"]
+  assert found["test/copied_ahead"] != found["val/copied_ahead"]
   model = load(folder / "run")
   errors = []
   for batch in moved(EVALUATION):

@@ -177,10 +177,10 @@ def test_copying_is_measured_by_the_frames_themselves():
   sums = video.copied(found)
   values = numbered(5)[:, :6, 0, 0, 0] / 255
   ahead = 6 * np.square(values[:, 3:] - values[:, 2:3])
-  np.testing.assert_allclose(sums["ahead_copied"].total, ahead.sum(0), rtol=1e-5)
-  assert sums["ahead_copied"].count.tolist() == [5, 5, 5]
+  np.testing.assert_allclose(sums["copied_ahead"].total, ahead.sum(0), rtol=1e-5)
+  assert sums["copied_ahead"].count.tolist() == [5, 5, 5]
   following = 6 * np.square(np.diff(values))
-  np.testing.assert_allclose(sums["next_copied"], (following.sum(), 25), rtol=1e-5)
+  np.testing.assert_allclose(sums["copied_next"], (following.sum(), 25), rtol=1e-5)
 
 
 def saved(path, **frames):

@@ -66,23 +66,24 @@ def tell(found: Mapping[str, Sums], part: str) -> None:
   horizon = len(np.asarray(found["ahead"].total))
   head = f"{part + ', squared error a frame':28}"
   print(f"{head} {'one step':>9} {f'{horizon} ahead':>9} {'the last':>9}")
-  for name, ending in (("model", ""), ("copying", "_copied")):
-    ahead = found[f"ahead{ending}"]
-    one, all_ = mean_of(f"next{ending}")(found), over_all(f"ahead{ending}")(found)
-    last = ahead.total[-1] / max(ahead.count[-1], 1)
+  for name, which in (("model", ""), ("copying", "copied_")):
+    one, all_ = mean_of(f"{which}next")(found), over_all(f"{which}ahead")(found)
+    last = _by_step(found[f"{which}ahead"])[-1]
     print(f"{name:28} {one:9.3f} {all_:9.3f} {last:9.3f}")
 
 
 def draw_errors(found: Mapping[str, Sums], title: str, path: Path) -> None:
   """The error of each step ahead, of the model and of copying the last frame."""
   steps = {
-    name: np.asarray(sums.total) / np.maximum(sums.count, 1)
-    for name, sums in (
-      ("model", found["ahead"]),
-      ("copying", found["ahead_copied"]),
-    )
+    "model": _by_step(found["ahead"]),
+    "copying": _by_step(found["copied_ahead"]),
   }
   forecasts.errors(steps, "squared error a frame", title, path)
+
+
+def _by_step(sums: Sums) -> NDArray:
+  """The mean of each of arrays `[K]`."""
+  return np.asarray(sums.total) / np.maximum(np.asarray(sums.count), 1)
 
 
 def given(source: Source[Clips]) -> Iterator[NDArray[np.float32]]:
@@ -156,9 +157,9 @@ def predicted(
 @functools.cache
 def _apply(model: FrameModel, horizon: int) -> Any:
   @jax.jit
-  def apply(params: Params, frames: Array) -> tuple[Any, Any]:
-    _, logits = model.apply(params, frames[:-1])
-    ahead = model.apply(params, frames, horizon, method="ahead")
+  def apply(params: Params, frames: Array) -> tuple[Array, Array]:
+    logits: Any = model.apply(params, frames[:-1])[1]
+    ahead: Any = model.apply(params, frames, horizon, method="ahead")
     return jax.nn.sigmoid(logits), jax.nn.sigmoid(ahead)
 
   return apply

@@ -142,7 +142,7 @@ def copied(source: Source[Clips]) -> dict[str, Sums]:
   """The squared errors of copying, over an epoch of a source that asks for K frames.
 
   Returns:
-    "next_copied": of copying the frame before, a frame's; "ahead_copied": arrays `[K]`,
+    "copied_next": of copying the frame before, a frame's; "copied_ahead": arrays `[K]`,
     of copying the last frame of the context.
   """
   total: dict[str, np.ndarray] = {}
@@ -151,8 +151,8 @@ def copied(source: Source[Clips]) -> dict[str, Sums]:
     horizon, frames = len(ahead), frames.astype(np.float64)
     last = frames[-horizon - 1 : -horizon]
     each = {
-      "next_copied": (np.square(frames[1:] - frames[:-1]), weight[1:], None),
-      "ahead_copied": (np.square(frames[-horizon:] - last), ahead, 1),
+      "copied_next": (np.square(frames[1:] - frames[:-1]), weight[1:], None),
+      "copied_ahead": (np.square(frames[-horizon:] - last), ahead, 1),
     }
     for name, (error, counted, axis) in each.items():
       own = error.sum((2, 3, 4)) * counted
@@ -186,44 +186,39 @@ def measures(horizon: int, facts: Mapping[str, Sums]) -> tuple[Measure, ...]:
     horizon: K.
     facts: the errors of copying over the validation part.
   """
-  unit, both = "squared error a frame", {}
-  ways = {"ahead": over_all, "next": mean_of}
+  unit, ways = "squared error a frame", {"ahead": over_all, "next": mean_of}
+  told = {"ahead": f"over {horizon} predicted ahead", "next": "one step ahead"}
+  found = {}
   for name, mean in ways.items():
-    value = mean(f"{name}_copied")(facts)
-    both[name] = Measure(
+    value = mean(f"copied_{name}")(facts)
+    found[name] = Measure(
       name,
       unit,
       "lower",
       mean(name),
       form=".2f",
-      label={
-        "ahead": f"{unit} over {horizon} predicted ahead",
-        "next": f"{unit} one step ahead",
-      }[name],
+      label=f"{unit} {told[name]}",
       logged=name == "next",
       beside=(value, f"copying: {value:.4g}"),
     )
-  ahead, following = both["ahead"], both["next"]
-  copies = [
-    Measure(
-      f"{name}_copied",
+    found[f"copied_{name}"] = Measure(
+      f"copied_{name}",
       "",
       "lower",
-      mean(f"{name}_copied"),
+      mean(f"copied_{name}"),
       form=".2f",
       label="by copying",
       drawn=False,
     )
-    for name, mean in ways.items()
-  ]
+  ahead, copied_ahead, *following = found.values()
   share = Measure(
     "of_copied",
     "",
     "lower",
-    lambda sums: ahead.of(sums) / max(copies[0].of(sums), 1e-9),
+    lambda sums: ahead.of(sums) / max(copied_ahead.of(sums), 1e-9),
     form=".1%",
     label="of that",
     drawn=False,
   )
   loss = Measure("loss", "nats a pixel", "lower", mean_of("loss"), form=".4f")
-  return ahead, copies[0], share, following, copies[1], loss
+  return ahead, copied_ahead, share, *following, loss

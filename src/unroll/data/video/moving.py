@@ -7,6 +7,7 @@ of it they cover, so that a shape has the same sum of grey values wherever it is
 import hashlib
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -160,7 +161,7 @@ class Moving(Source[Clips]):
       raise IndexError(f"step must be 0 or more, not {step}")
     random = np.random.default_rng((self.seed, step))
     whole = scene(random, self.batch, self.shapes, self.size)
-    own = Scene(*(leaf[self.columns] for leaf in whole))
+    own: Scene = jax.tree.map(lambda leaf: leaf[self.columns], whole)
     at = centres(own, self.length, self.size)
     return clips(drawn(own, at, self.size), self.horizon, free=self.free)
 
