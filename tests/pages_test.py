@@ -23,6 +23,7 @@ SMALL = {
   "cloze": {"corpus": "book.txt", "hidden": (4,), "batch": 2, "truncation": "tbptt:8"},
   "classify": {"data": "lines.tsv", "hidden": (4,), "batch": 2},
   "forecast": {"series": "sine", "window": 12, "horizon": 3, "hidden": (4,)},
+  "frames": {"size": 8, "context": 3, "horizon": 2, "channels": (2,), "batch": 2},
   "music": {"scores": "scores.json", "hidden": (4,), "batch": 2},
   "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
   "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},

@@ -19,6 +19,7 @@ NAMED = {
   "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},
   "experiments.cloze": {*RUN, "corpus", "tokenizer"},
   "experiments.forecast": {*RUN, "csv"},
+  "experiments.frames": {*RUN, "data", "input", "output"},
   "experiments.memory": RUN,
   "experiments.music": {*RUN, "output", "primer", "scores"},
   "experiments.tag": {*RUN, "input", "test", "train", "val"},

@@ -11,7 +11,7 @@ Layers = tuple[tuple[Array, Array], ...]  # matrix and bias of each
 
 
 class FedBackParams(NamedTuple):
-  """The parameters of a core, and of the affine map of its output to a forecast."""
+  """The parameters of a core, and of the map of its output to a forecast."""
 
   core: Params
   kernel: Array
@@ -19,7 +19,7 @@ class FedBackParams(NamedTuple):
 
 
 class FedBackCarry(NamedTuple):
-  """The carry of a core, and the forecast `[B, C]` of the step before."""
+  """The carry of a core, and the forecast `[B, …, C]` of the step before."""
 
   core: Carry
   last: Array
@@ -52,7 +52,7 @@ def fed_back(core: Cell, targets: int, middle: int) -> Cell:
   def prepare(params: FedBackParams) -> FedBackParams:
     return params._replace(core=core.prepare(params.core))
 
-  return Cell(_no_init, carry, lambda params, rows: rows, step, prepare=prepare)
+  return Cell(no_init, carry, lambda params, rows: rows, step, prepare=prepare)
 
 
 def rows(last: Array, truth: Array, forced: Array, known: Array) -> Array:
@@ -83,7 +83,7 @@ def window_cell(width: int) -> Cell:
   def carry(params: Layers, batch: int) -> tuple[Array]:
     return (jnp.zeros((batch, width), jnp.float32),)
 
-  return Cell(_no_init, carry, lambda params, xs: xs, step)
+  return Cell(no_init, carry, lambda params, xs: xs, step)
 
 
 def affine(x: Array, kernel: Array, bias: Array) -> Array:
@@ -99,5 +99,6 @@ def perceptron(layers: Layers, x: Array) -> Array:
   return x
 
 
-def _no_init(key: Key) -> Params:
-  raise ValueError("the parameters of this cell are those of a Forecaster")
+def no_init(key: Key) -> Params:
+  """The `init` of a cell that takes the parameters of the model it is a part of."""
+  raise ValueError("the parameters of this cell are those of the model around it")

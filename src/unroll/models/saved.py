@@ -13,8 +13,10 @@ from unroll.data.music.rolls import KEYS
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
+from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
 from unroll.models.cloze import cloze_model
+from unroll.models.convolutions import Convolutions
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
 from unroll.models.music import roll_model
@@ -25,6 +27,7 @@ from unroll.types import BadInput
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
 SCORES = "scores.json"
 LEXICON = "lexicon.json"
+FRAMES = "frames.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -179,6 +182,19 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, taggers.example(sizes), None, files)
 
 
+def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if FRAMES not in files:
+    raise BadInput(f"{FRAMES} is missing: restore it")
+  shape = frame_models.Shape(**json.loads(files[FRAMES])["shape"])
+  chosen = _group(Convolutions, flags)
+  module = frame_models.frame_model(chosen, shape)
+
+  def apply(params, carry, frames, valid=None):
+    return module.apply(params, frames, carry, valid=valid)
+
+  return Built(module, apply, True, frame_models.example(shape), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -193,4 +209,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "classify": _classify,
   "memory": _memory,
   "tag": _tag,
+  "frames": _frames,
 }
