@@ -22,6 +22,7 @@ from tables import (
   quick,
   same,
   shaken,
+  trailing,
   unroll,
 )
 
@@ -76,7 +77,7 @@ def test_an_unroll_is_a_loop_over_its_steps(name):
   ready = cell.prepare(params)
 
   def where(mask, this, other):
-    return jax.tree.map(lambda a, b: jnp.where(mask[:, None], a, b), this, other)
+    return jax.tree.map(lambda a, b: jnp.where(trailing(mask, a), a, b), this, other)
 
   for t in range(T):
     h = where(reset[t], fresh, h)
@@ -164,6 +165,7 @@ KEEPERS = {
   "ran": ("b", 1, 1),
   "fast_grnn": ("b", 0, 1),
   "slstm": ("b", 1, 1),
+  "mlstm": ("b_gates", 1, 1),
   "min_gru": ("b", 0, -1),
   "min_lstm": ("b", 0, 1),
   "qrnn": ("b", 0, 1),
@@ -174,7 +176,7 @@ KEEPERS = {
 @pytest.mark.parametrize("name", KEEPERS)
 def test_the_gate_that_keeps_starts_as_it_is_told(name):
   leaf, place, sign = KEEPERS[name]
-  size = 6 if name == "lstm_projected" else H
+  size = {"lstm_projected": 6, "mlstm": 1}.get(name, H)
 
   def biases(**options):
     found = getattr(made(name, **options).init(KEY), leaf)
@@ -200,7 +202,8 @@ def test_every_gate_that_keeps_is_known():
 
 
 @pytest.mark.parametrize(
-  "name", ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem"]
+  "name",
+  ["fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem", "gated_delta"],
 )
 def test_chrono_needs_a_gate(name):
   with pytest.raises(BadInput, match="init=chrono needs a gated cell"):
@@ -209,7 +212,7 @@ def test_chrono_needs_a_gate(name):
 
 def test_cells_with_a_start_of_their_own():
   own = {name.split(",")[0] for name in OWN_START}
-  assert own == {"lru", "s5", "echo_state"}
+  assert own == {"lru", "s5", "s4d", "echo_state"}
 
 
 @pytest.mark.parametrize("name", [name for name in EQUATIONS if name not in OWN_START])
@@ -232,6 +235,9 @@ BAD = {
   "co_rnn": ({"damping": 0}, "damping=0: give a number above 0"),
   "lem": ({"step": -1}, "step=-1: give a number above 0"),
   "rg_lru": ({"heads": 3}, "heads=3 do not divide 4 units"),
+  "mlstm": ({"heads": 3}, "heads=3 do not divide 4 units"),
+  "gated_delta": ({"shortest": 2}, "shortest=2 and longest=0.1: give 0 < shortest"),
+  "s4d": ({"states": 5}, "states=5: give an even number, 2 or more"),
 }
 
 
