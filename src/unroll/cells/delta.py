@@ -7,10 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from unroll.cells.dense import refuse_chrono
-from unroll.cells.matrix_lstm import head_width
+from unroll.cells.keyed import (
+  Evaluation,
+  at_once,
+  head_width,
+  heads_first,
+  span,
+  steps_first,
+  where_valid,
+)
 from unroll.linear import add_bias
 from unroll.start import Init, gates
-from unroll.types import Array, BadInput, Cell, Key
+from unroll.types import Array, BadInput, Cell, Chunk, Key
 
 SMALLEST = 1e-6  # added to the square of a length that divides
 
@@ -41,6 +49,8 @@ def gated_delta(
   negative: bool = False,
   shortest: float = 0.001,
   longest: float = 0.1,
+  evaluation: Evaluation = "auto",
+  chunk: int = 32,
   init: Init | None = None,
 ) -> Cell:
   """The gated delta rule of Gated DeltaNet (Yang, Kautz & Hatamizadeh 2024).
@@ -64,13 +74,15 @@ def gated_delta(
       (Grazzi et al. 2025).
     shortest: the smallest softplus(b) of α at the start, uniform in their logarithm.
     longest: the largest; 0 < shortest ≤ longest. exp(decay) starts uniform in (0, 16).
+    evaluation: whether a sequence is a loop of steps or of chunks, see `Chunk`.
+    chunk: steps that are taken at once there.
     init: how W starts (as `kernel`), and b of β.
 
   Returns:
     The cell; its output is y_t, of all heads.
 
   Raises:
-    BadInput: if the heads do not divide H, or the range is empty.
+    BadInput: if the heads do not divide H, the range is empty, or a chunk has no step.
   """
   starts = init or Init()
   refuse_chrono(starts)
@@ -116,7 +128,37 @@ def gated_delta(
     y = jnp.einsum("bhk,bhkv->bhv", q, s)
     return DeltaCarry(s), y.reshape(z.shape[0], hidden_size)
 
-  return Cell(new, carry, lambda params, xs: xs @ params.w_x, step)
+  def steps(params: DeltaParams, carry: DeltaCarry, initial, zs: Array, valid, reset):
+    # With u_t what k_t is given to hold, and a_tj the product of α after j up to t, S_t
+    # is Σ_j a_tj u_j k_jᵀ and what is left of the carry. u_t is β times v_t less what
+    # k_t finds of all that: a triangular system (the WY representation).
+    q, k, v, beta, alpha = map(heads_first, parts(params, zs))
+    beta, alpha = where_valid(valid, beta, 0), where_valid(valid, alpha, 0)
+    own = span(len(zs), reset, carry, initial)
+    total = own.total(alpha)
+    a, left = jnp.exp(own.between(total)), jnp.exp(total)[..., None]
+
+    def begun(read):
+      found = own.start(lambda held: jnp.einsum("bhtk,bhkv->bhtv", read, held.s))
+      return left * found
+
+    u = jax.lax.linalg.triangular_solve(
+      beta[..., None] * a * jnp.einsum("bhtk,bhjk->bhtj", k, k),
+      beta[..., None] * (v - begun(k)),
+      left_side=True,
+      lower=True,
+      unit_diagonal=True,
+    )
+    weights = a * jnp.einsum("bhtk,bhjk->bhtj", q, k)
+    y = begun(q) + jnp.einsum("bhtj,bhjv->bhtv", weights, u)
+    s = left[..., -1:, :] * own.end().s
+    s = s + jnp.einsum("bhjk,bhjv->bhkv", a[..., -1, :, None] * k, u)
+    return DeltaCarry(s), steps_first(y)
+
+  return Cell(
+    *(new, carry, lambda params, xs: xs @ params.w_x, step),
+    chunk=Chunk(steps, at_once(chunk), evaluation),
+  )
 
 
 def _unit(x: Array) -> Array:

@@ -6,9 +6,19 @@ import jax
 import jax.numpy as jnp
 
 from unroll.cells.dense import Keep, gate_bias
+from unroll.cells.keyed import (
+  NEVER,
+  Evaluation,
+  at_once,
+  head_width,
+  heads_first,
+  span,
+  steps_first,
+  where_valid,
+)
 from unroll.linear import add_bias
 from unroll.start import Init, gates
-from unroll.types import Array, BadInput, Cell, Key
+from unroll.types import Array, Cell, Chunk, Key
 
 LEAST = -80.0  # of m in exp(-m), which is finite in float32 up to 88
 
@@ -43,6 +53,8 @@ def mlstm(
   *,
   heads: int = 1,
   forget_bias: float = 3.0,
+  evaluation: Evaluation = "auto",
+  chunk: int = 32,
   init: Init | None = None,
 ) -> Cell:
   """The mLSTM of xLSTM (Beck et al. 2024), its forget gate a sigmoid.
@@ -68,13 +80,15 @@ def mlstm(
     heads: memories of H / heads keys and values each; 4 in the paper.
     forget_bias: added to the bias of f at the start, which the paper's code spreads
       over the heads from 3 to 6. Chrono sets its own, and the opposite for i.
+    evaluation: whether a sequence is a loop of steps or of chunks, see `Chunk`.
+    chunk: steps that are taken at once there.
     init: how parameters start.
 
   Returns:
     The cell; its output y_t is h_t, of all heads.
 
   Raises:
-    BadInput: if the heads do not divide H.
+    BadInput: if the heads do not divide H, or a chunk has no step.
   """
   starts, keep = init or Init(), Keep(1, forget_bias, input=0)
   width = head_width(hidden_size, heads)
@@ -112,20 +126,36 @@ def mlstm(
     h = jax.nn.sigmoid(o) * found / least(jnp.sum(q * n, -1), m)[..., None]
     return MLSTMCarry(c, n, m), h.reshape(z.shape[0], hidden_size)
 
-  return Cell(new, carry, lambda params, xs: xs @ params.w_x, step)
+  def steps(params: MLSTMParams, carry: MLSTMCarry, initial, zs: Array, valid, reset):
+    # With F_t = Σ log σ(f) and a_tj = F_t - F_j + i_j over the steps that t sees, what
+    # is found is Σ_j exp(a_tj) (q_t · k_j) v_j and, of the carry, exp(b_t) q_t C; m_t
+    # is the largest of these exponents.
+    q, k, v, o, i, f = map(heads_first, parts(params, zs))
+    f = where_valid(valid, jax.nn.log_sigmoid(f), 0)
+    i = where_valid(valid, i, NEVER)
+    own = span(len(zs), reset, carry, initial)
+    total = own.total(f)
+    a = own.between(total) + i[..., None, :]
+    b = total + own.start(lambda held: held.m[..., None])
+    m = jnp.maximum(b, jnp.max(a, axis=-1))
+    a, b = jnp.exp(a - m[..., None]), jnp.exp(b - m)
+    weights = a * jnp.einsum("bhtk,bhjk->bhtj", q, k)
+    found = own.start(lambda held: jnp.einsum("bhtk,bhkv->bhtv", q, held.c))
+    found = b[..., None] * found + jnp.einsum("bhtj,bhjv->bhtv", weights, v)
+    size = own.start(lambda held: jnp.einsum("bhtk,bhk->bht", q, held.n))
+    size = b * size + jnp.sum(weights, axis=-1)
+    h = jax.nn.sigmoid(o) * found / least(size, m)[..., None]
+    held, kept, written = own.end(), b[..., -1, None], a[..., -1, :, None] * k
+    c = kept[..., None] * held.c + jnp.einsum("bhjk,bhjv->bhkv", written, v)
+    n = kept * held.n + jnp.sum(written, axis=-2)
+    return MLSTMCarry(c, n, m[..., -1]), steps_first(h)
+
+  return Cell(
+    *(new, carry, lambda params, xs: xs @ params.w_x, step),
+    chunk=Chunk(steps, at_once(chunk), evaluation),
+  )
 
 
 def least(size: Array, m: Array) -> Array:
   """max(|size|, exp(-m)), finite."""
   return jnp.maximum(jnp.abs(size), jnp.exp(-jnp.maximum(m, LEAST)))
-
-
-def head_width(hidden_size: int, heads: int) -> int:
-  """H / heads.
-
-  Raises:
-    BadInput: if the heads do not divide H.
-  """
-  if heads < 1 or hidden_size % heads:
-    raise BadInput(f"heads={heads} do not divide {hidden_size} units: choose a divisor")
-  return hidden_size // heads
