@@ -22,6 +22,7 @@ from tables import (
   quick,
   same,
   shaken,
+  trailing,
   unroll,
 )
 
@@ -76,7 +77,7 @@ def test_an_unroll_is_a_loop_over_its_steps(name):
   ready = cell.prepare(params)
 
   def where(mask, this, other):
-    return jax.tree.map(lambda a, b: jnp.where(mask[:, None], a, b), this, other)
+    return jax.tree.map(lambda a, b: jnp.where(trailing(mask, a), a, b), this, other)
 
   for t in range(T):
     h = where(reset[t], fresh, h)
@@ -166,6 +167,7 @@ KEEPERS = {
   "slstm": ("b", 1, 1),
   "phased_lstm": ("b", 1, 1),
   "gru_d": ("b", 1, -1),
+  "mlstm": ("b_gates", 1, 1),
   "min_gru": ("b", 0, -1),
   "min_lstm": ("b", 0, 1),
   "qrnn": ("b", 0, 1),
@@ -176,7 +178,7 @@ KEEPERS = {
 @pytest.mark.parametrize("name", KEEPERS)
 def test_the_gate_that_keeps_starts_as_it_is_told(name):
   leaf, place, sign = KEEPERS[name]
-  size = 6 if name == "lstm_projected" else H
+  size = {"lstm_projected": 6, "mlstm": 1}.get(name, H)
 
   def biases(**options):
     found = getattr(made(name, **options).init(KEY), leaf)
@@ -205,7 +207,7 @@ def test_every_gate_that_keeps_is_known():
   "name",
   [
     *("fast_rnn", "scrn", "nas", "indrnn", "rg_lru", "co_rnn", "lem"),
-    *("cfc", "clockwork_rnn"),
+    *("cfc", "clockwork_rnn", "gated_delta"),
   ],
 )
 def test_chrono_needs_a_gate(name):
@@ -215,7 +217,7 @@ def test_chrono_needs_a_gate(name):
 
 def test_cells_with_a_start_of_their_own():
   own = {name.split(",")[0] for name in OWN_START}
-  assert own == {"lru", "s5", "echo_state", "ltc"}
+  assert own == {"lru", "s5", "s4d", "echo_state", "ltc"}
 
 
 @pytest.mark.parametrize("name", [name for name in EQUATIONS if name not in OWN_START])
@@ -242,6 +244,9 @@ BAD = {
   "ltc": ({"unfolds": 0}, "unfolds=0: a step has at least 1 part"),
   "phased_lstm": ({"ratio": 0}, "ratio=0: give a number above 0 and up to 1"),
   "clockwork_rnn": ({"blocks": 5}, "blocks=5 of 4 hidden units: give 1 to 4"),
+  "mlstm": ({"heads": 3}, "heads=3 do not divide 4 units"),
+  "gated_delta": ({"shortest": 2}, "shortest=2 and longest=0.1: give 0 < shortest"),
+  "s4d": ({"states": 5}, "states=5: give an even number, 2 or more"),
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gated_rows import GATED, D, H, parts, sigmoid
+from matrix_rows import MATRIX
 from timed_rows import TIMED
 
 from unroll import cells
@@ -78,6 +79,25 @@ def s5(params, carry, x):
   return complex_step(params, carry, x, factor, (factor - 1) / value)
 
 
+def s4d(params, carry, x):
+  """By the paper's complex numbers, feature by feature."""
+  x = x @ params.w_x
+  decay, angle, re, im = map(np.asarray, params.modes.value)
+  y, h = params.skip * x, carry.h.re + 1j * carry.h.im
+  for feature, time in enumerate(np.exp(params.step)):
+    a = -np.exp(decay[feature]) + 1j * angle[feature]
+    held = (np.exp(a * time) - 1) / a
+    h[:, feature] = np.exp(a * time) * h[:, feature] + held * x[:, feature, None]
+    y[:, feature] += 2 * (h[:, feature] @ (re[feature] + 1j * im[feature])).real
+  return ((h.real, h.imag),), y
+
+
+def s4d_mixed(params, carry, x):
+  (h,), y = s4d(params, carry, x)
+  y, gate = parts(gelu(y) @ params.w_y + params.b, 2)
+  return (h,), y * sigmoid(gate)
+
+
 def rg_lru(params, carry, x):
   x = x @ params.w_x
   blocks = np.split(x, len(params.w_gates), axis=-1)
@@ -95,6 +115,8 @@ LINEAR: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "lru, more states": ("lru", {"states": 7}, lru, None),
   "s5": ("s5", {}, s5, None),
   "s5, blocks": ("s5", {"states": 6, "blocks": 2}, s5, None),
+  "s4d": ("s4d", {"states": 6}, s4d_mixed, None),
+  "s4d, linear": ("s4d", {"output": "linear"}, s4d, None),
   "rg_lru": ("rg_lru", {}, rg_lru, None),
   "rg_lru, heads": ("rg_lru", {"heads": 2}, rg_lru, None),
   "min_gru": ("min_gru", {}, min_gru, None),
@@ -104,7 +126,7 @@ LINEAR: dict[str, tuple[str, dict[str, Any], Any, int | None]] = {
   "sru": ("sru", {}, sru, None),
   "sru, v1": ("sru", {"form": "v1"}, partial(sru, form="v1"), None),
 }
-EQUATIONS = {**GATED, **TIMED, **LINEAR}
+EQUATIONS = {**GATED, **TIMED, **MATRIX, **LINEAR}
 
 
 def made(name: str, **options):

@@ -46,7 +46,7 @@ def gradient(cell, options, backward):
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-@pytest.mark.parametrize("name", ["qrnn", "lru"])
+@pytest.mark.parametrize("name", ["qrnn", "lru", "s4d"])
 def test_every_evaluation_is_the_loop(name, evaluation):
   with jax.enable_x64(True):
     cell, params, carry = evaluated(name, evaluation)
@@ -61,7 +61,7 @@ def test_every_evaluation_is_the_loop(name, evaluation):
   ("length", "masked", "reverse"),
   [(1, 1, 1), (2, 1, 0), (127, 0, 1), (1000, 1, 0), (4099, 1, 1)],
 )
-@pytest.mark.parametrize("name", ["min_gru", "qrnn", "lru"])
+@pytest.mark.parametrize("name", ["min_gru", "qrnn", "lru", "s4d"])
 def test_every_cell_in_every_evaluation_is_the_loop(name, length, masked, reverse):
   with jax.enable_x64(True):
     options = {**(masks(length) if masked else {}), "reverse": bool(reverse)}
@@ -74,7 +74,7 @@ def test_every_cell_in_every_evaluation_is_the_loop(name, length, masked, revers
 
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
-@pytest.mark.parametrize("name", ["qrnn", "lru", "rg_lru"])
+@pytest.mark.parametrize("name", ["qrnn", "lru", "rg_lru", "s4d"])
 def test_parts_of_a_sequence_are_the_whole(name, evaluation):
   cell, params, carry = evaluated(name, evaluation, np.float32)
   xs = noise(4, 130, B, D)

@@ -64,6 +64,7 @@ def learned_carry(cell: Cell) -> Cell:
     cell.context,
     cell.linear and _linear_of_cell(cell.linear),
     lambda params: params._replace(cell=cell.prepare(params.cell)),
+    cell.chunk and cell.chunk._replace(steps=_of_params(cell.chunk.steps)),
   )
 
 
@@ -102,10 +103,13 @@ def heads(cells: Sequence[Cell]) -> Cell:
 def _linear_of_cell(inner: Linear) -> Linear:
   """The same for a step that is linear in the carry."""
 
-  def of_cell(f):
-    return lambda params, *at: f(params.cell, *at)
+  terms = tuple(map(_of_params, inner.terms))
+  return Linear(terms, _of_params(inner.read), inner.evaluation)
 
-  return Linear(tuple(map(of_cell, inner.terms)), of_cell(inner.read), inner.evaluation)
+
+def _of_params(f):
+  """The same function of parameters that a cell's are one field of."""
+  return lambda params, *at: f(params.cell, *at)
 
 
 def _of_cell(inner: Derivative) -> Derivative:

@@ -150,6 +150,22 @@ class Linear(NamedTuple):
     return after, self.read(params, carry, after, z)
 
 
+class Chunk(NamedTuple):
+  """K steps at once, by products of matrices, which read each other's inputs alone.
+
+  Attributes:
+    steps: `(params, carry, initial, zs [K, B, …], valid, reset) -> (carry, ys)`: what
+      `step` gives K times under these masks, each `[K, B]` or None; `initial` is what
+      a reset makes of the carry. Where not valid, ys may be any numbers.
+    size: K; the last chunk is filled up with steps that are not valid.
+    evaluation: "sequential" is a loop of single steps; "auto": by size and device.
+  """
+
+  steps: Callable[..., tuple[Carry, Array]]
+  size: int = 32
+  evaluation: Literal["auto", "sequential", "chunked"] = "auto"
+
+
 class Cell(NamedTuple):
   """A recurrent cell: four pure functions over plain pytrees.
 
@@ -181,6 +197,7 @@ class Cell(NamedTuple):
   context: bool = False
   linear: Linear | None = None
   prepare: Callable[[Params], Params] = lambda params: params
+  chunk: Chunk | None = None
 
 
 class Sums(NamedTuple):

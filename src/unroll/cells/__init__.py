@@ -14,6 +14,8 @@ from unroll.cells.constrained import exp_rnn as exp_rnn
 from unroll.cells.convolutional import conv_gru, conv_lstm
 from unroll.cells.coupled import cifg as cifg
 from unroll.cells.decaying import gru_d as gru_d
+from unroll.cells.delta import gated_delta as gated_delta
+from unroll.cells.diagonal import s4d as s4d
 from unroll.cells.exponential import slstm as slstm
 from unroll.cells.fast import fast_grnn as fast_grnn
 from unroll.cells.fast import fast_rnn as fast_rnn
@@ -28,6 +30,7 @@ from unroll.cells.liquid import cfc as cfc
 from unroll.cells.liquid import ltc as ltc
 from unroll.cells.lstm import LSTMCarry, LSTMParams
 from unroll.cells.lstm import lstm as lstm
+from unroll.cells.matrix_lstm import mlstm as mlstm
 from unroll.cells.minimal import (
   janet,
   mgu,
@@ -89,6 +92,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "fast_grnn": fast_grnn,
   "nas": nas,
   "slstm": slstm,
+  "mlstm": mlstm,
+  "gated_delta": gated_delta,
   "co_rnn": co_rnn,
   "lem": lem,
   "antisymmetric_rnn": antisymmetric_rnn,
@@ -103,6 +108,7 @@ CELLS: dict[str, Callable[..., Cell]] = {
   "rg_lru": rg_lru,
   "lru": lru,
   "s5": s5,
+  "s4d": s4d,
   "min_gru": min_gru,
   "min_lstm": min_lstm,
   "qrnn": qrnn,

@@ -1,8 +1,8 @@
 """The one scan through time, and its exact backward pass.
 
-Four backward passes, all exact: `derived`, of a cell that brings its own; `linear`, of
-one whose state is a linear recurrence; `recorded`, of any other, its weight gradients
-taken after the loop; and JAX's own.
+Five backward passes, all exact: `derived`, of a cell that brings its own; `linear`, of
+one whose state is a linear recurrence; `chunked`, of one that takes many steps at once;
+`recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
 `path` says which of them a cell takes.
 """
 
@@ -16,7 +16,7 @@ from unroll.linear import product
 from unroll.parameters import without_gradient
 from unroll.placement import axis_of, explicit_mesh, on_mesh, placed, varying
 from unroll.reverse_mode import reverse_mode_only
-from unroll.scan import derived, linear_state, lookup, recorded
+from unroll.scan import chunked, derived, linear_state, lookup, recorded
 from unroll.scan.checks import check
 from unroll.scan.checks import check_context as check_context
 from unroll.scan.masks import masked as masked
@@ -98,6 +98,7 @@ def unroll(
     valid=valid,
     reset=reset,
     backward=backward,
+    every=every,
   )
   read = (params, carry, xs, context)
   if backward == "fast":
@@ -175,6 +176,9 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   elif way.name == "linear":
     assert cell.linear is not None
     carry, ys = linear_state.run(cell.linear, own, *rest)
+  elif way.name == "chunked":
+    assert cell.chunk is not None
+    carry, ys = chunked.run(cell.chunk, params, *rest)
   elif way.name == "recorded":
     carry, ys = recorded.run(cell.step, way.products, params, *rest)
   elif way.products is None:

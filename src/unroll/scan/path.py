@@ -4,6 +4,8 @@
 
 - `derived`: the cell brings a `Derivative`, and reads nothing else.
 - `linear`: the step is `Linear` in the carry, and all steps are taken at once.
+- `chunked`: the cell takes many steps at once, as a `Chunk`, and JAX differentiates the
+  loop of chunks, each computed again.
 - `recorded`: both loops work in place; the products `x @ w` of a step by whole matrices
   of its parameters are recorded, and the gradient of each is one product over all
   steps, after the loop.
@@ -13,6 +15,7 @@
 """
 
 import functools
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -26,12 +29,15 @@ from unroll.scan.precision import in_one_type
 from unroll.scan.products import Product, products_of
 from unroll.types import Array, Carry, Cell, Context, Lookup, Params
 
+SHORT = 8  # steps that are too few for chunks
+LARGE = 4  # numbers of a carry for each of z, above which a CPU is faster with chunks
+
 
 class Path(NamedTuple):
   """How a scan is run and differentiated.
 
   Attributes:
-    name: "derived", "linear", "recorded" or "plain".
+    name: "derived", "linear", "chunked", "recorded" or "plain".
     reason: a sentence: why not a faster one.
     table: whether the table of a `Lookup` is projected, in place of the sequence.
     products: each `x @ w` of a step; None where a step takes bare arrays.
@@ -40,7 +46,7 @@ class Path(NamedTuple):
       the cell closes over.
   """
 
-  name: Literal["derived", "linear", "recorded", "plain"]
+  name: Literal["derived", "linear", "chunked", "recorded", "plain"]
   reason: str
   table: bool = False
   products: tuple[Product, ...] | None = ()
@@ -58,6 +64,7 @@ def path(
   valid: Array | None = None,
   reset: Array | None = None,
   backward: Literal["fast", "autodiff"] = "fast",
+  every: bool = False,
 ) -> Path:
   """The path that `scan.unroll` takes, given the same.
 
@@ -89,6 +96,11 @@ def path(
       return found._replace(name="derived", reason="the cell brings its derivative")
     if cell.linear and not cell.context and zs.shape[0] not in (0, 1):
       return found._replace(name="linear", reason="its step is linear in the carry")
+    if cell.chunk:
+      if not (why := _not_chunked(cell, carry, zs, every)):
+        takes = f"it takes {cell.chunk.size} steps at once, by products of matrices"
+        return found._replace(name="chunked", reason=takes)
+      reason = f"{reason}, it takes single steps as {why}"
   else:
     reason = (
       "it closes over arrays that lie on explicit axes of a mesh"
@@ -128,6 +140,32 @@ def _not_derived(cell: Cell, params, at, length) -> str:
   ):
     return "the cell's derivative reads arrays that are none of its arguments"
   return ""
+
+
+def _not_chunked(cell: Cell, carry, zs, every: bool) -> str:
+  """Why the steps of a cell that could take many at once are single ones, or "".
+
+  "auto" is chunks where they were the faster on a CPU: a step reads and writes all of
+  a carry, and a chunk a few times as much as z has. Elsewhere a loop of many steps is
+  slow for its number alone.
+  """
+  assert cell.chunk is not None
+  length, evaluation = zs.shape[0], cell.chunk.evaluation
+  if cell.context:
+    return "chunks read no context"
+  if every:
+    return "every carry is asked for"
+  if not isinstance(length, int):
+    return "T is not known yet"
+  if length < 2:
+    return "there are no two of them"
+  if evaluation == "auto":
+    if length < SHORT:
+      return f"there are fewer than {SHORT} of them"
+    held = sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(carry))
+    if held < LARGE * math.prod(zs.shape[2:]) and jax.default_backend() == "cpu":
+      return "its carry is small"
+  return "evaluation='sequential' is asked for" if evaluation == "sequential" else ""
 
 
 def _projected(cell: Cell, params, xs) -> tuple[jax.ShapeDtypeStruct, bool]:
