@@ -172,16 +172,18 @@ def test_a_patch_is_one_place_of_the_state():
   assert patches.shape == (T, B, 2, 3, 8)
   np.testing.assert_array_equal(patches[2, 1, 1, 2], xs[2, 1, 2:4, 4:6].reshape(-1))
   np.testing.assert_array_equal(model.apply({}, patches, method="_pixels"), xs)
-  carry = model.cells[0].carry(model.cells[0].init(jax.random.key(0)), B)
+  first = model.cells[0]
+  carry = jax.eval_shape(lambda key: first.carry(first.init(key), B), jax.random.key(0))
   assert carry.h.shape == (B, 2, 3, 3)
 
 
 def test_settings_are_those_of_the_cells():
+  key = jax.random.key(0)
   [one] = CHOSEN["peepholes"].cells((4, 4), 2)
-  params = one.init(jax.random.key(0))
+  params = jax.eval_shape(one.init, key)
   assert params.peepholes.value.shape == (3, 4, 4, 3)
   both = Convolutions(cell="conv_gru", channels=(3, 5), kernel=5).cells((4, 4), 2)
-  shapes = [cell.init(jax.random.key(0)).w_x.shape for cell in both]
+  shapes = [jax.eval_shape(cell.init, key).w_x.shape for cell in both]
   assert shapes == [(5, 5, 2, 9), (5, 5, 3, 15)]
 
 
@@ -198,6 +200,7 @@ def test_settings_that_do_not_fit_are_refused(chosen, said):
     frame_model(Convolutions(**chosen), SHAPE)
 
 
+@pytest.mark.slow
 def test_the_cells_have_the_gradient_of_plain_convolutions():
   """Through a scan, by products instead of JAX's transposes of a convolution."""
   cell = cells.conv_gru((4, 3, 2), 2)

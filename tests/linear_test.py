@@ -1,5 +1,9 @@
 """The laws of `linear`: products and activations."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +140,29 @@ def test_no_gradient_of_a_convolution_is_a_convolution():
   _, pullback = jax.vjp(linear.convolution, x, w)
   program = str(jax.make_jaxpr(pullback)(noise(3, 2, 4, 3, 5)))
   assert "dot_general" in program and "conv_general" not in program
+
+
+SPREAD = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+import jax.numpy as jnp
+from tables import noise
+from unroll.devices import Spread
+from unroll.linear import convolution
+spread = Spread(2)
+x, w = noise(1, 5, 4, 4, 3, 2), noise(2, 3, 3, 2, 5)
+x, w = jax.device_put(x, spread.rows(x, 1)), jax.device_put(w, spread.whole)
+take = jax.jit(jax.grad(lambda *at: jnp.sum(jnp.sin(convolution(*at))), (0, 1)))
+text = take.lower(x, w).compile().as_text()
+names = "all-gather", "all-to-all", "collective-permute", "reduce-scatter"
+assert not any(f" {name}(" in text for name in names), text
+assert take(x, w)[0].sharding.num_devices == 2
+"""
+
+
+def test_a_sequence_of_images_stays_where_its_batch_is():
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  subprocess.run([sys.executable, "-c", SPREAD], env=environment, check=True)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 3, 5), (4, 2)])
