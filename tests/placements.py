@@ -44,6 +44,7 @@ CELLS = {
       ("qrnn", "sequential"),
       ("lru", "chunked"),
       ("lru", "associative"),
+      ("gated_delta", "chunked"),
     )
   },
   # As every cell of a user: its backward pass is recorded.
