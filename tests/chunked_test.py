@@ -143,6 +143,17 @@ def test_half_precision_products_leave_the_state_whole(name):
 
 
 @each
+def test_all_in_half_precision_is_near(name):
+  cell, *given = drawn(name, "chunked")
+  given = (given[0], cell.carry(given[0], B), given[2])
+  half = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.bfloat16), given)
+  found = unroll(cell, *half)
+  assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype(jnp.bfloat16)}
+  off = found[1].astype(np.float32) - unroll(cell, *given)[1]
+  assert np.median(np.abs(off)) < 0.02
+
+
+@each
 def test_second_derivatives_are_those_of_the_loop(name):
   def second(evaluation, backward):
     cell, params, carry, xs = drawn(name, evaluation, np.float64, length=9, chunk=4)

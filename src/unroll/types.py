@@ -1,4 +1,4 @@
-"""The words everybody shares: the legend, Cell, Derivative, Lookup, Sums, Draw, Noted.
+"""The words everybody shares: the legend, Cell and its parts, Lookup, Sums, Draw, Noted.
 
 Shapes: `T` time, `B` batch, `D` input features, `G` projected features (what
 `project` makes of the input, e.g. 4H for an LSTM), `H` hidden units, `V`
@@ -151,12 +151,12 @@ class Linear(NamedTuple):
 
 
 class Chunk(NamedTuple):
-  """K steps at once, by products of matrices, which read each other's inputs alone.
+  """Many steps of a cell at once: where gates read no state, by products of matrices.
 
   Attributes:
     steps: `(params, carry, initial, zs [K, B, …], valid, reset) -> (carry, ys)`: what
       `step` gives K times under these masks, each `[K, B]` or None; `initial` is what
-      a reset makes of the carry. Where not valid, ys may be any numbers.
+      a reset makes of the carry. Where not valid, ys may be any finite numbers.
     size: K; the last chunk is filled up with steps that are not valid.
     evaluation: "sequential" is a loop of single steps; "auto": by size and device.
   """

@@ -142,13 +142,8 @@ def gated_delta(
       found = own.start(lambda held: jnp.einsum("bhtk,bhkv->bhtv", read, held.s))
       return left * found
 
-    u = jax.lax.linalg.triangular_solve(
-      beta[..., None] * a * jnp.einsum("bhtk,bhjk->bhtj", k, k),
-      beta[..., None] * (v - begun(k)),
-      left_side=True,
-      lower=True,
-      unit_diagonal=True,
-    )
+    alike = beta[..., None] * a * jnp.einsum("bhtk,bhjk->bhtj", k, k)
+    u = _solved(alike, beta[..., None] * (v - begun(k)))
     weights = a * jnp.einsum("bhtk,bhjk->bhtj", q, k)
     y = begun(q) + jnp.einsum("bhtj,bhjv->bhtv", weights, u)
     s = left[..., -1:, :] * own.end().s
@@ -164,3 +159,15 @@ def gated_delta(
 def _unit(x: Array) -> Array:
   """Vectors divided by their length, and zero where that is."""
   return x * jax.lax.rsqrt(jnp.sum(x * x, axis=-1, keepdims=True) + SMALLEST)
+
+
+def _solved(lower: Array, right: Array) -> Array:
+  """U of (I + L) U = R, L what stands below a diagonal; no solver takes bfloat16."""
+  wide = jnp.float32 if right.dtype.itemsize < 4 else right.dtype
+  found = jax.lax.linalg.triangular_solve(
+    *(lower.astype(wide), right.astype(wide)),
+    left_side=True,
+    lower=True,
+    unit_diagonal=True,
+  )
+  return found.astype(right.dtype)

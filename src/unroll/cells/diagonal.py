@@ -101,16 +101,16 @@ def s4d(
       re=c[0],
       im=c[1],
     )
-    w_x, mixed = None, (None, None)
+    w_x, w_y, b = None, None, None
     if input_size != hidden_size:
       w_x = glorot(key_x, (input_size, hidden_size), jnp.float32)
     if output == "glu":
       w_y = gates(glorot, key_y, hidden_size, hidden_size, 2)
-      mixed = (w_y, jnp.zeros(2 * hidden_size, jnp.float32))
+      b = jnp.zeros(2 * hidden_size, jnp.float32)
     ends = (math.log(shortest), math.log(longest))
     step = jax.random.uniform(key_step, (hidden_size,), jnp.float32, *ends)
     skip = jax.random.normal(key_skip, (hidden_size,), jnp.float32)
-    return S4DParams(w_x, Elementwise(modes), step, skip, *mixed)
+    return S4DParams(w_x, Elementwise(modes), step, skip, w_y, b)
 
   def carry(params: S4DParams, batch: int) -> StateCarry:
     zero = jnp.zeros((batch, *shape), params.skip.dtype)
@@ -136,7 +136,7 @@ def s4d(
     if output == "linear":
       return y
     y = jax.nn.gelu(y)
-    if output == "gelu":
+    if params.w_y is None or params.b is None:
       return y
     y, gate = jnp.split(add_bias(y @ params.w_y, params.b), 2, axis=-1)
     return y * jax.nn.sigmoid(gate)

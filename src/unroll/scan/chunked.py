@@ -39,7 +39,7 @@ def run(
     own, fresh = narrowed(wide, constants)
     return chunk.steps(wrapped(own), carry, fresh, *row)
 
-  # In a loop, nothing that is computed again can be taken from the first time.
+  # In a loop, XLA has no first result in whose place it would put the second.
   body = jax.checkpoint(body, prevent_cse=False)
   carry, ys = jax.lax.scan(body, carry, rows)
   ys = ys.reshape(length + more, *ys.shape[2:])[:length]
