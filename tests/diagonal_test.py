@@ -23,7 +23,7 @@ def test_it_is_a_convolution_by_its_kernel():
     for feature in range(H):
       x = xs[:, row, feature]
       y = np.convolve(kernel[:, feature], x)[:length] + params.skip[feature] * x
-      np.testing.assert_allclose(ys[:, row, feature], y, rtol=1e-3, atol=1e-5)
+      np.testing.assert_allclose(ys[:, row, feature], y, rtol=1e-4, atol=1e-5)
 
 
 def test_it_starts_as_s4d_lin():

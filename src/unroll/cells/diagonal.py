@@ -123,10 +123,15 @@ def s4d(
     modes = params.modes.value
     a = Pair(-jnp.exp(modes.decay), modes.angle)
     time = jnp.broadcast_to(jnp.exp(params.step)[:, None], shape)
-    factor = polar(jnp.exp(a.re * time), a.im * time)
-    # (exp(A Δ) - 1) / A is (exp(A Δ) - 1) Ā / |A|².
+    real, angle = a.re * time, a.im * time
+    # exp(A Δ) - 1, exact for a small Δ too; to divide by A is to multiply by Ā / |A|².
+    less = Pair(
+      jnp.expm1(real) * jnp.cos(angle) - 2 * jnp.sin(angle / 2) ** 2,
+      jnp.exp(real) * jnp.sin(angle),
+    )
     size_2 = a.re**2 + a.im**2
-    held = times(Pair(factor.re - 1, factor.im), Pair(a.re / size_2, -a.im / size_2))
+    held = times(less, Pair(a.re / size_2, -a.im / size_2))
+    factor = polar(jnp.exp(real), angle)
     return factor, jax.tree.map(lambda part: _each(z[..., None], part), held)
 
   def read(params: S4DParams, before: StateCarry, after: StateCarry, z: Array):
