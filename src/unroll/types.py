@@ -1,4 +1,4 @@
-"""The words everybody shares: the legend, Cell and its parts, Lookup, Sums, Draw, Noted.
+"""The words everybody shares: the legend, Cell and its parts, Lookup, Draw, Sums.
 
 Shapes: `T` time, `B` batch, `D` input features, `G` projected features (what
 `project` makes of the input, e.g. 4H for an LSTM), `H` hidden units, `V`
