@@ -10,13 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.libraries import scan as plain
-from bench.libraries.recurrence import timed
+from bench.libraries.cells import cells as cells
+from bench.libraries.cells import recurrence as recurrence
+from bench.libraries.cells import reservoir as reservoir
+from bench.libraries.cells import resets as resets
 from bench.sentences import CLASSES, sentences
 from bench.shapes import Shape
 from bench.timing import Timed, begun
 from unroll import generate as generation
-from unroll import layers, optim, readout, remat, scan, schedules, train
+from unroll import layers, optim, readout, remat, schedules, train
 from unroll import memory as needs
 from unroll.architecture import Architecture
 from unroll.arms import Arms
@@ -29,8 +31,6 @@ from unroll.devices import Spread
 from unroll.gradients import ChunkLoss, Scheme, full, truncated
 from unroll.models import classifier
 from unroll.models.language import LanguageModel, next_token_loss
-from unroll.scan.recurrence import recurrence as linear_states
-from unroll.types import Evaluation
 
 STEPS = 10  # a dispatch, the default of experiments
 BUCKETS = 14  # the default is 8, which pad by 13 % where these pad by 9 %
@@ -51,48 +51,6 @@ def layer(shape: Shape) -> Timed:
 
   gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
   return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
-
-
-def cells(shape: Shape) -> Timed:
-  """The same of a cell alone."""
-  return plain.cells(shape, scan.unroll)
-
-
-def reservoir(shape: Shape) -> Timed:
-  """The states of a reservoir, for every series from its start."""
-  cell, spread = (
-    CELLS[shape.cell](shape.inputs, shape.hidden),
-    Spread(jax.device_count()),
-  )
-  params = jax.device_put(jax.jit(cell.init)(jax.random.key(0)), spread.whole)
-  xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
-  xs = jax.device_put(xs, spread.rows(xs, axis=1))
-
-  @jax.jit
-  def states(params, xs):
-    return scan.unroll(cell, params, cell.carry(params, shape.batch), xs)[1]
-
-  return Timed(lambda: jax.block_until_ready(states(params, xs)))
-
-
-def resets(shape: Shape, share: float | None) -> Timed:
-  """A cell's forward and backward, where a share of the steps starts afresh."""
-  drawn = jax.random.uniform(jax.random.key(2), (shape.steps, shape.batch))
-  spread = Spread(jax.device_count())
-  reset = None
-  if share is not None:
-    reset = jax.device_put(drawn < share, spread.rows(drawn, axis=1))
-  return plain.cells(shape, functools.partial(scan.unroll, reset=reset))
-
-
-def recurrence(shape: Shape, evaluation: Evaluation = "auto") -> Timed:
-  """Forward and backward of a linear recurrence."""
-
-  def states(a: jax.Array, b: jax.Array) -> jax.Array:
-    options: Any = {"reverse": False, "evaluation": evaluation}
-    return linear_states(a, b, jnp.zeros_like(b[0]), **options)[0]
-
-  return timed(shape, states)
 
 
 def _core(shape: Shape) -> layers.Layer:
