@@ -534,7 +534,7 @@ def test_killed_at_any_moment(folder):
   whole = run(folder, "charlm", *flags, "--workdir=whole")
   assert whole.code == 0, whole.err
   moments = []
-  for number in range(10):
+  for number in range(6):
     command = Command(folder, "charlm", *flags, "--workdir=cut")
     while not training(folder / "cut", sessions=number + 1):
       assert command.process.is_alive(), command.wait()
