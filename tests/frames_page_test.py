@@ -155,7 +155,7 @@ def test_a_model_beats_copying(tmp_path):
 @pytest.mark.parametrize(
   ("flags", "said"),
   [
-    (["--data=none.npz"], "none.npz cannot be read: No such file"),
+    (["--data=none.npz"], "none.npz cannot be read (No such file"),
     (["--data=wide.npz"], "--split=0.8,0.1,0.1 of the 2 sequences of wide.npz leaves"),
     (["--data=some.npz", "--split=0.5,0.5"], "7 frames, fewer than --context=8 and"),
     (["--data=some.npz", "--size=9"], "--size=9 is of moving shapes, and --data=some"),

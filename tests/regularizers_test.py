@@ -185,6 +185,17 @@ def test_noise_is_on_every_matrix_and_the_same_for_all_steps():
   same(quiet, quick(plain.unroll)(params, carry.inner, XS)[1])
 
 
+def test_what_is_frozen_has_no_noise():
+  cell = cells.echo_state(D, H)
+  layer = weight_noise(cell, 0.3)
+  params = layer.init(KEY)
+  carry = layer.carry(params, B)
+  same(
+    quick(layer.unroll)(params, seed(carry, KEY), XS)[1],
+    quick(layer.unroll)(params, carry, XS)[1],
+  )
+
+
 def test_a_stack_takes_layers_with_masks_of_their_own():
   architecture = Architecture(
     *("gru", 2, (H,)),

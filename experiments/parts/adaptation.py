@@ -120,7 +120,8 @@ def adapted(
     steps = own.eval_steps or usual.length
     return packed(Lanes(tokens[split], lanes, min(steps, tokens[split].size - 1)))
 
-  lanes = max(source(split).rows for split in task.evaluations)
+  sources = {split: source(split) for split in task.evaluations}
+  lanes = max(one.rows for one in sources.values())
   states = max(own.cache, own.dropout_draws * model.width)
   memory.check(
     4 * lanes * states * model.width, settings.shown("cache", "dropout_draws")
@@ -130,7 +131,7 @@ def adapted(
     return part.loss
 
   evaluations = {
-    split: Evaluation({"streamed": source(split)}, before.facts)
+    split: Evaluation({"streamed": sources[split]}, before.facts)
     for split, before in task.evaluations.items()
   }
   return task._replace(loss=loss, carry=part.start, evaluations=evaluations)

@@ -2,9 +2,9 @@
 
   python -m launch.sweeps.charlm_cells
 
-Language models of one layer and 100,000 parameters, give or take one per cent, on Tiny
-Shakespeare: 600 steps of 2,048 characters with two learning rates. `docs/cells.md` has
-the table. `ltc` is left out: it takes a hundred times as long as an LSTM.
+Language models of one layer and 100,000 parameters, give or take a few per cent, on
+Tiny Shakespeare: 600 steps of 2,048 characters with two learning rates. `ltc` is left
+out: it takes a hundred times as long as an LSTM.
 """
 
 from launch.sweep import named

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from unroll.compose import mask, no_draw
 from unroll.layers.sequences import Layer, advanced, as_layer
-from unroll.parameters import is_matrix
+from unroll.parameters import completed, is_matrix
 from unroll.types import Array, BadInput, Carry, Cell, Draw, Noted, Params, is_draw
 
 _SITES = 2**20  # of the masks here; those between layers are few
@@ -109,8 +109,10 @@ def dropped_state(cell: Cell, rate: float, *, locked: bool = True) -> Cell:
   def step(params: Params, carry: DrawnCarry, z: Array, *context: Any):
     draw = carry.draw
     if rate and draw.key is not None:
-      params = _each_recurrent(
-        params, lambda site, w: _Reading(w, draw, rate, _SITES + site, locked)
+      params = _each(
+        params,
+        is_recurrent,
+        lambda site, w: _Reading(w, draw, rate, _SITES + site, locked),
       )
     after, y = cell.step(params, carry.inner, z, *context)
     return DrawnCarry(after, draw._replace(t=draw.t + 1)), y
@@ -149,8 +151,9 @@ def dropconnect(part: Cell | Layer, rate: float) -> Layer:
   _check("weight_dropout", rate)
 
   def drop(draw: Draw, params: Params) -> Params:
-    return _each_recurrent(
+    return _each(
       params,
+      is_recurrent,
       lambda site, w: (
         w * mask(draw, w.shape, rate, _SITES + site, True).astype(w.dtype)
       ),
@@ -160,7 +163,7 @@ def dropconnect(part: Cell | Layer, rate: float) -> Layer:
 
 
 def weight_noise(part: Cell | Layer, deviation: float) -> Layer:
-  """Gaussian noise on every matrix, input and recurrent (Graves 2011).
+  """Gaussian noise on every matrix that is trained, input and recurrent (Graves 2011).
 
   It is drawn once an unroll, the same for all steps and sequences of it, and added
   before the loop, so that the cell's own derivative is used.
@@ -178,15 +181,12 @@ def weight_noise(part: Cell | Layer, deviation: float) -> Layer:
   def shake(draw: Draw, params: Params) -> Params:
     assert draw.key is not None
     key = jax.random.fold_in(draw.key, _SITES)
-    numbers = itertools.count()
 
-    def at(path: tuple[Any, ...], w: Any) -> Any:
-      own = jax.random.fold_in(key, next(numbers))
-      if not is_matrix(path, w):
-        return w
+    def noisy(number: int, w: Any) -> Any:
+      own = jax.random.fold_in(key, number)
       return w + (deviation * jax.random.normal(own, w.shape)).astype(w.dtype)
 
-    return jax.tree_util.tree_map_with_path(at, params)
+    return completed(_each(params, is_matrix, noisy), params)
 
   return _weights_drawn(as_layer(part), shake if deviation else None)
 
@@ -218,13 +218,17 @@ def is_recurrent(path: tuple[Any, ...], leaf: Any) -> bool:
   return is_matrix(path, leaf) and name != "w_x"
 
 
-def _each_recurrent(params: Params, make: Callable[[int, Any], Any]) -> Params:
-  """Parameters with `make(number, matrix)` for each that `is_recurrent`."""
+def _each(
+  params: Params,
+  meant: Callable[[tuple[Any, ...], Any], bool],
+  make: Callable[[int, Any], Any],
+) -> Params:
+  """Parameters with `make(number, matrix)` for each that is `meant`."""
   numbers = itertools.count()
 
   def at(path: tuple[Any, ...], leaf: Any) -> Any:
     number = next(numbers)
-    return make(number, leaf) if is_recurrent(path, leaf) else leaf
+    return make(number, leaf) if meant(path, leaf) else leaf
 
   return jax.tree_util.tree_map_with_path(at, params)
 

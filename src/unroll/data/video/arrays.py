@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.splits import NAMES, by_fractions
-from unroll.errors import sentence
 from unroll.types import BadInput
 
 SPLIT = "0.8,0.1,0.1"
@@ -64,7 +63,9 @@ def read(path: Path) -> dict[str, NDArray]:
     with open(path, "rb") as opened, np.load(opened) as file:
       arrays = {name: file[name] for name in file.files}
   except OSError as error:
-    raise BadInput(f"{path} cannot be read: {sentence(error)}") from None
+    raise BadInput(
+      f"{path} cannot be read ({error.strerror or error}): give an .npz file"
+    ) from None
   except BROKEN as error:
     raise BadInput(
       f"{path} cannot be read ({error}): give an .npz file of numbers"
