@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from unroll.data import forcing, tokens
+from unroll.data import forcing
 from unroll.data import text as text_lib
 from unroll.data.batches import ALL
 from unroll.data.pairs import Batches, Pair, Reader, Source, files, named
 from unroll.data.splits import NAMES
+from unroll.data.synthetic import transductions
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -26,7 +27,8 @@ class Pairs:
 
   data: str = setting(
     "multi30k:de-en",
-    f"pairs by their name, and their direction: {', '.join(named.SETS)}",
+    f"pairs by their name, and their direction: {', '.join(named.SETS)}; or made by a "
+    f"rule: {', '.join(transductions.FORMS)}, as addition:5",
   )
   train: str = setting(
     "",
@@ -55,9 +57,9 @@ class Pairs:
   )
   first: int = setting(0, "training pairs to use, the first of them; 0: all", least=0)
   tokenizer: str = setting(
-    "joined",
+    "",
     "what a token is: char, word, joined (words and marks that join without loss), "
-    "whitespace, bpe:N or unigram:N",
+    "whitespace, bpe:N or unigram:N; empty: char for pairs made by a rule, else joined",
   )
   normalize: str = setting(
     "lower", "what is done to texts before", choices=sorted(text_lib.NORMALIZERS)
@@ -86,7 +88,7 @@ class Data(NamedTuple):
   Attributes:
     settings: what chose it.
     reader: how texts become numbers.
-    parts: the pairs of "train", "val" and, where there is one, "test".
+    parts: the pairs of "train", "val" and, where there are such, "test" and "longer".
     sources: of each part, as a model reads them.
     targets: of each part, as a model writes them.
   """
@@ -128,6 +130,11 @@ class Data(NamedTuple):
     )
 
 
+def exact(settings: Pairs) -> bool:
+  """Whether a target is right or wrong as a whole, being made by a rule."""
+  return not settings.train and named.synthetic(settings.data)
+
+
 def load(
   settings: Pairs,
   known: Reader | None = None,
@@ -144,12 +151,12 @@ def load(
     BadInput: a file is faulty, or the settings do not fit one another.
   """
   forcing.schedule(settings.teacher_forcing)
-  tokens.check(settings.tokenizer, settings.min_count)
+  tokenizer = settings.tokenizer or ("char" if exact(settings) else "joined")
   parts = dict(_parts(settings))
   parts["train"] = _filled(settings, parts["train"], warn)
   reader = known or Reader.build(
     parts["train"],
-    settings.tokenizer,
+    tokenizer,
     settings.normalize,
     min_count=settings.min_count,
     joint=settings.joint,

@@ -1,4 +1,4 @@
-"""Pairs of texts by name: public files, pinned."""
+"""Pairs of texts by name: public files, pinned, and rules that make them."""
 
 import io
 import zipfile
@@ -9,6 +9,7 @@ from unroll.data import cache
 from unroll.data.cache import public
 from unroll.data.pairs.files import Pair, parallel, parted, tabbed
 from unroll.data.splits import NAMES
+from unroll.data.synthetic import transductions
 from unroll.errors import guess
 from unroll.types import BadInput
 
@@ -77,21 +78,32 @@ SETS: dict[str, Entry] = {
 }
 
 
+def synthetic(spec: str) -> bool:
+  """Whether a spec is that of a rule, whose targets are right or wrong."""
+  return spec.partition(":")[0] in transductions.FORMS
+
+
 def load(spec: str, split: str = "") -> Mapping[str, list[Pair]]:
   """The pairs of a set by part.
 
   Args:
-    spec: a name, or a name and a direction: "multi30k:en-de".
+    spec: a name, or a name and a direction: "multi30k:en-de"; or that of a rule, see
+      `transductions.load`.
     split: see `files.parted`, for a set that has no parts of its own.
 
   Raises:
     BadInput: there is no such set or direction, or it cannot be had.
   """
   name, _, direction = spec.partition(":")
+  if synthetic(spec):
+    if split:
+      raise BadInput(f"split={split}: {name} has parts of its own; leave it out")
+    return transductions.load(spec)
   if name not in SETS:
+    names = (*SETS, *transductions.FORMS)
     raise BadInput(
-      f"data={spec}: choose one of {', '.join(SETS)}, or give files with `train`"
-      f"{guess(name, SETS)}"
+      f"data={spec}: choose one of {', '.join(names)}, or give files with `train`"
+      f"{guess(name, names)}"
     )
   entry = SETS[name]
   source, _, target = (direction or entry.direction).partition("-")
