@@ -105,7 +105,7 @@ def sample(
     )
   if not 1 <= length < 2**31:
     raise BadInput(f"length is {length}; ask for 1 token to {2**31 - 1}.")
-  prompt = _placed(prompt)
+  prompt = placed(prompt)
   integers = jnp.issubdtype(prompt.dtype, jnp.integer)
   if prompt.ndim != 2 or not prompt.size or not integers:
     raise BadInput(
@@ -113,7 +113,7 @@ def sample(
       "with at least one token for each stream, such as a line break."
     )
   # No token is -1, so this stop string never comes.
-  stop = _placed([-1] if stop is None else stop).astype(jnp.int32)
+  stop = placed([-1] if stop is None else stop).astype(jnp.int32)
   if stop.ndim != 1 or not stop.size:
     raise BadInput(
       f"stop is of shape {list(stop.shape)}; give the token ids of a string of at "
@@ -125,10 +125,10 @@ def sample(
     carry,
     prompt.astype(jnp.int32),
     key,
-    _placed(np.float32(temperature)),
-    _placed(np.int32(top_k)),
+    placed(np.float32(temperature)),
+    placed(np.int32(top_k)),
     # A mass too small for float32 is still above 0, and the likeliest token has it.
-    _placed(np.float32(max(top_p, float(np.finfo(np.float32).tiny)))),
+    placed(np.float32(max(top_p, float(np.finfo(np.float32).tiny)))),
     stop,
     length=length,
     # The likeliest token survives every cut: a greedy stream needs no sort.
@@ -180,7 +180,7 @@ def frames(
   return carry, steps
 
 
-def _placed(value: Any) -> Array:
+def placed(value: Any) -> Array:
   """An array on the device: put there, as JAX may be told to move nothing by itself."""
   return jax.device_put(value if isinstance(value, Array) else np.asarray(value))
 
@@ -246,7 +246,7 @@ def _sample(
   batch = prompt.shape[1]
   carry = warm_up(apply, params, carry, prompt)
   vocabulary = jax.eval_shape(apply, params, carry, prompt[-1:])[1].shape[-1]
-  allowed = _allowed(vocabulary, forbid)
+  allowed = permitted(vocabulary, forbid)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
   block = min(length, max(1, NOISE_AHEAD // (batch * vocabulary)))
 
@@ -308,7 +308,7 @@ def _sample(
   return Sample(jnp.where(filled, end.tokens, end.last[None]), end.drawn, end.carry)
 
 
-def _allowed(vocabulary: int, forbid: tuple[int, ...]) -> np.ndarray:
+def permitted(vocabulary: int, forbid: tuple[int, ...]) -> np.ndarray:
   """`[V]` bool, False at the forbidden ids."""
   allowed = ~np.isin(np.arange(vocabulary), forbid)
   if not allowed.any() or not all(0 <= i < vocabulary for i in forbid):
