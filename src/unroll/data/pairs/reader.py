@@ -153,6 +153,11 @@ class Reader:
       found.append(np.array([*ids, eos], np.int32))
     return found
 
+  def unknown(self, source: Source) -> list[str]:
+    """The different tokens of a source that its vocabulary has not, in the order read."""
+    known = self._sources
+    return list(dict.fromkeys(p for p in source.pieces if p not in known))
+
   def text(self, ids: ArrayLike, source: Source | None = None) -> str:
     """The text of target numbers, `[T]`, up to the first `<eos>` and without `<bos>`.
 
