@@ -27,6 +27,9 @@ def of_date(text):
   days = [
     int(m[1]) for w in words if (m := re.fullmatch("([0-9]{1,2})(st|nd|rd|th)?", w))
   ]
+  endings = [m[0] for w in words if (m := re.fullmatch("[0-9]+[a-z]+", w))]
+  assert all(e in ENDINGS or e[-2:] == "th" for e in endings)
+  assert not {"1th", "2th", "3th", "21th", "22th", "23th", "31th"} & set(endings)
   days += [ORDINALS.index(w) + 1 for w in words if w in ORDINALS]
   [day] = days
   date = datetime.date(year, month, day)
@@ -35,6 +38,7 @@ def of_date(text):
   return date.isoformat()
 
 
+ENDINGS = ("1st", "2nd", "3rd", "21st", "22nd", "23rd", "31st")
 RULES = {
   "copy:2,6": (str, len, 2, 6),
   "reverse:1,5": (lambda text: text[::-1], len, 1, 5),
