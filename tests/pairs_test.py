@@ -69,12 +69,12 @@ def test_counts_part_in_order_and_fractions_by_source():
   pairs = [Pair(str(n // 3), str(n)) for n in range(90)]
   found = parted(pairs, "5,2,1", "it")
   assert found == {"train": pairs[:5], "val": pairs[5:7], "test": pairs[7:8]}
-  found = parted(pairs, "0.51,0.2,0.29", "it")
-  assert found == parted(pairs, "0.51,0.2,0.29", "it")
+  found = parted(pairs, "0.52,0.2,0.28", "it")
+  assert found == parted(pairs, "0.52,0.2,0.28", "it")
   assert sorted(itertools.chain(*found.values())) == sorted(pairs)
   sources = [{pair.source for pair in own} for own in found.values()]
   assert sum(map(len, sources)) == len(set.union(*sources)) == 30
-  assert [len(own) for own in found.values()] == [45, 18, 27]
+  assert [len(own) for own in found.values()] == [48, 18, 24]
   for spec in (
     "0.5",
     "1,2,3,4",
@@ -256,8 +256,9 @@ def test_forcing_is_a_pure_function_of_seed_and_step():
   whole = forced(7)
   assert (whole == forced(7)).all() and whole.dtype == bool
   assert not (whole == forced(7, seed=4)[: len(whole), : whole.shape[1]]).all()
-  following = [s for s in range(8, 60) if forced(s).shape == whole.shape]
-  assert following and not any((forced(s) == whole).all() for s in following)
+  steady = [forced(step, spec="0.5") for step in range(7, 40)]
+  like = [each for each in steady[1:] if each.shape == steady[0].shape]
+  assert like and not any((each == steady[0]).all() for each in like)
   halves = [forced(7, columns=part) for part in (slice(0, 4), slice(4, 8))]
   assert (np.concatenate(halves, 1) == whole).all()
   for step in (0, 30, 200):
