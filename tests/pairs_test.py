@@ -375,5 +375,6 @@ def test_the_published_counts_are_found(spec):
   assert parts["train"][0].source.startswith(first)
   assert all(pair.source and pair.target for own in parts.values() for pair in own)
   if spec == "fra_eng":
+    assert Pair("Back off!", "Recule !") in parts["train"]
     assert parts["train"][:2] == [Pair("Go.", "Va !"), Pair("Hi.", "Salut !")]
     assert files.digest(parts) == files.digest(named.load("fra_eng:en-fr", "512,128"))
