@@ -132,6 +132,11 @@ class Reader:
     bos, eos = (self.target.tokens.index(token) for token in (BOS, EOS))
     return Sizes(len(self.source), len(self.target), bos, eos)
 
+  @property
+  def lower(self) -> bool:
+    """Whether targets are in lower case, so that upper case cannot be judged."""
+    return text_lib.normalize("A", self.target.normalize) == "a"
+
   def read(self, texts: Sequence[str]) -> list[Source]:
     """Source texts as a model reads them; an empty one has no token but `end`."""
     return [self._read(pieces) for pieces in self.source.split_each(texts)]
