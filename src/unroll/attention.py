@@ -272,8 +272,8 @@ def softmax(scores: Array, valid: Array) -> Array:
 def _near(window: int, params: Any, query: Array, valid: Array):
   """The places within the window, and how near each is to the middle.
 
-  The middle is S sigmoid(v · tanh(q W)), S the valid places; nearness is a Gaussian with
-  a deviation of half the window.
+  The middle is S sigmoid(v · tanh(q W)), S the valid places (local-p); nearness is a
+  Gaussian with a deviation of half the window.
   """
   length = jnp.sum(valid, axis=-1).astype(query.dtype)
   middle = length * jax.nn.sigmoid(jnp.tanh(query @ params.centre) @ params.place)
