@@ -78,6 +78,26 @@ def cross_entropy(
   return Sums(*placed(run, given, lambda: (PartitionSpec(), PartitionSpec())))
 
 
+def smoothing(
+  ys: Array, kernel: Array, bias: Array, targets: Array, weight: Array
+) -> Sums:
+  """The logit of each target less the mean of all logits, by their weights.
+
+  A target of which a share ε is spread over the vocabulary (label smoothing, Szegedy et
+  al. 2016) has the cross-entropy of the target itself and ε times this. It needs no
+  logits but the target's, as their mean is that of the kernel's columns.
+
+  Args:
+    ys, kernel, bias, targets, weight: as of `cross_entropy`.
+  """
+  ys = scan.masked(ys, weight > 0)
+  # Where nothing counts, the target may be anything: it is clipped.
+  rows = jnp.take(kernel.T, targets, axis=0, mode="clip").astype(ys.dtype)
+  hit = jnp.sum(ys * rows, axis=-1) + jnp.take(bias, targets, mode="clip")
+  mean = ys @ jnp.mean(kernel, axis=1).astype(ys.dtype) + jnp.mean(bias)
+  return Sums(_weigh(hit - mean, weight), jnp.sum(weight))
+
+
 def nats(ys: Array, kernel: Array, bias: Array, targets: Array) -> Array:
   """-log p(target) of every step, without all logits at once.
 

@@ -98,10 +98,14 @@ class Buckets(Source[AnyBatch]):
     return np.pad(found, (0, width - len(found)), constant_values=-1)
 
   def __getitem__(self, step: int) -> AnyBatch:
-    rows = self.chosen(step)
+    rows = self.chosen(step)[self.part(step)]
+    return self.make(rows, self.bounds[self._at(step)[0]])
+
+  def part(self, step: int) -> slice:
+    """Which of the columns of a batch are those of this process."""
+    width = self.widths[self._at(step)[0]]
     start, stop, _ = self.columns.indices(self.batch)
-    part = slice(start * len(rows) // self.batch, stop * len(rows) // self.batch)
-    return self.make(rows[part], self.bounds[self._at(step)[0]])
+    return slice(start * width // self.batch, stop * width // self.batch)
 
   def __repr__(self) -> str:
     lengths = hashlib.sha256(self.lengths.tobytes()).hexdigest()[:16]

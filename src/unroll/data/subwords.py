@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ LEAST = 257  # tokens: the bytes, and one that is more
 # never joins a lone line break to what stands after it.
 _CUT = re.compile(r"(?<=\S\n)(?=\S)")
 _PIECE = 2**16  # characters
+_TEXTS = 1024  # short texts encoded at once
 _TOGETHER = 64  # pieces encoded at once: each token takes some 100 bytes meanwhile
 
 
@@ -83,6 +85,34 @@ class Subwords(Vocabulary):
       )
     return self._tokenizer.decode(ids.tolist(), skip_special_tokens=False)
 
+  def split_each(self, texts: Sequence[str]) -> list[list[str]]:
+    """The tokens of each text, normalised first: many texts at once."""
+    texts = [text_lib.normalize(text, self.normalize) for text in texts]
+    found = []
+    for first in range(0, len(texts), _TEXTS):
+      some = texts[first : first + _TEXTS]
+      encoded = self._tokenizer.encode_batch_fast(some, add_special_tokens=False)
+      found += [[self.tokens[number] for number in each.ids] for each in encoded]
+    return found
+
+  def join(self, tokens: Iterable[str]) -> str:
+    """The text of tokens; bytes that are not UTF-8 come out as U+FFFD."""
+    decoder = self._tokenizer.decoder
+    return decoder.decode(list(tokens)) if decoder else " ".join(tokens)
+
+  def adding(self, reserved: Sequence[str]) -> "Subwords":
+    """The vocabulary with tokens after its own, which no text is ever split into.
+
+    Args:
+      reserved: such as `<bos>`.
+    """
+    if not reserved:
+      return self
+    own = _parsed(self.model, self.tokenizer)
+    own.add_special_tokens(list(reserved))
+    model = json.dumps(json.loads(own.to_str()))
+    return Subwords.of(self.tokenizer, self.normalize, model)
+
   def to_json(self) -> str:
     """The vocabulary as a JSON object in ASCII."""
     fields = {"tokenizer": self.tokenizer, "normalize": self.normalize}
@@ -101,7 +131,10 @@ class Subwords(Vocabulary):
 
   @functools.cached_property
   def _tokenizer(self) -> Any:
-    return _parsed(self.model, self.tokenizer)
+    own = _parsed(self.model, self.tokenizer)
+    # Learned ones are of letters only: a text that spells a reserved token is text.
+    own.encode_special_tokens = self.tokenizer.partition(":")[0] in KINDS
+    return own
 
 
 def is_subwords(tokenizer: str) -> bool:

@@ -16,6 +16,9 @@ from typing import NamedTuple, TypeVar
 from unroll.types import BadInput
 
 EOS = "<eos>"  # what a line break becomes among words
+JOINER = "\uffed"  # begins a token that no space stands before, as OpenNMT has it
+# What a joiner of the text itself becomes; no word and no mark is spelled so.
+_LITERAL = {JOINER: f"\uffee{JOINER}"}
 _LINE_BREAK = re.compile(r"\r\n?|\n")
 _CONTROLS = ("Cc", "Cs", "Zl", "Zp")  # Unicode's: controls, surrogates, separators
 
@@ -41,39 +44,73 @@ def _join_bytes(tokens: Iterable[str]) -> str:
   return "".join(tokens).encode("latin-1").decode("utf-8", "replace")
 
 
-def _split_words(text: str) -> list[str]:
+def _pattern(text: str, but: str = "") -> re.Pattern[str]:
+  """What words, marks and line breaks of a text match; `but`: no bracket of this."""
   # \w knows no combining marks, and without them Hindi falls apart inside its words.
   marks = "".join(c for c in set(text) if unicodedata.category(c).startswith("M"))
-  word = rf"<[^<>\s]+>|[\w{re.escape(marks)}]+|\r\n?|\n|[^\w\s]"
-  return [EOS if t[0] in "\r\n" else t for t in re.findall(word, text)]
+  return re.compile(rf"{but}<[^<>\s]+>|[\w{re.escape(marks)}]+|\r\n?|\n|[^\w\s]")
+
+
+def _split_words(text: str) -> list[str]:
+  return [EOS if t[0] in "\r\n" else t for t in _pattern(text).findall(text)]
 
 
 def _split_whitespace(text: str) -> list[str]:
   return _LINE_BREAK.sub(f" {EOS} ", text).split()
 
 
+def _split_joined(text: str) -> list[str]:
+  found, end = [], 0
+  for match in _pattern(text, "(?!<eos>)").finditer(text):
+    token = EOS if match[0][0] in "\r\n" else _LITERAL.get(match[0], match[0])
+    near = end and end == match.start() and not text[end - 1].isspace()
+    found.append(JOINER + token if near and not match[0].isspace() else token)
+    end = match.end()
+  return found
+
+
+def _join_joined(tokens: Iterable[str]) -> str:
+  literal = {token: mark for mark, token in _LITERAL.items()}
+  parts = [""]
+  for token in tokens:
+    if token.startswith(JOINER):
+      token = token.removeprefix(JOINER)
+    elif token != EOS and parts[-1] not in ("", "\n"):
+      parts.append(" ")
+    parts.append("\n" if token == EOS else literal.get(token, token))
+  return "".join(parts)
+
+
 def _join_words(tokens: Iterable[str]) -> str:
   return re.sub(f" ?{EOS} ?", "\n", " ".join(tokens))
+
+
+def _spaced(text: str) -> str:
+  return re.sub("(?<=[^ ])[,.!?]", r" \g<0>", text.lower())
 
 
 NORMALIZERS: dict[str, Callable[[str], str]] = {
   "none": str,
   "lower": str.lower,
+  "spaced": _spaced,
   "letters": _letters,
 }
 TOKENIZERS: dict[str, Tokenizer] = {
   "char": Tokenizer(str, "".join),
   "byte": Tokenizer(_split_bytes, _join_bytes),
   "word": Tokenizer(_split_words, _join_words),
+  "joined": Tokenizer(_split_joined, _join_joined),
   "whitespace": Tokenizer(_split_whitespace, _join_words),
 }
 
 
 def normalize(text: str, how: str) -> str:
-  """Normalises a text: "none", "lower" for lower case, or "letters" for lower-case a
-  to z and single spaces.
+  """Normalises a text: "none", "lower" for lower case, "spaced" for lower case with a
+  space before each of , . ! ? that has none, or "letters" for lower-case a to z and
+  single spaces.
 
-  "letters" is the preprocessing of Zhang et al., Dive into Deep Learning, 9.2.
+  "letters" and "spaced" are the preprocessing of Zhang et al., Dive into Deep Learning,
+  9.2 and 10.5.
 
   Raises:
     BadInput: there is no such normalisation.
@@ -88,6 +125,9 @@ def tokenizer(name: str) -> Tokenizer:
   - "byte": the UTF-8 bytes, whatever the text.
   - "word": words, single punctuation marks, `<eos>` for a line break; tokens in angle
     brackets such as `<unk>` stay whole.
+  - "joined": as "word", and a token that no white space stands before, but the first,
+    begins with a joiner, U+FFED: text whose white space is single spaces comes back as
+    it was. As in OpenNMT's tokenizer (Klein et al. 2017).
   - "whitespace": what stands between white space, `<eos>` for a line break; for text
     that is tokenised already.
 

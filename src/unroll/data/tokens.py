@@ -14,7 +14,12 @@ HELP = (
 
 
 def build(
-  text: str, tokenizer: str, normalize: str = "none", *, min_count: int = 1
+  text: str,
+  tokenizer: str,
+  normalize: str = "none",
+  *,
+  min_count: int = 1,
+  reserved: tuple[str, ...] = (),
 ) -> Vocabulary:
   """The vocabulary of a training text.
 
@@ -23,14 +28,17 @@ def build(
     tokenizer: a name in `text.TOKENIZERS`, or of `subwords.build`.
     normalize: a name in `text.NORMALIZERS`.
     min_count: a token that is rarer becomes `<unk>`.
+    reserved: tokens to have in any case, such as `<bos>`: subwords have them last.
 
   Raises:
-    BadInput: an unknown name, or a count that the tokenizer cannot heed.
+    BadInput: an unknown name, or an option that the tokenizer cannot heed.
   """
   check(tokenizer, min_count)
   if subwords.is_subwords(tokenizer):
-    return subwords.build(text, tokenizer, normalize)
-  return Vocabulary.build(text, tokenizer, normalize, min_count=min_count)
+    return subwords.build(text, tokenizer, normalize).adding(reserved)
+  return Vocabulary.build(
+    text, tokenizer, normalize, min_count=min_count, reserved=reserved
+  )
 
 
 def check(tokenizer: str, min_count: int = 1) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,6 +119,15 @@ class Vocabulary:
         f"ids from {ids.min()} to {ids.max()} do not fit a vocabulary of {len(self)}"
       )
     return text_lib.tokenizer(self.tokenizer).join(self.tokens[i] for i in ids.tolist())
+
+  def split_each(self, texts: Sequence[str]) -> list[list[str]]:
+    """The tokens of each text, normalised first, those that are unknown too."""
+    split = text_lib.tokenizer(self.tokenizer).split
+    return [list(split(text_lib.normalize(text, self.normalize))) for text in texts]
+
+  def join(self, tokens: Iterable[str]) -> str:
+    """The text of tokens, of the vocabulary or not."""
+    return text_lib.tokenizer(self.tokenizer).join(tokens)
 
   def to_json(self) -> str:
     """The vocabulary as a JSON object in ASCII."""

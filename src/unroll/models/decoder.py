@@ -1,0 +1,356 @@
+"""A decoder: tokens one after another, given what an encoder makes of a source.
+
+Every model that answers in a sequence has this half: the memory that it reads may be of
+a text, of a picture or of sounds.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unroll import attention, scan
+from unroll.architecture import Architecture
+from unroll.attention import AttendingCarry, Form, Memory, Sizes, attending
+from unroll.compose import DeepCarry, deep, mask
+from unroll.layers import Layer, Recurrent, stacked
+from unroll.models.parts import EMBEDDING_DROPOUT, Embedding, Head, Readout
+from unroll.settings import setting
+from unroll.start import Initializer
+from unroll.types import Array, BadInput, Carry, Cell, is_draw, keyed
+
+# What the decoder reads beside its own words: how each is a form of attention, and
+# whether keys are a product of the values.
+ATTENTIONS = {
+  "none": (None, False),
+  "last": ("mean", False),
+  "mean": ("mean", False),
+  "additive": ("additive", True),
+  "dot": ("dot", False),
+  "general": ("dot", True),
+  "scaled_dot": ("scaled_dot", True),
+}
+BRIDGES = ("dense", "copy", "zero")
+_SITE = 2**31 + 1  # of the output's masks, beside those of the layers
+
+
+@dataclass(frozen=True)
+class Decoders:
+  """Decoder"""
+
+  embedding: int = setting(256, "width of the vectors of tokens", least=1)
+  embedding_dropout: float = setting(0.0, EMBEDDING_DROPOUT)
+  attention: str = setting(
+    "additive",
+    "what each step reads of the source: none; last, the encoder's end; mean, every "
+    "place alike; or what a query finds: additive, dot, general, scaled_dot",
+    choices=tuple(ATTENTIONS),
+  )
+  look: str = setting(
+    "before",
+    "the query: the state before the step, which reads what was found (Bahdanau), or "
+    "the state after it (Luong)",
+    choices=("before", "after"),
+  )
+  feeding: bool = setting(
+    False, "looking after, a step reads what the one before gave out (input feeding)"
+  )
+  window: int = setting(
+    0, "local attention: places to each side of where the query looks; 0: all", least=0
+  )
+  coverage: bool = setting(
+    False, "scores know how much each place was read so far, for additive attention"
+  )
+  coverage_loss: float = setting(
+    0.0, "times what was read again of places already read", least=0
+  )
+  bridge: str = setting(
+    "dense",
+    "the decoder's first state: a layer on the encoder's last, that state itself, or 0",
+    choices=BRIDGES,
+  )
+  tie_embeddings: bool = setting(
+    False, "uses the target's embedding as the output matrix"
+  )
+  label_smoothing: float = setting(
+    0.0, "share of each target that is spread over the vocabulary", least=0, most=0.99
+  )
+
+
+class Start(NamedTuple):
+  """What a decoder begins with.
+
+  Attributes:
+    memory: what it reads at every step.
+    summary: `[B, N]`, one vector of the whole source.
+    state: the carries of the encoder's layers; None where they are not the decoder's.
+  """
+
+  memory: Memory
+  summary: Array
+  state: Carry | None = None
+
+
+class Decoder(nn.Module):
+  """p(token t+1 | tokens up to t, the source).
+
+  Attributes:
+    vocabulary: V.
+    embedding: E.
+    core: layer `[T, B, E] -> [T, B, H]`, whose context is a `Memory` if it reads one.
+    width: H.
+    keys: A, the width of keys that are a product of the values; 0: they are the values.
+    bridge: one of `BRIDGES`.
+    tie: uses the embedding as the output matrix; H must then be E.
+    output_dropout: rate on what the output layer reads.
+    copies: the next token may be one of the source, where the weights of the places
+      are its probabilities (See, Liu & Manning 2017).
+    embedding_dropout: see `Embedding`.
+    kernel_init: of the output matrix.
+    dtype: of matrix products; None is the parameters' own, float32.
+    named: see `layers.Recurrent`; not in runs, whose leaves have another order.
+  """
+
+  vocabulary: int
+  embedding: int
+  core: Layer
+  width: int
+  keys: int = 0
+  bridge: str = "dense"
+  tie: bool = False
+  output_dropout: float = 0.0
+  copies: bool = False
+  embedding_dropout: float = 0.0
+  kernel_init: Initializer = nn.initializers.lecun_normal()
+  dtype: Any = None
+  named: bool = False
+
+  def setup(self):
+    if self.tie and self.embedding != self.width:
+      raise BadInput(
+        f"`tie_embeddings` needs embedding={self.embedding} to be the width of the "
+        f"decoder, {self.width}: make them equal"
+      )
+    self.embed = Embedding(
+      self.vocabulary, self.embedding, dropout=self.embedding_dropout
+    )
+    self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
+    if self.keys:
+      self.key = nn.Dense(self.keys, use_bias=False, dtype=self.dtype)
+    if self.bridge == "dense":
+      self.first = Bridge()
+    self.output = Readout(self.vocabulary, self.kernel_init, self.dtype, self.tie)
+    if self.copies:
+      self.generates = nn.Dense(1)
+
+  def memory(self, values: Array, valid: Array) -> Memory:
+    """What is read of values `[B, S, M]`, which are there where valid `[B, S]`."""
+    keys = self.key(values).astype(values.dtype) if self.keys else values
+    return Memory(values, keys, valid)
+
+  def begin(self, start: Start, draws: Carry) -> Carry:
+    """The carry before the first token.
+
+    Args:
+      start: what the encoder made of the source.
+      draws: a carry with the randomness to use.
+    """
+    carry = self.recurrent.initial_carry(len(start.summary))
+    if self.bridge == "dense":
+      carry = self.first(carry, start.summary)
+    elif self.bridge == "copy":
+      carry = _copied(carry, start)
+    return keyed(carry, draws)
+
+  def __call__(
+    self,
+    tokens: Array,
+    carry: Carry,
+    memory: Memory,
+    valid: Array | None = None,
+    backward: scan.Backward = "fast",
+  ) -> tuple[Carry, Array, Array]:
+    """Reads tokens `[T, B]`.
+
+    Returns:
+      The carry; what the output layer reads, `[T, B, H]`; and the weights of the places
+      at each step, `[T, B, S]`, with no place where the core does not hand them out.
+    """
+    options: dict[str, Any] = {"valid": valid, "backward": backward}
+    if self.core.context:
+      options["context"] = memory
+    after, ys = self.recurrent(self.embed(tokens, carry), carry, **options)
+    hidden, weights = ys[..., : self.width], ys[..., self.width :]
+    draw = carry.draw
+    if self.output_dropout and draw.key is not None:
+      steps = draw.t + jnp.arange(len(hidden), dtype=jnp.int32)
+      masks = jax.vmap(
+        lambda t: mask(
+          draw._replace(t=t), hidden.shape[1:], self.output_dropout, _SITE, False
+        )
+      )
+      hidden = hidden * masks(steps).astype(hidden.dtype)
+    return after, hidden, weights
+
+  def head(self) -> Head:
+    """The output layer."""
+    return self.output(self.width, self.embed.table())
+
+  def distribution(
+    self, hidden: Array, weights: Array, copies: Array | None
+  ) -> Array:
+    """log p of the next token, up to what softmax takes out: `[…, V or more]`.
+
+    Args:
+      hidden: `[T, B, H]`.
+      weights: `[T, B, S]`.
+      copies: int32 `[S, B]`, the token that each place stands for, below V + S; read by
+        a decoder that copies alone.
+    """
+    logits = self.head().logits(hidden)
+    if not self.copies:
+      return logits
+    assert copies is not None
+    generated, copied = self._shares(hidden)
+    made = jax.nn.log_softmax(logits) + generated
+    places = weights.shape[-1]
+    size = self.vocabulary + places
+    taken = jnp.zeros((*weights.shape[:2], size), weights.dtype)
+    batch = jnp.arange(weights.shape[1])[:, None]
+    taken = taken.at[:, batch, copies.T].add(weights)
+    found = jnp.log(jnp.maximum(taken, 1e-30)) + copied
+    made = jnp.pad(made, [(0, 0), (0, 0), (0, places)], constant_values=-jnp.inf)
+    return jnp.logaddexp(made, found)
+
+  def copied_nats(
+    self, hidden: Array, weights: Array, targets: Array, copies: Array
+  ) -> Array:
+    """-log p(target) of each step `[T, B]` of a decoder that copies."""
+    generated, copied = self._shares(hidden)
+    logits = jax.nn.log_softmax(self.head().logits(hidden))
+    known = targets < self.vocabulary
+    place = jnp.where(known, targets, 0)[..., None]
+    made = jnp.take_along_axis(logits, place, axis=-1) + generated
+    made = jnp.where(known[..., None], made, -jnp.inf)
+    same = targets[..., None] == copies.T
+    taken = jnp.sum(jnp.where(same, weights, 0), axis=-1, keepdims=True)
+    found = jnp.log(jnp.maximum(taken, 1e-30)) + copied
+    return -jnp.logaddexp(made, found)[..., 0]
+
+  def _shares(self, hidden: Array) -> tuple[Array, Array]:
+    """log p that a token is generated, and that it is copied: `[T, B, 1]`."""
+    generates = self.generates(hidden).astype(hidden.dtype)
+    return jax.nn.log_sigmoid(generates), jax.nn.log_sigmoid(-generates)
+
+  def initial_carry(self, batch: int) -> Carry:
+    """A carry with a place for the randomness; `begin` makes the one to start with."""
+    return self.recurrent.initial_carry(batch)
+
+
+class Bridge(nn.Module):
+  """The first state of a decoder, a layer for each of its parts (Cho et al. 2014)."""
+
+  @nn.compact
+  def __call__(self, carry: Carry, summary: Array) -> Carry:
+    """A carry in place of the initial one, from a vector `[B, N]` of the source."""
+
+    def made(path, leaf):
+      if is_draw(leaf) or leaf.ndim != 2 or not leaf.shape[1]:
+        return leaf
+      if any(getattr(part, "name", "") == "coverage" for part in path):
+        return leaf
+      name = "".join(map(str, path)).replace(".", "_").replace("[", "_")
+      layer = nn.Dense(leaf.shape[1], name=name.replace("]", "").strip("_"))
+      return jnp.tanh(layer(summary)).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(made, carry, is_leaf=is_draw)
+
+
+def _copied(carry: DeepCarry, start: Start) -> DeepCarry:
+  """The states of the encoder's layers as those of the decoder's."""
+  assert start.state is not None
+  given = start.state.layers
+  first = carry.layers[0]
+  if not isinstance(first, AttendingCarry):
+    return carry._replace(layers=given)
+  own = first.cell
+  own = own._replace(layers=given) if isinstance(own, DeepCarry) else given[0]
+  return carry._replace(layers=(first._replace(cell=own, last=start.summary),))
+
+
+def decoder(
+  chosen: Decoders,
+  architecture: Architecture,
+  vocabulary: int,
+  values: int,
+  *,
+  places: int = 0,
+  copies: bool = False,
+  weights: bool = False,
+  dtype: str = "float32",
+) -> Decoder:
+  """The decoder of some settings.
+
+  Args:
+    chosen: the settings.
+    architecture: cells, widths and what stands between them.
+    vocabulary: V.
+    values: M, the width of the memory.
+    places: the most places of a memory, read with `coverage`.
+    copies: see `Decoder`.
+    weights: whether calls return the weights of the places.
+    dtype: of matrix products.
+
+  Raises:
+    BadInput: settings contradict each other.
+  """
+  score, product = ATTENTIONS[chosen.attention]
+  wiring = architecture.wiring
+  width = architecture.sizes[-1]
+  if architecture.skip:
+    raise BadInput("`skip` feeds what a decoder has not: drop it")
+  read_again = chosen.coverage or chosen.coverage_loss or copies
+  if score in (None, "mean") and (read_again or chosen.window or chosen.feeding):
+    raise BadInput(
+      f"attention={chosen.attention} has no query, and `window`, `feeding`, `coverage` "
+      "and `copy` need one: choose additive, dot, general or scaled_dot"
+    )
+  keys = (width if product else values) if score else 0
+  cells = architecture.cells(chosen.embedding)
+  if score is None:
+    core = stacked(*cells, wiring=wiring._replace(output_dropout=0.0))
+  else:
+    form = Form(
+      score,
+      chosen.look,
+      chosen.feeding,
+      chosen.window,
+      places if chosen.coverage else 0,
+    )
+    inner = cells[0]
+    if len(cells) > 1 or wiring.residual:
+      between = wiring._replace(input_dropout=0.0, output_dropout=0.0)
+      inner = deep(*cells, wiring=between)
+    sizes = Sizes(chosen.embedding, width, values, keys)
+    seen = attending(
+      inner, sizes, form, weights=bool(weights or copies or chosen.coverage_loss)
+    )
+    core = stacked(seen, wiring=type(wiring)(
+      input_dropout=wiring.input_dropout, locked=wiring.locked
+    ))
+  return Decoder(
+    vocabulary=vocabulary,
+    embedding=chosen.embedding,
+    core=core,
+    width=width,
+    keys=width if product else 0,
+    bridge=chosen.bridge,
+    tie=chosen.tie_embeddings,
+    output_dropout=wiring.output_dropout,
+    copies=copies,
+    embedding_dropout=chosen.embedding_dropout,
+    dtype=None if dtype == "float32" else jnp.dtype(dtype),
+    **architecture.model_options(),
+  )
