@@ -51,7 +51,7 @@ class ImageEncoder(nn.Module):
     for channels in self.channels:
       window = (KERNEL, KERNEL)
       xs = nn.Conv(channels, window, strides=2, dtype=self.dtype)(xs)
-      xs = nn.relu(nn.LayerNorm(dtype=jnp.float32)(xs))
+      xs = nn.relu(nn.LayerNorm()(xs.astype(jnp.float32)))
     height, width = grid((images.shape[1], images.shape[2]), len(self.channels))
     xs = xs.reshape(len(images), height * width, -1)
     where = jnp.broadcast_to(_coordinates(height, width), (*xs.shape[:2], 2))
