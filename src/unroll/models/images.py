@@ -54,9 +54,9 @@ class ImageEncoder(nn.Module):
       xs = nn.relu(nn.LayerNorm()(xs.astype(jnp.float32)))
     height, width = grid((images.shape[1], images.shape[2]), len(self.channels))
     xs = xs.reshape(len(images), height * width, -1)
-    where = jnp.broadcast_to(_coordinates(height, width), (*xs.shape[:2], 2))
-    xs = nn.Dense(self.width, dtype=self.dtype)(jnp.concatenate([xs, where], axis=-1))
-    return nn.relu(xs.astype(jnp.float32))
+    seen = nn.Dense(self.width, dtype=self.dtype)(xs).astype(jnp.float32)
+    where = nn.Dense(self.width, use_bias=False)(_coordinates(height, width))
+    return nn.relu(seen + where[None])
 
 
 def image_encoder(chosen: Images, side: int, dtype: str = "float32") -> ImageEncoder:
