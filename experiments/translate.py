@@ -68,3 +68,146 @@ class Translate:
   coverage_penalty: float = setting(
     0.0, "what it costs to leave words of the source unread", least=0, role="call"
   )
+
+  @property
+  def how(self) -> Beam:
+    """How hypotheses are looked for."""
+    return Beam(self.beams, self.best, self.length_penalty, self.coverage_penalty)
+
+
+def main(settings: Settings) -> None:
+  """Trains, evaluates or translates, as `mode` says."""
+  modes.run(settings, _task, translate=_translate)
+
+
+def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
+  data = pairs.load(settings[Pairs], files and Reader.from_files(files), say)
+  exact = pairs.exact(settings[Pairs])
+  if not exact:
+    translation.check()
+  architecture, training = layers.architecture(settings), settings[Training]
+  reader, how = data.reader, settings[Translate].how._replace(best=1)
+  model_of = functools.partial(
+    translator,
+    settings[Encoders],
+    settings[Decoders],
+    architecture,
+    reader.sizes,
+    copies=reader.copy,
+    places=max(len(s.tokens) for part in data.sources.values() for s in part),
+    weights=bool(how.coverage_penalty),
+    dtype=settings[Precision].dtype,
+  )
+  model, sizes = model_of(), architecture.sizes
+
+  def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
+    return translator_loss(
+      model_of(plan=plan), settings[Decoders].label_smoothing, backward
+    )
+
+  @functools.cache
+  def writer(part: str):
+    return translating.writer(model, reader, data.sources[part], how)
+
+  def judge(params: Params, part: str) -> Mapping[str, float]:
+    own = jax.device_put(jax.device_get(params), jax.local_devices()[0])
+    found = [hypotheses[0].text for hypotheses in writer(part)(own)]
+    return _judged(data, part, found).numbers()
+
+  targets = {name: sum(map(len, own)) for name, own in data.targets.items()}
+  return Task(
+    init=lambda key: model.init(key, example()),
+    carry=functools.partial(initial_carry, model),
+    loss=loss,
+    train=lambda seed, columns: data.training(training.batch, seed, columns),
+    evaluations={
+      part: Evaluation({"pairs": data.evaluation(part)})
+      for part in data.parts
+      if part != "train"
+    },
+    measures=translation.measures(exact),
+    size=Size(max(sizes), sum(sizes), targets["train"] / len(data.parts["train"])),
+    data=data.sha256,
+    model="translate",
+    files=reader.files(),
+    splits=targets,
+    counted="tokens",
+    sized_by=("hidden", "layers", "embedding", "source_embedding"),
+    judge=judge,
+    show=functools.partial(_show, data),
+  )
+
+
+def _judged(data: Data, part: str, found: list[str]) -> translation.Judgement:
+  return translation.judged(
+    found,
+    [wanted for _, wanted in data.texts(part)],
+    data.reader.target.split_each,
+    lower=data.settings.normalize == "lower",
+    scores=not pairs.exact(data.settings),
+  )
+
+
+def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
+  """Prints how right what it writes is, and some of it."""
+  part = "test" if "test" in data.parts else "val"
+  how = settings[Translate].how._replace(best=1)
+  written = translating.writer(best.module, data.reader, data.sources[part], how)
+  found = [hypotheses[0].text for hypotheses in written(best.params)]
+  for (source, wanted), own in list(zip(data.texts(part), found))[:3]:
+    print(f"source  {source}\nwritten {own}\nwanted  {wanted}\n")
+  judgement = _judged(data, part, found)
+  measures = {measure.name: measure for measure in translation.measures(True)}
+  measures |= {measure.name: measure for measure in translation.measures(False)}
+  numbers = judgement.numbers().items()
+  print(f"{part}: {', '.join(measures[n].shown(x) for n, x in numbers)}")
+  if judgement.scores:
+    print("\n".join(judgement.scores.signatures.values()))
+
+
+def _translate(settings: Settings) -> None:
+  model, settings = modes.opened(settings)
+  reader, chosen = Reader.from_files(model.files), settings[Translate]
+  lines = text.read_lines(given(chosen.input), f"--input={chosen.input}")
+  sources = reader.read(lines)
+  for number, (source, line) in enumerate(zip(sources, lines), 1):
+    unknown = reader.unknown(source)
+    if unknown:
+      say(f"line {number}: training has not {', '.join(unknown)}")
+  found = translating.writer(model.module, reader, sources, chosen.how)(model.params)
+  for hypotheses in found:
+    for one in hypotheses:
+      score = f"{one.score:.4f}\t" if chosen.best > 1 else ""
+      print(score + text.one_line(one.text))
+  rows = [
+    {"source": line, "translations": [_shown(one) for one in hypotheses]}
+    for line, hypotheses in zip(lines, found)
+  ]
+  result({"lines": rows}, settings[Folder].json)
+
+
+def _shown(one: translating.Hypothesis) -> dict[str, object]:
+  return {"text": one.text, "log_prob": one.log_prob, "score": one.score}
+
+
+PAGE = Page(
+  "translate",
+  main,
+  (
+    Translate,
+    Pairs,
+    Encoders,
+    Decoders,
+    Architecture,
+    Precision,
+    Training,
+    Transfer,
+    Folder,
+    Processes,
+    Arms,
+  ),
+  objective=("bleu", "higher"),
+)
+
+if __name__ == "__main__":
+  door.run(PAGE, __doc__)

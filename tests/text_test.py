@@ -90,6 +90,43 @@ def test_words_decode_to_lines(tokenizer):
   assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
+JOINED = {
+  "Hello, world (don't)!": [
+    "Hello",
+    "￭,",
+    "world",
+    "(",
+    "￭don",
+    "￭'",
+    "￭t",
+    "￭)",
+    "￭!",
+  ],
+  "a <unk>, <eos>": ["a", "<unk>", "￭,", "<", "￭eos", "￭>"],
+  "a￭b ￭￭ ￮￭": ["a", "￭￮￭", "￭b", "￮￭", "￭￮￭", "￮", "￭￮￭"],
+  "a.\n.b": ["a", "￭.", "<eos>", ".", "￭b"],
+  COMBINING: ["cafe\u0301", "अनुच्छेद", "नमस्ते"],
+}
+
+
+@pytest.mark.parametrize("text", JOINED)
+def test_words_that_join_say_where(text):
+  joined = text_lib.tokenizer("joined")
+  assert joined.split(text) == JOINED[text]
+  assert joined.join(JOINED[text]) == text
+
+
+@hypothesis.given(st.lists(st.text("ab\u0301.<>'eos￭￮ 水", min_size=1)))
+def test_words_that_join_come_back(words):
+  text = " ".join(" ".join(words).split())
+  joined = text_lib.tokenizer("joined")
+  assert joined.join(joined.split(text)) == text
+
+
+def test_a_space_before_marks():
+  assert text_lib.normalize("Go.. A ?\nNo!,", "spaced") == "go . . a ?\nno ! ,"
+
+
 def test_letters():
   assert text_lib.normalize("Ab1é--C\r\n\nd", "letters") == "ab c d"
   vocabulary = Vocabulary.build("The Time", normalize="letters")

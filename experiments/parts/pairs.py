@@ -181,8 +181,9 @@ def load(
         f"{out} of {len(fits)} training pairs have more than {settings.longest} tokens "
         "on a side, and are left out"
       )
-    for each in (parts, sources, targets):
-      each["train"] = list(itertools.compress(each["train"], fits))  # type: ignore
+    parts["train"] = list(itertools.compress(parts["train"], fits))
+    sources["train"] = list(itertools.compress(sources["train"], fits))
+    targets["train"] = list(itertools.compress(targets["train"], fits))
   if not parts["train"]:
     raise BadInput(
       f"longest={settings.longest} leaves no training pair: give more tokens"
@@ -221,6 +222,8 @@ def _parts(settings: Pairs) -> Mapping[str, list[Pair]]:
     if settings.val or settings.test:
       raise BadInput("`val` and `test` are files and `train` is none: give that too")
     return named.load(settings.data, settings.split)
+  if settings.test and not settings.val:
+    raise BadInput("`test` is a file and `val` is none: give both")
   found = {
     part: files.read(
       Path(getattr(settings, part)),
@@ -233,6 +236,4 @@ def _parts(settings: Pairs) -> Mapping[str, list[Pair]]:
     if settings.split:
       raise BadInput(f"split={settings.split}: the files are split already; drop it")
     return found
-  if "test" in found:
-    raise BadInput("`test` is a file and `val` is none: give both")
   return files.parted(found["train"], settings.split, settings.train)

@@ -9,14 +9,18 @@ import numpy as np
 from unroll.architecture import Architecture
 from unroll.data import tokens
 from unroll.data.lexicon import Lexicon
+from unroll.data.examples import Examples
 from unroll.data.music.rolls import KEYS
+from unroll.data.pairs import Reader
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
+from unroll.models import translator as translators
 from unroll.models.cloze import cloze_model
 from unroll.models.convolutions import Convolutions
+from unroll.models.decoder import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
 from unroll.models.music import roll_model
@@ -28,6 +32,7 @@ VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
 SCORES = "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
+PLACES = 1000  # tokens of a source that a model with coverage can read
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -182,6 +187,27 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, taggers.example(sizes), None, files)
 
 
+def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  reader = Reader.from_files(files)
+  module = translators.translator(
+    _group(translators.Encoders, flags),
+    _group(Decoders, flags),
+    architecture(flags),
+    reader.sizes,
+    copies=reader.copy,
+    places=PLACES,
+    weights=True,
+    dtype=flags["dtype"],
+  )
+
+  def apply(params, carry, examples: Examples, valid=None):
+    if valid is not None:
+      raise ValueError("valid: a translator is told by what it reads")
+    return carry, module.apply(params, examples, carry)
+
+  return Built(module, apply, False, translators.example(), None, files)
+
+
 def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if FRAMES not in files:
     raise BadInput(f"{FRAMES} is missing: restore it")
@@ -210,4 +236,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "memory": _memory,
   "tag": _tag,
   "frames": _frames,
+  "translate": _translate,
 }

@@ -47,8 +47,8 @@ def _fra_eng(source: str, target: str, split: str) -> dict[str, list[Pair]]:
   file = public("fra_eng/fra-eng.zip")
   with zipfile.ZipFile(io.BytesIO(cache.read(file))) as archive:
     data = archive.read("fra-eng/fra.txt")
-  # French has a space of its own before a mark: it is one as any other.
-  spaces = str.maketrans("\u202f\u00a0", "  ")
+  # French has spaces of its own before a mark, three of them: each is one as any other.
+  spaces = str.maketrans("\u202f\u00a0\u2009", "   ")
   pairs = [
     Pair(english.translate(spaces), french.translate(spaces))
     for english, french in tabbed(data, file.path)

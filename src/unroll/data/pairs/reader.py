@@ -132,6 +132,11 @@ class Reader:
     bos, eos = (self.target.tokens.index(token) for token in (BOS, EOS))
     return Sizes(len(self.source), len(self.target), bos, eos)
 
+  @property
+  def lower(self) -> bool:
+    """Whether targets are in lower case, so that upper case cannot be judged."""
+    return text_lib.normalize("A", self.target.normalize) == "a"
+
   def read(self, texts: Sequence[str]) -> list[Source]:
     """Source texts as a model reads them; an empty one has no token but `end`."""
     return [self._read(pieces) for pieces in self.source.split_each(texts)]
@@ -152,6 +157,11 @@ class Reader:
       ids = (known.get(piece, new.get(piece, 0)) for piece in pieces)
       found.append(np.array([*ids, eos], np.int32))
     return found
+
+  def unknown(self, source: Source) -> list[str]:
+    """The different tokens of a source that its vocabulary has not, in the order read."""
+    known = self._sources
+    return list(dict.fromkeys(p for p in source.pieces if p not in known))
 
   def text(self, ids: ArrayLike, source: Source | None = None) -> str:
     """The text of target numbers, `[T]`, up to the first `<eos>` and without `<bos>`.
