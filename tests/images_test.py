@@ -39,13 +39,13 @@ def by_hand(params, images):
     rows, columns = -(-height // 2), -(-width // 2)
     # As many more on the far side, where the number is odd.
     before = [
-      max((-(-side // 2) - 1) * 2 + 3 - side, 0) // 2 for side in (height, width)
+      max((-(-side // 2) - 1) * 2 + 4 - side, 0) // 2 for side in (height, width)
     ]
     padded = np.pad(xs, [(0, 0), (before[0], 3), (before[1], 3), (0, 0)])
     out = np.zeros((batch, rows, columns, kernel.shape[-1]))
     for i in range(rows):
       for j in range(columns):
-        patch = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+        patch = padded[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
         out[:, i, j] = np.einsum("bhwc,hwcd->bd", patch, kernel) + conv["bias"]
     mean, variance = out.mean(-1, keepdims=True), out.var(-1, keepdims=True)
     out = (out - mean) / np.sqrt(variance + 1e-6) * norm["scale"] + norm["bias"]

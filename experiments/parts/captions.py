@@ -51,8 +51,8 @@ class Captions:
   objects: int = setting(OBJECTS, "the most shapes of a scene", least=1, most=OBJECTS)
   held_out: str = setting(
     "objects",
-    "what every scene to test on has and none to train on: none; objects, some shapes "
-    "in some colours; relations, how some shapes lie from some others",
+    "what only scenes of a further part have, held_out: none; objects, some shapes in "
+    "some colours; relations, how some shapes lie from some others",
     choices=HELD_OUT,
   )
   tokenizer: str = setting(
@@ -75,7 +75,8 @@ class Data(NamedTuple):
   Attributes:
     settings: what chose it.
     reader: how sentences become numbers.
-    parts: the pictures of "train", "val" and, where there is one, "test".
+    parts: the pictures of "train", "val" and, where there are such, "test" and
+      "held_out".
     targets: of each part, the sentences of each picture as a model writes them.
   """
 

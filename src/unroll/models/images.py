@@ -10,7 +10,9 @@ import numpy as np
 from unroll.settings import setting
 from unroll.types import Array, BadInput
 
-KERNEL = 3  # width and height of a convolution's kernel
+# Width and height of a convolution's kernel: even, as is its stride, so that a place is
+# in the middle of what it sees, and pictures of attention are not aside of it.
+KERNEL = 4
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.captions.value import Captioned
+from unroll.data.splits import NAMES
 from unroll.types import BadInput
 
 COLOURS = {
@@ -39,8 +40,8 @@ LEAST = 24  # pixels of a side
 FINE = 8  # parts of a pixel's side that a shape covers or not
 DRAWN = 4096  # scenes drawn at once
 
-# What a test has and training has not: nothing, a shape of a colour, or two shapes that
-# lie in one way.
+# What training has not: nothing, some shapes in some colours, or how some shapes lie
+# from some others.
 HELD_OUT = ("none", "objects", "relations")
 
 
@@ -85,7 +86,8 @@ def parts(
     counts: of pictures of "train", "val" and "test".
     size: pixels of a side.
     objects: the most shapes in a picture, up to 3.
-    held_out: a name in `HELD_OUT`: what every test picture has, and no other.
+    held_out: a name in `HELD_OUT`: what no picture has but those of a fourth part,
+      "held_out", of as many as the test; "none": there is no such part.
     seed: of all of them.
 
   Raises:
@@ -102,12 +104,10 @@ def parts(
       "held_out=relations needs two shapes, and objects=1 has one: give more objects, "
       "or held_out=objects"
     )
-  random = np.random.default_rng(seed)
-  first, test = counts[0] + counts[1], counts[2]
-  usual: list[Scenes] = []
-  unusual: list[Scenes] = []
-  seen = set[bytes]()
-  while sum(map(_count, usual)) < first or sum(map(_count, unusual)) < test:
+  random, seen = np.random.default_rng(seed), set[bytes]()
+  wanted = sum(counts), counts[2] * (held_out != "none")
+  found: tuple[list[Scenes], list[Scenes]] = ([], [])
+  while any(sum(map(_count, own)) < least for own, least in zip(found, wanted)):
     drawn = draw(random, size, objects)
     rows = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in drawn], axis=1)
     place = {row.tobytes(): number for number, row in enumerate(rows)}
@@ -118,20 +118,15 @@ def parts(
         f"{len(seen)}: ask for fewer"
       )
     seen |= place.keys()
-    drawn = drawn.some(new)
-    if held_out == "none":
-      kept = random.random(len(new)) * (first + test) < test
-    else:
-      kept = held(drawn, held_out)
-    usual.append(drawn.some(~kept))
-    unusual.append(drawn.some(kept))
-  whole = Scenes(*map(np.concatenate, zip(*usual)))
-  other = Scenes(*map(np.concatenate, zip(*unusual)))
-  chosen = {
-    "train": whole.some(slice(counts[0])),
-    "val": whole.some(slice(counts[0], first)),
-    "test": other.some(slice(test)),
-  }
+    apart = held(drawn, held_out)[new]
+    for own, chosen in zip(found, (new[~apart], new[apart])):
+      own.append(drawn.some(chosen))
+  usual, unusual = (Scenes(*map(np.concatenate, zip(*own))) for own in found)
+  ends = np.cumsum(counts).tolist()
+  edges = zip(NAMES, [0, *ends], ends)
+  chosen = {name: usual.some(slice(start, end)) for name, start, end in edges}
+  if held_out != "none":
+    chosen["held_out"] = unusual.some(slice(counts[2]))
   return {
     name: Captioned(pictures(own, size), [(text,) for text in sentences(own)])
     for name, own in chosen.items()
@@ -172,6 +167,8 @@ def held(scenes: Scenes, held_out: str) -> NDArray[np.bool_]:
   A quarter of the pairs of colour and shape, or of the triples of the shape named
   first, how it lies from another, and the shape of that.
   """
+  if held_out == "none":
+    return np.zeros(_count(scenes), bool)
   if held_out == "objects":
     own = (scenes.colour + scenes.shape) % len(SHAPES) == 0
     return np.any(own & scenes.there, axis=1)
