@@ -23,21 +23,25 @@ from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import given, result, say
+from experiments.session.terminal import extra, given, result, say
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan, translating, translation
 from unroll.architecture import Architecture, Precision
 from unroll.data import text
-from unroll.data.pairs import Reader
+from unroll.data.pairs import Reader, Source
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.decoder import Decoders
 from unroll.models.translator import Encoders, example, translator, translator_loss
+from unroll.report.attention import Read, heat
 from unroll.settings import setting
-from unroll.translating import Beam
-from unroll.types import Params
+from unroll.translating import Beam, Hypothesis
+from unroll.types import BadInput, Params
+
+ATTENTION = "attention.png"
+SHOWN = 3  # pairs that are shown of a finished run
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class Translate:
   @property
   def how(self) -> Beam:
     """How hypotheses are looked for."""
+    if self.best > self.beams:
+      raise BadInput(
+        f"best={self.best} is more than beams={self.beams} can find: raise beams"
+      )
     return Beam(self.beams, self.best, self.length_penalty, self.coverage_penalty)
 
 
@@ -139,6 +147,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     sized_by=("hidden", "layers", "embedding", "source_embedding"),
     judge=judge,
     show=functools.partial(_show, data),
+    shows=(ATTENTION,) if model.decoder.core.context else (),
   )
 
 
@@ -147,7 +156,7 @@ def _judged(data: Data, part: str, found: list[str]) -> translation.Judgement:
     found,
     [wanted for _, wanted in data.texts(part)],
     data.reader.target.split_each,
-    lower=data.settings.normalize == "lower",
+    lower=data.reader.lower,
     scores=not pairs.exact(data.settings),
   )
 
@@ -157,9 +166,15 @@ def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
   part = "test" if "test" in data.parts else "val"
   how = settings[Translate].how._replace(best=1)
   written = translating.writer(best.module, data.reader, data.sources[part], how)
-  found = [hypotheses[0].text for hypotheses in written(best.params)]
-  for (source, wanted), own in list(zip(data.texts(part), found))[:3]:
+  hypotheses = [some[0] for some in written(best.params)]
+  found = [one.text for one in hypotheses]
+  for (source, wanted), own in list(zip(data.texts(part), found))[:SHOWN]:
     print(f"source  {source}\nwritten {own}\nwanted  {wanted}\n")
+  if best.module.decoder.core.context:
+    with extra(path / ATTENTION):
+      sources = data.sources[part][:SHOWN]
+      reads = [_read(data.reader, best, *one) for one in zip(sources, hypotheses)]
+      heat(reads, f"{data.settings.data}, {part}", path / ATTENTION)
   judgement = _judged(data, part, found)
   measures = {measure.name: measure for measure in translation.measures(True)}
   measures |= {measure.name: measure for measure in translation.measures(False)}
@@ -167,6 +182,14 @@ def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
   print(f"{part}: {', '.join(measures[n].shown(x) for n, x in numbers)}")
   if judgement.scores:
     print("\n".join(judgement.scores.signatures.values()))
+
+
+def _read(reader: Reader, best: Loaded, source: Source, one: Hypothesis) -> Read:
+  """Where a translator looked as it wrote."""
+  weights = translating.looked(best.module, best.params, source, one.tokens)
+  names = (*reader.target.tokens, *source.new)
+  pieces = source.pieces if weights.shape[1] == len(source.pieces) else ("end",)
+  return Read(pieces, [names[number] for number in one.tokens.tolist()], weights)
 
 
 def _translate(settings: Settings) -> None:
@@ -190,7 +213,7 @@ def _translate(settings: Settings) -> None:
   result({"lines": rows}, settings[Folder].json)
 
 
-def _shown(one: translating.Hypothesis) -> dict[str, object]:
+def _shown(one: Hypothesis) -> dict[str, object]:
   return {"text": one.text, "log_prob": one.log_prob, "score": one.score}
 
 

@@ -26,6 +26,7 @@ SMALL = {
   "frames": {"size": 8, "context": 3, "horizon": 2, "channels": (2,), "batch": 2},
   "music": {"scores": "scores.json", "hidden": (4,), "batch": 2},
   "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
+  "translate": {"train": "pairs.tsv", "hidden": (4,), "layers": 1, "buckets": 1},
   "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 
@@ -38,6 +39,7 @@ def task_of(name, folder):
   pieces = [[[60, 64], [], [67]], [[60], [62]]]
   (folder / "scores.json").write_text(json.dumps({"train": pieces, "valid": pieces}))
   values = dict(SMALL[name])
+  (folder / "pairs.tsv").write_text("".join(f"a {n}\t{n} b\n" for n in range(40)))
   (folder / "words.txt").write_text("a\tX\n\n" * 20)
   for setting in ("corpus", "data", "scores", "train"):
     if setting in values:

@@ -23,6 +23,10 @@ NAMED = {
   "experiments.memory": RUN,
   "experiments.music": {*RUN, "output", "primer", "scores"},
   "experiments.tag": {*RUN, "input", "test", "train", "val"},
+  "experiments.translate": {
+    *RUN,
+    *("input", "test", "test_target", "train", "train_target", "val", "val_target"),
+  },
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},
