@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import classify, loss, memory, resets, together
+from bench import classify, loss, memory, resets, together, translate
 from bench.race import Contestant, Row, race
 from bench.shapes import GATES, Shape
 from bench.suites import DEFAULT, MODULES, SUITES, Suite
@@ -189,6 +189,8 @@ def _contestants(
     return [compile, *STARTS] if shape == DEFAULT else [compile]
   if bench.suite == "classify":
     return classify.contestants(devices, peers, bench.keep_memory)
+  if bench.suite in translate.SUITES:
+    return translate.contestants(devices, peers, bench.keep_memory)
   machine = [Contestant(MACHINE, MACHINE)] if suite.limit else []
   rivals = [
     # A plain scan is JAX's as well, and takes as many devices as ours.

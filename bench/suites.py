@@ -165,6 +165,21 @@ SUITES = {
     peers=("torch", "keras"),
     spread=True,
   ),
+  "translate": Suite(
+    rows=(Shape(*(64, 25, 256, 256, "gru"), vocabulary=8000),),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    peers=("torch",),
+    spread=True,
+    cells=("gru",),
+  ),
+  "beam": Suite(
+    rows=(Shape(*(64, 25, 256, 256, "gru"), vocabulary=8000),),
+    unit="sentences/s",
+    figure=lambda shape, seconds: 1 / seconds,
+    peers=("torch",),
+    cells=("gru",),
+  ),
   "generate": Suite(
     rows=(
       *(Shape(batch, 200, 64, 256, "lstm") for batch in (1, 64)),

@@ -18,7 +18,7 @@ def table(suite: Suite, rows: Sequence[Row]) -> str:
   """
   measured = dict.fromkeys(name for row in rows for name in row.results)
   names = [name for name in measured if name != MACHINE]
-  rivals = [name for name in suite.peers if name in names]
+  rivals = [name for name in names if name != OURS and suite.peers]
   limit = suite.limit
   head = ["B, T, D, H", "cell", *(f"{name}, {suite.unit}" for name in names)]
   if limit:

@@ -3,22 +3,25 @@
 import functools
 import os
 import sys
-from collections.abc import Callable
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bench.libraries import training
 from bench.libraries.cells import cells as cells
 from bench.libraries.cells import recurrence as recurrence
 from bench.libraries.cells import reservoir as reservoir
 from bench.libraries.cells import resets as resets
+from bench.libraries.training import STEPS
+from bench.libraries.translating import beam as beam
+from bench.libraries.translating import translate as translate
 from bench.sentences import CLASSES, sentences
 from bench.shapes import Shape
 from bench.timing import Timed, begun
 from unroll import generate as generation
-from unroll import layers, optim, readout, remat, schedules, train
+from unroll import layers, optim, readout, remat, train
 from unroll import memory as needs
 from unroll.architecture import Architecture
 from unroll.arms import Arms
@@ -28,11 +31,10 @@ from unroll.data.buckets import Buckets
 from unroll.data.examples import labelled
 from unroll.data.prefetch import dispatches
 from unroll.devices import Spread
-from unroll.gradients import ChunkLoss, Scheme, full, truncated
+from unroll.gradients import full, truncated
 from unroll.models import classifier
 from unroll.models.language import LanguageModel, next_token_loss
 
-STEPS = 10  # a dispatch, the default of experiments
 BUCKETS = 14  # the default is 8, which pad by 13 % where these pad by 9 %
 
 
@@ -64,7 +66,7 @@ def _core(shape: Shape) -> layers.Layer:
 def step(shape: Shape) -> Timed:
   """The training step of a character language model; seconds a step."""
   dispatch, *arguments = _training(shape)
-  return Timed(_running(dispatch, *arguments), STEPS)
+  return Timed(training.running(dispatch, *arguments), STEPS)
 
 
 def compile(shape: Shape) -> Timed:
@@ -84,7 +86,7 @@ def memory(shape: Shape, plan: str) -> Timed:
   half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
   if needed > half:
     raise MemoryError(f"{needs.size(needed)} are more than half of what there is")
-  return Timed(_running(dispatch, *arguments), note={"needed_bytes": needed})
+  return Timed(training.running(dispatch, *arguments), note={"needed_bytes": needed})
 
 
 def loss(shape: Shape, part: str, sliced: bool) -> Timed:
@@ -99,7 +101,7 @@ def loss(shape: Shape, part: str, sliced: bool) -> Timed:
     readout.ROWS = sys.maxsize
   if part == "step":
     dispatch, *arguments = _training(shape, steps=1)
-    program, call = dispatch.lower(*arguments), _running(dispatch, *arguments)
+    program, call = dispatch.lower(*arguments), training.running(dispatch, *arguments)
   else:
     gradient, arguments = _output_layer(shape)
     program = gradient.lower(*arguments)
@@ -142,7 +144,8 @@ def arms(shape: Shape, count: int, looped: bool = False) -> Timed:
   """
   if count == 1:
     return step(shape)
-  step_of, arm, state, batches, control = _parts(shape, remat.NONE, STEPS)
+  step_of, state, batches = _parts(shape, remat.NONE, STEPS)
+  arm, control = training.arm(), training.control()
   together = Arms(count, jax.device_count(), looped=looped)
   program = together.program(train.several(step_of), (0, 0, None, 0, 0), donate=(1,))
   arms = [arm._replace(seed=jnp.int32(seed)) for seed in range(count)]
@@ -150,7 +153,9 @@ def arms(shape: Shape, count: int, looped: bool = False) -> Timed:
   steps, controls = [np.int32(STEPS)] * count, [control] * count
   state = together.stack([jax.device_get(state)] * count)
   rest = (batches, together.stack(steps), together.stack(controls))
-  return Timed(_running(program, together.stack(arms), state, *rest), STEPS * count)
+  return Timed(
+    training.running(program, together.stack(arms), state, *rest), STEPS * count
+  )
 
 
 def _training(
@@ -158,13 +163,8 @@ def _training(
 ) -> tuple[Any, train.Arm, train.TrainState, Any, np.int32, train.Control]:
   """What `experiments.charlm` compiles, and the arguments of a call: the arm, state,
   batches, their number, control."""
-  step_of, arm, state, batches, control = _parts(shape, plan, steps)
-  spread = Spread(jax.device_count())
-  shardings = spread.state(state)
-  state = jax.device_put(state, shardings)
-  batches = jax.device_put(batches, spread.batches(batches))
-  dispatch = train.make_dispatch(step_of, (shardings, spread.whole))
-  return dispatch, arm, state, batches, np.int32(steps), control
+  step_of, state, batches = _parts(shape, plan, steps)
+  return training.dispatched(step_of, state, batches)
 
 
 def _parts(shape: Shape, plan: remat.Plan, steps: int):
@@ -177,45 +177,14 @@ def _parts(shape: Shape, plan: remat.Plan, steps: int):
 
   def step_of(arm: train.Arm) -> train.Step:
     loss, scheme = next_token_loss(model, plan), truncated(shape.steps)
-    return _step(loss, scheme, arm, shape.optimizer)
+    return training.step(loss, scheme, arm, shape.optimizer)
 
   state = train.initial_state(params, optim.optimizer(shape.optimizer), carry)
   source = Lanes(tokens, shape.batch, shape.steps)
   batches = jax.tree.map(
     lambda *each: np.stack(each), *(source[i] for i in range(steps))
   )
-  return step_of, _arm(), state, batches, _control()
-
-
-def _step(
-  loss: ChunkLoss, scheme: Scheme, arm: train.Arm, optimizer: str = "adam"
-) -> train.Step:
-  return train.make_step(
-    loss,
-    scheme,
-    optim.optimizer(optimizer, clip_norm=arm.clip_norm),
-    schedules.schedule("constant", arm.learning_rate),
-    jax.random.key(arm.seed),
-  )
-
-
-def _arm(clip_norm: float = 1) -> train.Arm:
-  return train.Arm(jnp.int32(1), jnp.float32(2e-3), jnp.float32(clip_norm))
-
-
-def _control() -> train.Control:
-  return train.Control(*np.array([np.inf, 1, np.inf], np.float32))
-
-
-def _running(dispatch, arm, state, *rest) -> Callable[[], None]:
-  """One dispatch after the other, as the state is donated."""
-
-  def call() -> None:
-    nonlocal state
-    state, metrics = dispatch(arm, state, *rest)
-    jax.block_until_ready((state, metrics))
-
-  return call
+  return step_of, state, batches
 
 
 def classify(shape: Shape, data: str = "") -> Timed:
@@ -241,10 +210,12 @@ def classify(shape: Shape, data: str = "") -> Timed:
   state = jax.device_put(state, shardings)
 
   def step_of(arm: train.Arm) -> train.Step:
-    return _step(classifier.classifier_loss(model), full(), arm)
+    return training.step(classifier.classifier_loss(model), full(), arm)
 
   dispatch = train.make_dispatch(step_of, (shardings, spread.whole))
-  arm, control = jax.device_put((_arm(clip_norm=0), _control()), spread.whole)
+  arm, control = jax.device_put(
+    (training.arm(clip_norm=0), training.control()), spread.whole
+  )
   step = 0
 
   def call() -> None:
