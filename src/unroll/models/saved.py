@@ -10,11 +10,13 @@ from unroll.architecture import Architecture
 from unroll.data import tokens
 from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
+from unroll.data.speech.reader import Reader
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
+from unroll.models import transcriber as transcribers
 from unroll.models.cloze import cloze_model
 from unroll.models.convolutions import Convolutions
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
@@ -28,6 +30,7 @@ VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
 SCORES = "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
+SPEECH = "speech.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -195,6 +198,21 @@ def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, True, frame_models.example(shape), None, files)
 
 
+def _transcribe(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SPEECH not in files:
+    raise BadInput(f"{SPEECH} is missing: restore it")
+  shape = Reader.from_json(files[SPEECH], SPEECH).shape
+  chosen = _group(transcribers.Transcribers, flags)
+  module = transcribers.transcriber(
+    chosen, architecture(flags), shape, dtype=flags["dtype"]
+  )
+
+  def apply(params, carry, inputs, valid=None):
+    return carry, module.apply(params, inputs, carry, valid)
+
+  return Built(module, apply, False, transcribers.example(shape), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -210,4 +228,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "memory": _memory,
   "tag": _tag,
   "frames": _frames,
+  "transcribe": _transcribe,
 }

@@ -48,18 +48,23 @@ def folder(path: Path, mel: Mel) -> Labelled:
 
 
 def features(path: Path, mel: Mel) -> NDArray[np.float32]:
-  """The spectrogram of a WAVE file, `[frames, bands]`: its channels' mean.
+  """The spectrogram of a WAVE file, `[frames, bands]`: see `mono`."""
+  return spectrogram(mono(path, mel.rate), mel)
+
+
+def mono(path: Path, rate: int) -> NDArray[np.float64]:
+  """The samples of a WAVE file at a rate, `[samples]`: its channels' mean.
 
   A file of another rate is resampled by a polyphase filter.
   """
-  sound, rate = read_wav(path)
-  mono = sound.mean(axis=1)
-  if rate != mel.rate:
+  sound, own = read_wav(path)
+  found = sound.mean(axis=1)
+  if own != rate:
     from scipy.signal import resample_poly
 
-    common = math.gcd(rate, mel.rate)
-    mono = resample_poly(mono, mel.rate // common, rate // common)
-  return spectrogram(mono, mel)
+    common = math.gcd(own, rate)
+    found = resample_poly(found, rate // common, own // common)
+  return found
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float64], int]:
