@@ -23,6 +23,7 @@ NAMED = {
   "experiments.memory": RUN,
   "experiments.music": {*RUN, "output", "primer", "scores"},
   "experiments.tag": {*RUN, "input", "test", "train", "val"},
+  "experiments.transcribe": {*RUN, "data", "input", "test", "val"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},
