@@ -64,7 +64,9 @@ def test_the_likelihood_is_the_sum_over_all_paths(backward):
   assert np.all(found[IMPOSSIBLE] == -np.inf)
 
 
-@pytest.mark.parametrize("backward", ["fast", "autodiff"])
+@pytest.mark.parametrize(
+  "backward", ["fast", pytest.param("autodiff", marks=pytest.mark.slow)]
+)
 def test_the_gradient_is_that_of_finite_differences(backward):
   weight = np.linspace(0.5, 2, B)
   with jax.enable_x64(True):
@@ -173,6 +175,7 @@ def test_sizes_of_0_and_1(steps, labels):
     close(found, jax.nn.log_softmax(logits[0])[np.arange(2), one].sum(), 1e-6)
 
 
+@pytest.mark.slow
 def test_both_modes_of_derivatives_agree():
   to = np.random.default_rng(6).normal(size=BAD.shape).astype(np.float32)
   good = slice(0, 8)

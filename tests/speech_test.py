@@ -171,6 +171,7 @@ ROW = "a.wav,x\n"
   [
     ({"data": "file,words\na.wav,x\n"}, "has the columns file, words and no `text`"),
     ({"data": "file,text\nc.wav,x\n"}, r"line 2: .*c\.wav cannot be read as a WAVE"),
+    ({"data": "file,text\n" + "a.wav,\n" * 10}, "none of the 9 training utterances"),
     ({"data": "file,text\n" + ROW * 3}, "has 3 utterances, too few to keep one in 10"),
     (
       {"data": "file,text\n" + ROW, "val": "file,text\na.wav,y\n"},

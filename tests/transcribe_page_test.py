@@ -140,9 +140,9 @@ def test_arms_train_side_by_side(folder):
 @pytest.mark.parametrize(
   "flags, said",
   [
-    (["--data=none.csv"], "--data=none.csv"),
+    (["--data=none.csv"], "none.csv cannot be read"),
     (["--min_digits=9"], "--min_digits=9 is more than --max_digits=7: give fewer"),
-    ([*SMALL, "--remat=sqrt"], "--remat=sqrt with `bidirectional`"),
+    ([*SMALL, "--remat=sqrt"], "--remat=sqrt with --bidirectional"),
     (
       ["--mode=transcribe", "--workdir=run", "--input=said.csv"],
       "said.csv cannot be read as a WAVE file",

@@ -115,7 +115,7 @@ def _lattice(labels: Array, label_valid: Array, valid: Array, blank: int):
   classes = jnp.stack([blanks, labels], axis=-1).reshape(batch, 2 * size)
   classes = jnp.pad(classes, ((0, 0), (0, 1)), constant_values=blank)
   two_before = jnp.pad(classes, ((0, 0), (2, 0)), constant_values=blank)[:, :-2]
-  passes = (classes != blank) & (two_before != blank) & (classes != two_before)
+  passes = (classes != blank) & (classes != two_before)
   last = jnp.arange(2 * size + 1)[None] == 2 * count[:, None]
   return classes, _Lattice(passes, last, valid)
 
@@ -172,13 +172,12 @@ def _total(emissions: Array, lattice: _Lattice) -> Array:
 
 def _total_forward(emissions: Array, lattice: _Lattice):
   final, paths = _states(emissions, lattice)
-  total = _ended(final, lattice)
-  return total, (emissions, lattice, paths, total > NEVER / 2)
+  return _ended(final, lattice), (emissions, lattice, paths)
 
 
 def _total_backward(kept, gradient: Array):
   """Each emission's is the probability, of all paths, of those through its state."""
-  emissions, lattice, paths, possible = kept
+  emissions, lattice, paths = kept
   # From the right, the states in reverse are those of the labels in reverse.
   passes = jnp.pad(lattice.passes, ((0, 0), (0, 2)))[:, 2:]
   _, rest = _unrolled(
@@ -189,10 +188,10 @@ def _total_backward(kept, gradient: Array):
     reverse=True,
   )
   through = paths + rest[..., ::-1] - emissions
-  counts = lattice.valid & possible[None]
+  counts = lattice.valid[..., None]
   # Shares of each step's own sum, which rounds less than the total of all steps does.
-  share = jax.nn.softmax(jnp.where(counts[..., None], through, 0), axis=-1)
-  share = jnp.where(counts[..., None], share, 0)
+  share = jax.nn.softmax(jnp.where(counts, through, 0), axis=-1)
+  share = jnp.where(counts, share, 0)
   return share * gradient[None, :, None], None
 
 

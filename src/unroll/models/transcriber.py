@@ -102,7 +102,9 @@ def transcriber(
   if not chosen.bidirectional:
     core = rematerialised(core, plan)
   elif plan.name != "none":
-    raise BadInput(f"remat={plan.name} with `bidirectional`: it is for one direction")
+    raise BadInput(
+      f"remat={plan.name} with `bidirectional`: it is for one direction; leave it out"
+    )
   return Transcriber(
     classes=shape.classes,
     core=core,
@@ -129,14 +131,14 @@ def transcriber_loss(model: Transcriber, backward: scan.Backward = "fast") -> Ch
   apply = cast(Callable[..., Array], model.apply)
 
   def loss(params, carry, batch: Examples):
-    logits = apply(params, batch.inputs, carry, batch.valid, backward)
-    there = batch.weight > 0
+    labels, weight, valid = map(jnp.asarray, batch[1:])
+    logits = apply(params, batch.inputs, carry, valid, backward)
     found = ctc.log_likelihood(
-      logits, batch.targets, batch.valid, there, blank=BLANK, backward=backward
+      logits, labels, valid, weight > 0, blank=BLANK, backward=backward
     )
     possible = found > -jnp.inf
     nats = -jnp.sum(jnp.where(possible, found, 0))
-    counts = jnp.sum(jnp.where(possible[None], batch.weight, 0))
+    counts = jnp.sum(jnp.where(possible[None], weight, 0))
     sums = Sums(nats, counts)
     return sums.mean(), (carry, {"loss": sums})
 

@@ -63,8 +63,17 @@ class Reader(NamedTuple):
 
   @classmethod
   def build(cls, train: Utterances, units: str, mel: Mel, stack: int) -> "Reader":
-    """The reader of a training part."""
+    """The reader of a training part.
+
+    Raises:
+      BadInput: there is no label in it.
+    """
     labels = tuple(sorted({label for own in train.labels for label in own}))
+    if not labels:
+      raise BadInput(
+        f"none of the {len(train.labels)} training utterances has a text: say what "
+        "some of them say"
+      )
     some = range(min(SOUNDS, len(train.labels)))
     frames = np.concatenate([audio.spectrogram(train.sound(n), mel) for n in some])
     scale = frames.std(0, dtype=np.float64)

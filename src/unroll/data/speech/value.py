@@ -28,12 +28,11 @@ class Utterances(NamedTuple):
   def some(self, rows: Iterable[int]) -> "Utterances":
     """Those of some rows."""
     rows = list(rows)
-    labels, places = (tuple(c[i] for i in rows) for c in (self.labels, self.places))
     digest = hashlib.sha256(f"{self.digest} {rows}".encode()).hexdigest()
     return Utterances(
       lambda number: self.sound(rows[number]),
       self.samples[rows],
-      labels,
-      places,
+      tuple(self.labels[row] for row in rows),
+      tuple(self.places[row] for row in rows),
       digest,
     )
