@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import run
+from scipy.io import wavfile
 
 from experiments.session.settings import Page, Settings
 from unroll.settings import described
@@ -28,6 +30,7 @@ SMALL = {
   "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
   "translate": {"train": "pairs.tsv", "hidden": (4,), "layers": 1, "buckets": 1},
   "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
+  "transcribe": {"data": "said.csv", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 
 
@@ -40,6 +43,8 @@ def task_of(name, folder):
   (folder / "scores.json").write_text(json.dumps({"train": pieces, "valid": pieces}))
   values = dict(SMALL[name])
   (folder / "pairs.tsv").write_text("".join(f"a {n}\t{n} b\n" for n in range(40)))
+  wavfile.write(folder / "a.wav", 8000, np.arange(2000, dtype=np.int16))
+  (folder / "said.csv").write_text("file,text\n" + "a.wav,x y\n" * 20)
   (folder / "words.txt").write_text("a\tX\n\n" * 20)
   for setting in ("corpus", "data", "scores", "train"):
     if setting in values:

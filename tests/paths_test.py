@@ -27,6 +27,7 @@ NAMED = {
     *RUN,
     *("input", "test", "test_target", "train", "train_target", "val", "val_target"),
   },
+  "experiments.transcribe": {*RUN, "data", "input", "test", "val"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},

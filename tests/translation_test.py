@@ -8,11 +8,10 @@ import pytest
 
 from unroll import translation
 from unroll.data.vocabulary import Vocabulary
+from unroll.edits import edit_distance, error_rate
 from unroll.translation import (
   corpus_scores,
   d2l_bleu,
-  edit_distance,
-  error_rate,
   judged,
 )
 from unroll.types import BadInput

@@ -56,7 +56,7 @@ def beam(shape: Shape) -> Timed:
   first = np.full(shape.batch, BOS, np.int32)
 
   def step(params, memory, carry, tokens):
-    return apply(params, tokens, carry, memory, method="next")[:2] + (None,)
+    return (*apply(params, tokens, carry, memory, method="next")[:2], None)
 
   def call() -> None:
     memory, carry = encode(params, given)

@@ -7,16 +7,17 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
-from unroll.data import tokens
+from unroll.data import pairs, tokens
 from unroll.data.examples import Examples
 from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
-from unroll.data.pairs import Reader
+from unroll.data.speech import reader as speech
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
+from unroll.models import transcriber as transcribers
 from unroll.models import translator as translators
 from unroll.models.cloze import cloze_model
 from unroll.models.convolutions import Convolutions
@@ -33,6 +34,7 @@ SCORES = "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
 PLACES = 1000  # tokens of a source that a model with coverage can read
+SPEECH = "speech.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 
@@ -188,7 +190,7 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 
 
 def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
-  reader = Reader.from_files(files)
+  reader = pairs.Reader.from_files(files)
   module = translators.translator(
     _group(translators.Encoders, flags),
     _group(Decoders, flags),
@@ -221,6 +223,21 @@ def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, True, frame_models.example(shape), None, files)
 
 
+def _transcribe(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  if SPEECH not in files:
+    raise BadInput(f"{SPEECH} is missing: restore it")
+  shape = speech.Reader.from_json(files[SPEECH], SPEECH).shape
+  chosen = _group(transcribers.Transcribers, flags)
+  module = transcribers.transcriber(
+    chosen, architecture(flags), shape, dtype=flags["dtype"]
+  )
+
+  def apply(params, carry, inputs, valid=None):
+    return carry, module.apply(params, inputs, carry, valid)
+
+  return Built(module, apply, False, transcribers.example(shape), None, files)
+
+
 def _vocabulary(files: Mapping[str, str]) -> Vocabulary:
   if VOCABULARY not in files:
     raise BadInput(f"{VOCABULARY} is missing: restore it")
@@ -237,4 +254,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "tag": _tag,
   "frames": _frames,
   "translate": _translate,
+  "transcribe": _transcribe,
 }

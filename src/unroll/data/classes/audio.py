@@ -48,18 +48,23 @@ def folder(path: Path, mel: Mel) -> Labelled:
 
 
 def features(path: Path, mel: Mel) -> NDArray[np.float32]:
-  """The spectrogram of a WAVE file, `[frames, bands]`: its channels' mean.
+  """The spectrogram of a WAVE file, `[frames, bands]`: see `mono`."""
+  return spectrogram(mono(path, mel.rate), mel)
+
+
+def mono(path: Path, rate: int) -> NDArray[np.float64]:
+  """The samples of a WAVE file at a rate, `[samples]`: its channels' mean.
 
   A file of another rate is resampled by a polyphase filter.
   """
-  sound, rate = read_wav(path)
-  mono = sound.mean(axis=1)
-  if rate != mel.rate:
+  sound, own = read_wav(path)
+  found = sound.mean(axis=1)
+  if own != rate:
     from scipy.signal import resample_poly
 
-    common = math.gcd(rate, mel.rate)
-    mono = resample_poly(mono, mel.rate // common, rate // common)
-  return spectrogram(mono, mel)
+    common = math.gcd(own, rate)
+    found = resample_poly(found, rate // common, own // common)
+  return found
 
 
 def read_wav(path: Path) -> tuple[NDArray[np.float64], int]:
@@ -103,7 +108,10 @@ def spectrogram(sound: NDArray[np.floating], mel: Mel) -> NDArray[np.float32]:
   frames = around[starts[:, None] + np.arange(mel.window)]
   hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(mel.window) / mel.window)
   power = np.abs(np.fft.rfft(frames * hann)) ** 2
-  bands = np.maximum(power @ filters(mel).T, 1e-10)
+  # Piece by piece, each too small for BLAS to share among threads, which on busy cores
+  # wait for one another twenty times as long as the product takes.
+  pieces, weights = np.array_split(power, len(power) // 32 + 1), filters(mel).T
+  bands = np.maximum(np.concatenate([p @ weights for p in pieces]), 1e-10)
   decibels = 10 * np.log10(bands)
   return np.maximum(decibels, decibels.max() - 80).astype(np.float32)
 

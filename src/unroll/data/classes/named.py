@@ -1,7 +1,6 @@
 """The labelled sets that have a name: public files, pinned."""
 
 import gzip
-import hashlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from unroll.data import cache
 from unroll.data import text as text_lib
 from unroll.data.cache import File, public
-from unroll.data.classes import audio, table
+from unroll.data.classes import audio, fsdd, table
 from unroll.data.classes.value import Labelled, Parts, split
 from unroll.errors import guess
 from unroll.types import BadInput
@@ -131,34 +130,15 @@ def _permuted(images: NDArray) -> NDArray:
   return images.reshape(-1, 784, 1)[:, order]
 
 
-FSDD = "a2e8a660492f28d9eed6270b290d26cbc5c81d6077ce87d3c0ad5adf4d4ee696"
-
-
 def _fsdd(spec: str) -> Parts:
   _refuse_split("fsdd", spec)
-  root = cache.root() / "fsdd" / "recordings"
-  files = sorted(root.glob("*.wav"))
-  digest = hashlib.sha256()
-  for file in files:
-    content = hashlib.sha256(file.read_bytes()).digest()
-    digest.update(file.name.encode() + b"\0" + content)
-  if digest.hexdigest() != FSDD:
-    raise BadInput(
-      f"{root} does not hold the 3,000 recordings of fsdd: put there those of "
-      "https://github.com/Jakobovski/free-spoken-digit-dataset at "
-      "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
-    )
-  found: dict[str, list] = {"train": [], "val": [], "test": []}
-  for file in files:  # digit_speaker_index.wav
-    index = int(file.stem.rsplit("_", 1)[1])
-    found["test" if index < 5 else "val" if index < 10 else "train"].append(file)
   return {
     part: Labelled(
       [audio.features(file, audio.Mel()) for file in some],
       [file.name[0] for file in some],
       [str(file) for file in some],
     )
-    for part, some in found.items()
+    for part, some in fsdd.recordings().items()
   }
 
 
