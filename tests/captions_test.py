@@ -12,7 +12,7 @@ from experiments.parts import captions as part
 from experiments.parts.captions import Captions
 from unroll.data import captions
 from unroll.data.captions import CAPTIONS, Captioned, Reader, folder, scenes
-from unroll.data.captions.scenes import BACKGROUND, COLOURS, RELATIONS, SHAPES
+from unroll.data.captions.scenes import BACKGROUND, COLOURS, MARGIN, RELATIONS, SHAPES
 from unroll.types import BadInput
 
 SIDE = 32
@@ -53,6 +53,7 @@ def seen(picture):
     middles.append((places.min(0) + places.max(0)) / 2)
   for number in range(1, len(words)):
     down, across = middles[number] - middles[0]
+    assert abs(abs(down) - abs(across)) >= MARGIN * SIDE
     if abs(across) > abs(down):
       place = "left of" if across > 0 else "right of"
     else:
