@@ -2,7 +2,8 @@
 
 The pointer-generator of See, Liu & Manning (2017): p = g · p_vocabulary + (1 - g) · a,
 where a token's a is the sum of the weights of the places that it stands at. Tokens that
-the vocabulary has not have the numbers from V on.
+the vocabulary has not have the numbers from V on. Where weights add up to less than 1,
+as where the source is empty, what is left of (1 - g) is shared out as the rest is.
 """
 
 import flax.linen as nn
@@ -35,7 +36,7 @@ def distribution(
     weights: of the places, `[T, B, S]`.
     copies: int32 `[S, B]`, the token at each place, below V + S.
   """
-  generated, copied = shares
+  generated, copied = _whole(shares, weights)
   steps, batch, places = weights.shape
   made = jax.nn.log_softmax(logits) + generated
   made = jnp.pad(made, [(0, 0), (0, 0), (0, places)], constant_values=-jnp.inf)
@@ -53,7 +54,7 @@ def nats(
   targets: Array,
 ) -> Array:
   """-log p of each target `[T, B]`, below V + S; the rest as of `distribution`."""
-  generated, copied = shares
+  generated, copied = _whole(shares, weights)
   size = logits.shape[-1]
   known = targets < size
   place = jnp.where(known, targets, 0)[..., None]
@@ -63,3 +64,11 @@ def nats(
   taken = jnp.sum(jnp.where(same, weights, 0), axis=-1, keepdims=True)
   found = jnp.log(jnp.maximum(taken, LEAST)) + copied
   return -jnp.logaddexp(made, found)[..., 0]
+
+
+def _whole(shares: tuple[Array, Array], weights: Array) -> tuple[Array, Array]:
+  """The shares over what both add up to, by weights that may be less than 1."""
+  generated, copied = shares
+  there = jnp.sum(weights, axis=-1, keepdims=True)
+  total = jnp.logaddexp(generated, copied + jnp.log(jnp.maximum(there, LEAST)))
+  return generated - total, copied - total
