@@ -30,6 +30,7 @@ from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES
 from unroll.models.cloze import cloze_loss, cloze_model
 from unroll.settings import setting
+from unroll.transformer import Transformer
 from unroll.types import BadInput
 
 
@@ -125,6 +126,7 @@ PAGE = Page(
     Text,
     Batches,
     Architecture,
+    Transformer,
     Precision,
     Truncation,
     Training,

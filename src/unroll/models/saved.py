@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from unroll.architecture import Architecture
+from unroll.architecture import Architecture, Layers
 from unroll.data import tokens
 from unroll.data.lexicon import Lexicon
 from unroll.data.examples import Examples
@@ -26,6 +26,7 @@ from unroll.models.language import language_model
 from unroll.models.music import roll_model
 from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
+from unroll.transformer import Transformer, stack
 from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
@@ -81,6 +82,11 @@ def architecture(flags: Mapping[str, Any]) -> Architecture:
   return _group(Architecture, flags)
 
 
+def _layers(flags: Mapping[str, Any]) -> Layers:
+  """The layers of a model that may be a Transformer."""
+  return stack(_group(Transformer, flags), architecture(flags))
+
+
 def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
   """A group of settings among those of a run; what is younger is by default."""
   known = described(group)
@@ -90,7 +96,7 @@ def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
 def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   module = language_model(
-    architecture(flags),
+    _layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     tie=flags["tie_embeddings"],
