@@ -17,7 +17,7 @@ from unroll.attention import Memory, softmax
 from unroll.cells.normalized import normalized
 from unroll.compose import mask, no_draw
 from unroll.layers import Layer
-from unroll.linear import product
+from unroll.linear import add_bias, product
 from unroll.scan import lookup
 from unroll.transformer.cache import Cache, Places, placed, written
 from unroll.transformer.rotary import angles, turned
@@ -124,6 +124,9 @@ def transformer(form: Form) -> Layer:
     scan.check_context(form.memory > 0, context)
     if reverse or every:
       raise ValueError("a Transformer has no `reverse` and no carry of every step")
+    if not xs.shape[0]:
+      wide = form.width + (context.valid.shape[1] if form.weights and context else 0)
+      return carry, jnp.zeros((*xs.shape[:2], wide), params.norm.scale.dtype)
     there = jnp.ones(xs.shape[:2], bool) if valid is None else valid.astype(bool)
     fresh = None if reset is None else reset.astype(bool)
     slots = carry.keys[0].shape[2] if carry.keys else 0
@@ -252,22 +255,23 @@ def _found(
     found = found + jnp.einsum("bhts,bhsd->bhtd", part, value)
     start += value.shape[2]
   steps = jnp.moveaxis(found, 2, 0)
-  return steps.reshape(*steps.shape[:2], -1), weights
+  return steps.reshape(*steps.shape[:2], query.shape[1] * query.shape[3]), weights
 
 
 def _heads(form: Form, x: Array) -> Array:
   """`[T, B, W]` as `[B, heads, T, width]`."""
-  return jnp.transpose(x.reshape(*x.shape[:2], form.heads, -1), (1, 2, 0, 3))
+  each = form.width // form.heads
+  return jnp.transpose(x.reshape(*x.shape[:2], form.heads, each), (1, 2, 0, 3))
 
 
 def _norm(params: Norm, x: Array) -> Array:
-  scale, bias = (part.astype(x.dtype) for part in params)
+  scale, bias = (jnp.broadcast_to(part, x.shape).astype(x.dtype) for part in params)
   return normalized(x) * scale + bias
 
 
 def _mlp(params: Mlp, x: Array) -> Array:
-  up = product(x, params.up) + params.up_bias.astype(x.dtype)
-  return product(jax.nn.gelu(up), params.down) + params.down_bias.astype(x.dtype)
+  up = jax.nn.gelu(add_bias(product(x, params.up), params.up_bias))
+  return add_bias(product(up, params.down), params.down_bias)
 
 
 def _dropped(draw: Draw, xs: Array, form: Form, site: int) -> Array:
@@ -280,7 +284,7 @@ def _dropped(draw: Draw, xs: Array, form: Form, site: int) -> Array:
     return mask(own, xs.shape[1:], form.dropout, site, form.locked).astype(xs.dtype)
 
   if form.locked:
-    return xs * at(jnp.zeros((), jnp.int32))
+    return xs * at(jnp.zeros((), jnp.int32))[None]
   return xs * jax.vmap(at)(jnp.arange(len(xs), dtype=jnp.int32))
 
 

@@ -72,13 +72,13 @@ def placed(
     number = jnp.cumsum(reset.T, axis=1, dtype=jnp.int32)
   position = passed - start
   here = valid[:, None] & (number[:, :, None] == number[:, None])
-  slot = jnp.arange(slots, dtype=jnp.int32)
+  slot = jnp.arange(slots, dtype=jnp.int32)[None]
   last = count[:, None] - 1
   held = last - jnp.mod(last - slot, max(slots, 1))  # below 0: of no step
   before = (held >= 0)[:, None] & (number == 0)[:, :, None]
   if reach is not None:
     time = jnp.arange(passed.shape[1])
-    here &= time <= time[:, None]
+    here &= (time[None] <= time[:, None])[None]
     here &= position[:, :, None] - position[:, None] <= reach
     before &= position[:, :, None] - held[:, None] <= reach
   after = position[:, -1] + step[:, -1]

@@ -30,8 +30,8 @@ def angles(position: Array, width: int) -> tuple[Array, Array]:
   """
   half = width // 2
   speed = BASE ** (-np.arange(half) / half) * 2**32 / (2 * math.pi)
-  turns = position[..., None] * jnp.asarray(np.round(speed), jnp.int32)
-  angle = turns[:, None].astype(jnp.float32) * (2 * math.pi / 2**32)
+  turns = position[:, None, :, None] * np.round(speed).astype(np.int32)[None, None, None]
+  angle = turns.astype(jnp.float32) * (2 * math.pi / 2**32)
   return jnp.cos(angle), jnp.sin(angle)
 
 
