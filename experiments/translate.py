@@ -33,9 +33,11 @@ from unroll.data.pairs import Reader
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.attending import translator_of
 from unroll.models.decoder import Decoders
-from unroll.models.translator import Encoders, example, translator, translator_loss
+from unroll.models.translator import Encoders, example, translator_loss
 from unroll.settings import setting
+from unroll.transformer import Transformer
 from unroll.translating import Beam
 from unroll.types import Params
 
@@ -85,10 +87,10 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   exact = pairs.exact(settings[Pairs])
   if not exact:
     translation.check()
-  architecture, training = layers.architecture(settings), settings[Training]
+  architecture, training = layers.chosen(settings), settings[Training]
   reader, how = data.reader, settings[Translate].how._replace(best=1)
   model_of = functools.partial(
-    translator,
+    translator_of,
     settings[Encoders],
     settings[Decoders],
     architecture,
@@ -132,7 +134,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     files=reader.files(),
     splits=targets,
     counted="tokens",
-    sized_by=("hidden", "layers", "embedding", "source_embedding"),
+    sized_by=layers.sized_by(settings, "embedding", "source_embedding"),
     judge=judge,
     show=functools.partial(_show, data),
   )
@@ -199,6 +201,7 @@ PAGE = Page(
     Encoders,
     Decoders,
     Architecture,
+    Transformer,
     Precision,
     Training,
     Transfer,

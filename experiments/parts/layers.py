@@ -1,8 +1,8 @@
 """The layers of a model, as the settings of a page ask for them."""
 
 from experiments.session.settings import Settings
-from unroll.architecture import Architecture, Layers
-from unroll.transformer import Transformer, stack
+from unroll.architecture import Architecture
+from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
 
@@ -23,7 +23,7 @@ def architecture(settings: Settings) -> Architecture:
   return found
 
 
-def chosen(settings: Settings) -> Layers:
+def chosen(settings: Settings) -> Architecture | Stack:
   """The layers of a page that has Transformers too.
 
   Raises:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from unroll.architecture import Architecture, Layers
+from unroll.architecture import Architecture
 from unroll.data import tokens
 from unroll.data.lexicon import Lexicon
 from unroll.data.examples import Examples
@@ -18,6 +18,7 @@ from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
 from unroll.models import translator as translators
+from unroll.models.attending import translator_of
 from unroll.models.cloze import cloze_model
 from unroll.models.convolutions import Convolutions
 from unroll.models.decoder import Decoders
@@ -26,7 +27,7 @@ from unroll.models.language import language_model
 from unroll.models.music import roll_model
 from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
-from unroll.transformer import Transformer, stack
+from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
@@ -82,7 +83,7 @@ def architecture(flags: Mapping[str, Any]) -> Architecture:
   return _group(Architecture, flags)
 
 
-def _layers(flags: Mapping[str, Any]) -> Layers:
+def _layers(flags: Mapping[str, Any]) -> Architecture | Stack:
   """The layers of a model that may be a Transformer."""
   return stack(_group(Transformer, flags), architecture(flags))
 
@@ -195,10 +196,10 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 
 def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   reader = Reader.from_files(files)
-  module = translators.translator(
+  module = translator_of(
     _group(translators.Encoders, flags),
     _group(Decoders, flags),
-    architecture(flags),
+    _layers(flags),
     reader.sizes,
     copies=reader.copy,
     places=PLACES,

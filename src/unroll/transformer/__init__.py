@@ -2,6 +2,15 @@
 
 from unroll.transformer.blocks import Form, cache, transformer
 from unroll.transformer.cache import Cache
-from unroll.transformer.settings import Stack, Transformer, stack
+from unroll.transformer.settings import Stack, Transformer, refuse, stack
 
-__all__ = ["Cache", "Form", "Stack", "Transformer", "cache", "stack", "transformer"]
+__all__ = [
+  "Cache",
+  "Form",
+  "Stack",
+  "Transformer",
+  "cache",
+  "refuse",
+  "stack",
+  "transformer",
+]

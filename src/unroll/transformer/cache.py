@@ -89,6 +89,8 @@ def placed(
 
 def written(old: Array, new: Array, slot: Array) -> Array:
   """`old [B, heads, C, width]` with the steps of `new [B, heads, T, width]` kept."""
+  if not old.shape[2]:
+    return old
   row = jnp.arange(len(slot))[:, None]
   steps = jnp.swapaxes(new, 1, 2).astype(old.dtype)
   return old.at[row, :, slot].set(steps, mode="drop")
