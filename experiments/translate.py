@@ -56,8 +56,11 @@ class Translate:
     role="call",
   )
   beams: int = setting(
-    1, "hypotheses side by side; 1: the likeliest token at each step", role="call",
-    least=1, most=1000,
+    1,
+    "hypotheses side by side; 1: the likeliest token at each step",
+    role="call",
+    least=1,
+    most=1000,
   )
   best: int = setting(
     1, "translations of a line that --mode=translate writes", role="call", least=1
@@ -83,7 +86,8 @@ def main(settings: Settings) -> None:
 
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
-  data = pairs.load(settings[Pairs], files and Reader.from_files(files), say)
+  known = None if files is None else Reader.from_files(files)
+  data = pairs.load(settings[Pairs], known, say)
   exact = pairs.exact(settings[Pairs])
   if not exact:
     translation.check()
@@ -172,7 +176,7 @@ def _translate(settings: Settings) -> None:
   reader, chosen = Reader.from_files(model.files), settings[Translate]
   lines = text.read_lines(given(chosen.input), f"--input={chosen.input}")
   sources = reader.read(lines)
-  for number, (source, line) in enumerate(zip(sources, lines), 1):
+  for number, source in enumerate(sources, 1):
     unknown = reader.unknown(source)
     if unknown:
       say(f"line {number}: training has not {', '.join(unknown)}")

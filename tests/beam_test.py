@@ -247,7 +247,7 @@ def scripted(logits, params=0.0, **options):
 def test_the_loop_ends_with_the_last_sentence():
   logits = np.zeros((3, 9, V), np.float32)
   logits[..., STOP] = -50
-  logits[0, 1, STOP] = logits[2, 3, STOP] = logits[1, :, 3] = 30
+  logits[0, 0, 0] = logits[2, :3, 0] = logits[0, 1, STOP] = logits[2, 3, STOP] = 20
   logits[1] -= np.arange(V)
   # The first sentence cannot do better after two steps, nor the last after four.
   found = scripted(logits, limits=np.array([9, 0, 9]))
@@ -318,6 +318,7 @@ def test_the_largest_are_those_of_a_sort(size, k):
   rows = random.integers(9, size=(6, size)).astype(np.float32)
   rows[0, size // 2 :] = -np.inf
   rows[1] = -np.inf
+  rows[2] = np.arange(size) == size - 1
   value, place = largest(jnp.asarray(rows), k)
   order = np.argsort(-rows, axis=1, kind="stable")[:, :k]
   np.testing.assert_array_equal(place, order)

@@ -1,6 +1,7 @@
 """Attention: what a recurrent cell reads of a memory at every step.
 
-  cell = attending(cells.gru(64, 128), Sizes(input=64, hidden=128, values=256, keys=128))
+  sizes = Sizes(input=64, hidden=128, values=256, keys=128)
+  cell = attending(cells.gru(64, 128), sizes)
   carry, ys = scan.unroll(cell, params, carry, xs, context=memory)
 
 The weights of the places of a memory are a softmax of scores of a query, which is a
@@ -24,7 +25,6 @@ import jax.numpy as jnp
 
 from unroll import start
 from unroll.linear import add_bias
-from unroll.settings import setting
 from unroll.types import Array, BadInput, Carry, Cell, Key, Params
 
 SCORES = ("additive", "dot", "scaled_dot", "mean")
@@ -64,12 +64,12 @@ class AttendingParams(NamedTuple):
   """Parameters of an attending cell; None where the form has no use for them."""
 
   cell: Params
-  query: Array | None  # [H, A]
-  score: Array | None  # [A]
-  covered: Array | None  # [A], what coverage adds to the keys
-  centre: Array | None  # [H, A], local attention: where to look
-  place: Array | None  # [A]
-  read: Array | None  # [M or H, G], beside the cell's projected input
+  query: Any  # [H, A]
+  score: Any  # [A]
+  covered: Any  # [A], what coverage adds to the keys
+  centre: Any  # [H, A], local attention: where to look
+  place: Any  # [A]
+  read: Any  # [M or H, G], beside the cell's projected input
   output: Array  # [H + M, H]
   bias: Array  # [H]
 
@@ -120,11 +120,13 @@ class Form:
       raise BadInput(f"look={self.look}: choose before or after")
     if self.feeding and self.look == "before":
       raise BadInput(
-        "`feeding` with look=before: the cell reads what it finds as it is: drop it, or "
-        "give look=after"
+        "`feeding` with look=before: the cell reads what it finds as it is: drop it, "
+        "or give look=after"
       )
     if self.coverage and self.score != "additive":
-      raise BadInput(f"`coverage` is added to keys, and attention={self.score} adds none")
+      raise BadInput(
+        f"`coverage` is added to keys, and attention={self.score} adds none"
+      )
     if self.score == "mean" and self.window:
       raise BadInput(f"window={self.window} needs scores, and attention=mean has none")
     return self
@@ -153,17 +155,16 @@ def attending(
   additive = form.score == "additive"
   if form.score.endswith("dot") and sizes.keys != sizes.hidden:
     raise BadInput(
-      f"attention={form.score} compares keys of width {sizes.keys} with states of width "
-      f"{sizes.hidden}: make keys as wide, by a product"
+      f"attention={form.score} compares keys of width {sizes.keys} with states of "
+      f"width {sizes.hidden}: make keys as wide, by a product"
     )
 
   def init(key: Key) -> AttendingParams:
     keys = jax.random.split(key, 8)
     own = cell.init(keys[0])
     hidden, wide = sizes.hidden, sizes.keys
-    shapes = jax.eval_shape(
-      lambda own: cell.project(cell.prepare(own), jnp.zeros((1, 1, sizes.input))), own
-    )
+    one = jax.ShapeDtypeStruct((1, 1, sizes.input), jnp.float32)
+    shapes = jax.eval_shape(lambda own, x: cell.project(cell.prepare(own), x), own, one)
     fed = sizes.values if form.look == "before" else hidden
     reads = form.look == "before" or form.feeding
     drawn = lambda n, *shape: start.glorot(keys[n], shape, jnp.float32)  # noqa: E731
@@ -172,12 +173,12 @@ def attending(
       cell=own,
       query=drawn(1, hidden, wide) if additive else None,
       score=vector(2) if additive else None,
-      covered=jnp.zeros(wide) if form.coverage else None,
+      covered=jnp.zeros(wide, jnp.float32) if form.coverage else None,
       centre=drawn(3, hidden, wide) if form.window else None,
       place=vector(4) if form.window else None,
       read=drawn(5, fed, math.prod(shapes.shape[2:])) if reads else None,
       output=drawn(6, hidden + sizes.values, hidden),
-      bias=jnp.zeros(hidden),
+      bias=jnp.zeros(hidden, jnp.float32),
     )
 
   def carry(params: AttendingParams, batch: int) -> AttendingCarry:
@@ -189,24 +190,26 @@ def attending(
     )
 
   def step(params: AttendingParams, carry: AttendingCarry, z: Array, memory: Memory):
-    at = None
+    def look(query: Array) -> tuple[Array, Array]:
+      return attend(form, params, query, memory, carry.coverage)
+
     if form.look == "before":
-      read, at = attend(form, params, carry.last, memory, carry.coverage)
+      read, found = look(carry.last)
       z = z + (read @ params.read).reshape(z.shape)
-    elif form.feeding:
-      z = z + (carry.last @ params.read).reshape(z.shape)
-    inner, y = cell.step(params.cell, carry.cell, z)
-    if form.look == "after":
-      read, at = attend(form, params, y, memory, carry.coverage)
+      inner, y = cell.step(params.cell, carry.cell, z)
+    else:
+      if form.feeding:
+        z = z + (carry.last @ params.read).reshape(z.shape)
+      inner, y = cell.step(params.cell, carry.cell, z)
+      read, found = look(y)
     both = jnp.concatenate([y, read], axis=-1)
     out = jnp.tanh(add_bias(both @ params.output, params.bias))
     coverage = carry.coverage
     if form.coverage:
-      coverage = coverage.at[:, : at.shape[1]].add(at)
+      coverage = coverage.at[:, : found.shape[1]].add(found)
     last = y if form.look == "before" else out
-    if weights:
-      out = jnp.concatenate([out, at], axis=-1)
-    return AttendingCarry(inner, last, coverage), out
+    shown = jnp.concatenate([out, found], axis=-1) if weights else out
+    return AttendingCarry(inner, last, coverage), shown
 
   return Cell(
     init,
@@ -240,7 +243,8 @@ def attend(
   elif form.score == "additive":
     hidden = keys + (query @ params.query)[:, None]
     if form.coverage:
-      hidden = hidden + coverage[:, : keys.shape[1], None] * params.covered
+      more = coverage[:, : keys.shape[1], None] * params.covered[None, None]
+      hidden = hidden + more
     scores = jnp.tanh(hidden) @ params.score
   else:
     scores = jnp.sum(keys * query[:, None], axis=-1)
@@ -266,13 +270,14 @@ def softmax(scores: Array, valid: Array) -> Array:
 
 
 def _near(window: int, params: Any, query: Array, valid: Array):
-  """The places within the window, and how near each is to its middle: Luong's local-p.
+  """The places within the window, and how near each is to the middle.
 
-  The middle is S sigmoid(v · tanh(q W)), S the valid places; nearness is a Gaussian with
-  a deviation of half the window.
+  The middle is S sigmoid(v · tanh(q W)), S the valid places (local-p); nearness is a
+  Gaussian with a deviation of half the window.
   """
   length = jnp.sum(valid, axis=-1).astype(query.dtype)
   middle = length * jax.nn.sigmoid(jnp.tanh(query @ params.centre) @ params.place)
-  distance = jnp.arange(valid.shape[1], dtype=query.dtype) - middle[:, None]
+  places = jnp.arange(valid.shape[1], dtype=query.dtype)
+  distance = places[None] - middle[:, None]
   nearness = jnp.exp(-2 * jnp.square(distance / window))
   return jnp.abs(distance) <= window, nearness

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,9 @@ class Beam(NamedTuple):
   coverage_penalty: float = 0.0
 
 
+GREEDY = Beam()
+
+
 class Hypothesis(NamedTuple):
   """What a source may be in the other language.
 
@@ -59,7 +62,7 @@ def limit(length: int) -> int:
 
 
 def writer(
-  model: Translator, reader: Reader, sources: Sequence[Source], how: Beam = Beam()
+  model: Translator, reader: Reader, sources: Sequence[Source], how: Beam = GREEDY
 ) -> Callable[[Params], list[list[Hypothesis]]]:
   """Makes `params -> the hypotheses of each source`, the best first.
 
@@ -79,11 +82,12 @@ def writer(
     return given(sources, rows, steps)
 
   batches = Buckets(lengths, made, ROWS, buckets=BUCKETS, shuffle=False)
-  encode = jax.jit(partial(model.apply, method="encode"))
+  apply = cast(Callable[..., Any], model.apply)
+  encode = jax.jit(partial(apply, method="encode"))
 
   def step(params, context, carry, tokens):
     memory, copies = context
-    carry, found, weights = model.apply(
+    carry, found, weights = apply(
       params, tokens, carry, memory, copies.T, method="next"
     )
     return carry, found, weights if how.coverage_penalty else None

@@ -5,21 +5,24 @@ a text, of a picture or of sounds.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll import attention, scan
+from unroll import scan
 from unroll.architecture import Architecture
-from unroll.attention import AttendingCarry, Form, Memory, Sizes, attending
-from unroll.compose import DeepCarry, deep, mask
+from unroll.attention import Form, Memory, Sizes, attending
+from unroll.compose import Wiring, deep, mask
 from unroll.layers import Layer, Recurrent, stacked
+from unroll.models import pointer
+from unroll.models.bridge import BRIDGES, Bridge, Start, copied
 from unroll.models.parts import EMBEDDING_DROPOUT, Embedding, Head, Readout
+from unroll.models.pointer import Pointer
 from unroll.settings import setting
 from unroll.start import Initializer
-from unroll.types import Array, BadInput, Carry, Cell, is_draw, keyed
+from unroll.types import Array, BadInput, Carry, keyed
 
 # What the decoder reads beside its own words: how each is a form of attention, and
 # whether keys are a product of the values.
@@ -32,7 +35,6 @@ ATTENTIONS = {
   "general": ("dot", True),
   "scaled_dot": ("scaled_dot", True),
 }
-BRIDGES = ("dense", "copy", "zero")
 _SITE = 2**31 + 1  # of the output's masks, beside those of the layers
 
 
@@ -77,20 +79,6 @@ class Decoders:
   label_smoothing: float = setting(
     0.0, "share of each target that is spread over the vocabulary", least=0, most=0.99
   )
-
-
-class Start(NamedTuple):
-  """What a decoder begins with.
-
-  Attributes:
-    memory: what it reads at every step.
-    summary: `[B, N]`, one vector of the whole source.
-    state: the carries of the encoder's layers; None where they are not the decoder's.
-  """
-
-  memory: Memory
-  summary: Array
-  state: Carry | None = None
 
 
 class Decoder(nn.Module):
@@ -143,7 +131,7 @@ class Decoder(nn.Module):
       self.first = Bridge()
     self.output = Readout(self.vocabulary, self.kernel_init, self.dtype, self.tie)
     if self.copies:
-      self.generates = nn.Dense(1)
+      self.pointer = Pointer()
 
   def memory(self, values: Array, valid: Array) -> Memory:
     """What is read of values `[B, S, M]`, which are there where valid `[B, S]`."""
@@ -161,7 +149,7 @@ class Decoder(nn.Module):
     if self.bridge == "dense":
       carry = self.first(carry, start.summary)
     elif self.bridge == "copy":
-      carry = _copied(carry, start)
+      carry = copied(carry, start)
     return keyed(carry, draws)
 
   def __call__(
@@ -198,9 +186,7 @@ class Decoder(nn.Module):
     """The output layer."""
     return self.output(self.width, self.embed.table())
 
-  def distribution(
-    self, hidden: Array, weights: Array, copies: Array | None
-  ) -> Array:
+  def distribution(self, hidden: Array, weights: Array, copies: Array | None) -> Array:
     """log p of the next token, up to what softmax takes out: `[…, V or more]`.
 
     Args:
@@ -213,71 +199,23 @@ class Decoder(nn.Module):
     if not self.copies:
       return logits
     assert copies is not None
-    generated, copied = self._shares(hidden)
-    made = jax.nn.log_softmax(logits) + generated
-    places = weights.shape[-1]
-    size = self.vocabulary + places
-    taken = jnp.zeros((*weights.shape[:2], size), weights.dtype)
-    batch = jnp.arange(weights.shape[1])[:, None]
-    taken = taken.at[:, batch, copies.T].add(weights)
-    found = jnp.log(jnp.maximum(taken, 1e-30)) + copied
-    made = jnp.pad(made, [(0, 0), (0, 0), (0, places)], constant_values=-jnp.inf)
-    return jnp.logaddexp(made, found)
+    return pointer.distribution(logits, self.pointer(hidden), weights, copies)
 
-  def copied_nats(
-    self, hidden: Array, weights: Array, targets: Array, copies: Array
+  def nats(
+    self, hidden: Array, weights: Array, targets: Array, copies: Array | None
   ) -> Array:
-    """-log p(target) of each step `[T, B]` of a decoder that copies."""
-    generated, copied = self._shares(hidden)
-    logits = jax.nn.log_softmax(self.head().logits(hidden))
-    known = targets < self.vocabulary
-    place = jnp.where(known, targets, 0)[..., None]
-    made = jnp.take_along_axis(logits, place, axis=-1) + generated
-    made = jnp.where(known[..., None], made, -jnp.inf)
-    same = targets[..., None] == copies.T
-    taken = jnp.sum(jnp.where(same, weights, 0), axis=-1, keepdims=True)
-    found = jnp.log(jnp.maximum(taken, 1e-30)) + copied
-    return -jnp.logaddexp(made, found)[..., 0]
-
-  def _shares(self, hidden: Array) -> tuple[Array, Array]:
-    """log p that a token is generated, and that it is copied: `[T, B, 1]`."""
-    generates = self.generates(hidden).astype(hidden.dtype)
-    return jax.nn.log_sigmoid(generates), jax.nn.log_sigmoid(-generates)
+    """-log p of each target `[T, B]`; the rest as of `distribution`."""
+    head = self.head()
+    if not self.copies:
+      return head.nats(hidden, targets)
+    assert copies is not None
+    return pointer.nats(
+      head.logits(hidden), self.pointer(hidden), weights, copies, targets
+    )
 
   def initial_carry(self, batch: int) -> Carry:
     """A carry with a place for the randomness; `begin` makes the one to start with."""
     return self.recurrent.initial_carry(batch)
-
-
-class Bridge(nn.Module):
-  """The first state of a decoder, a layer for each of its parts (Cho et al. 2014)."""
-
-  @nn.compact
-  def __call__(self, carry: Carry, summary: Array) -> Carry:
-    """A carry in place of the initial one, from a vector `[B, N]` of the source."""
-
-    def made(path, leaf):
-      if is_draw(leaf) or leaf.ndim != 2 or not leaf.shape[1]:
-        return leaf
-      if any(getattr(part, "name", "") == "coverage" for part in path):
-        return leaf
-      name = "".join(map(str, path)).replace(".", "_").replace("[", "_")
-      layer = nn.Dense(leaf.shape[1], name=name.replace("]", "").strip("_"))
-      return jnp.tanh(layer(summary)).astype(leaf.dtype)
-
-    return jax.tree_util.tree_map_with_path(made, carry, is_leaf=is_draw)
-
-
-def _copied(carry: DeepCarry, start: Start) -> DeepCarry:
-  """The states of the encoder's layers as those of the decoder's."""
-  assert start.state is not None
-  given = start.state.layers
-  first = carry.layers[0]
-  if not isinstance(first, AttendingCarry):
-    return carry._replace(layers=given)
-  own = first.cell
-  own = own._replace(layers=given) if isinstance(own, DeepCarry) else given[0]
-  return carry._replace(layers=(first._replace(cell=own, last=start.summary),))
 
 
 def decoder(
@@ -337,9 +275,10 @@ def decoder(
     seen = attending(
       inner, sizes, form, weights=bool(weights or copies or chosen.coverage_loss)
     )
-    core = stacked(seen, wiring=type(wiring)(
-      input_dropout=wiring.input_dropout, locked=wiring.locked
-    ))
+    core = stacked(
+      seen,
+      wiring=Wiring(input_dropout=wiring.input_dropout, locked=wiring.locked),
+    )
   return Decoder(
     vocabulary=vocabulary,
     embedding=chosen.embedding,

@@ -8,8 +8,8 @@ import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data import tokens
-from unroll.data.lexicon import Lexicon
 from unroll.data.examples import Examples
+from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
 from unroll.data.pairs import Reader
 from unroll.data.synthetic.named import TASKS

@@ -20,7 +20,9 @@ from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent
-from unroll.models.decoder import Decoder, Decoders, Start, decoder
+from unroll.models import scheduled
+from unroll.models.bridge import Start
+from unroll.models.decoder import Decoder, Decoders, decoder
 from unroll.models.parts import Embedding
 from unroll.models.pooling import Pooling
 from unroll.settings import setting
@@ -31,7 +33,9 @@ from unroll.types import Array, BadInput, Carry, Sums, afresh
 class Encoders:
   """Encoder"""
 
-  bidirectional: bool = setting(True, "every layer of the encoder reads from both sides")
+  bidirectional: bool = setting(
+    True, "every layer of the encoder reads from both sides"
+  )
   source_embedding: int = setting(
     256, "width of the vectors of the source's tokens", least=1
   )
@@ -90,7 +94,7 @@ class Translator(nn.Module):
     carry = self.initial_carry(batch.targets.shape[1]) if carry is None else carry
     memory, start = self.encode(batch.inputs, carry)
     fed = self._shifted(jnp.asarray(batch.targets))
-    _, hidden, weights = self.decoder(fed, start, memory, batch.valid)
+    _, hidden, weights = self.decoder(fed, start, memory, jnp.asarray(batch.valid))
     return self.decoder.distribution(hidden, weights, batch.inputs.copies)
 
   def encode(
@@ -125,7 +129,7 @@ class Translator(nn.Module):
     """The weights of the places as each target is read, `[T, B, S]`."""
     memory, start = self.encode(batch.inputs)
     fed = self._shifted(jnp.asarray(batch.targets))
-    return self.decoder(fed, start, memory, batch.valid)[2]
+    return self.decoder(fed, start, memory, jnp.asarray(batch.valid))[2]
 
   def losses(
     self, batch: Examples, carry: TranslatorCarry, backward: scan.Backward = "fast"
@@ -141,17 +145,19 @@ class Translator(nn.Module):
     memory, start = self.encode(given, carry, backward)
     fed = self._shifted(targets)
     if given.forced is not None:
-      fed = self._sampled(fed, given, memory, start, valid)
+      fed = self._sampled(fed, given, memory, start)
     _, hidden, weights = self.decoder(fed, start, memory, valid, backward)
     head = self.decoder.head()
     if self.decoder.copies:
-      nats = self.decoder.copied_nats(hidden, weights, targets, given.copies)
+      nats = self.decoder.nats(hidden, weights, targets, given.copies)
       loss = Sums(jnp.sum(jnp.where(weight > 0, nats * weight, 0)), jnp.sum(weight))
-      known = weight * (targets < self.sizes.target)
     else:
-      loss, known = head.cross_entropy(hidden, targets, weight, backward), weight
+      loss = head.cross_entropy(hidden, targets, weight, backward)
+    known = jnp.where(targets < self.sizes.target, weight, 0)  # others have no logit
     sums = {"loss": loss}
-    sums["smoothing"] = readout.smoothing(hidden, head.kernel, head.bias, targets, known)
+    sums["smoothing"] = readout.smoothing(
+      hidden, head.kernel, head.bias, targets, known
+    )
     if self.coverage_loss:
       before = jnp.cumsum(weights, axis=0) - weights
       again = jnp.sum(jnp.minimum(before, weights), axis=-1) * weight
@@ -193,30 +199,19 @@ class Translator(nn.Module):
     first = jnp.full_like(targets[:1], self.sizes.bos)
     return self._known(jnp.concatenate([first, targets[:-1]]))
 
-  def _sampled(
-    self, truth: Array, given: Given, memory: Memory, start: Carry, valid: Array
-  ) -> Array:
-    """Tokens to read: the true ones where forced, the model's own choice elsewhere.
-
-    Scheduled sampling (Bengio et al. 2015). What is fed does not depend smoothly on
-    parameters, so a first pass without a gradient finds it, and the decoder then reads
-    it as it does any tokens.
-    """
+  def _sampled(self, truth: Array, given: Given, memory: Memory, start: Carry) -> Array:
+    """What is read where not every token is forced, see `scheduled.fed`."""
     module, variables = self.unbind()
-    held = jax.lax.stop_gradient((variables, memory, start))
+    apply = cast(Callable[..., Any], module.apply)
+    held = jax.lax.stop_gradient((variables, memory))
 
-    def step(t, state):
-      carry, choice, fed = state
-      token = jnp.where(given.forced[t] | (t == 0), truth[t], choice)
-      variables, memory, _ = held
-      carry, found, _ = module.apply(
-        variables, token, carry, memory, given.copies, method="next"
+    def step(carry, tokens):
+      carry, found, _ = apply(
+        held[0], tokens, carry, held[1], given.copies, method="next"
       )
-      choice = self._known(jnp.argmax(found, axis=-1).astype(truth.dtype))
-      return carry, choice, fed.at[t].set(token)
+      return carry, jnp.argmax(found, axis=-1)
 
-    state = (held[2], truth[0], truth)
-    return jax.lax.fori_loop(0, len(truth), step, state)[2]
+    return self._known(scheduled.fed(step, start, truth, jnp.asarray(given.forced)))
 
 
 def translator(
@@ -315,7 +310,9 @@ def translator_loss(
 
   def loss(params, carry, batch: Examples):
     sums = apply(params, batch, carry, backward, method="losses")
-    value = sums["loss"].mean() + smoothing * sums.pop("smoothing").mean()
+    spread, value = sums.pop("smoothing"), sums["loss"].mean()
+    if smoothing:
+      value = value + smoothing * spread.mean()
     if "coverage" in sums:
       value = value + model.coverage_loss * sums.pop("coverage").mean()
     return value, (carry, sums)

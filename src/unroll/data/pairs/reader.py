@@ -159,7 +159,7 @@ class Reader:
     return found
 
   def unknown(self, source: Source) -> list[str]:
-    """The different tokens of a source that its vocabulary has not, in the order read."""
+    """The different tokens of a source that are unknown, in the order read."""
     known = self._sources
     return list(dict.fromkeys(p for p in source.pieces if p not in known))
 
