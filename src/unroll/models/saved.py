@@ -19,11 +19,11 @@ from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
 from unroll.models import translator as translators
 from unroll.models.attending import translator_of
-from unroll.models.cloze import cloze_model
 from unroll.models.convolutions import Convolutions
 from unroll.models.decoder import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
+from unroll.models.masked import cloze_of
 from unroll.models.music import roll_model
 from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
@@ -113,8 +113,8 @@ def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   side = None if flags["bidirectional"] else flags["direction"]
-  module = cloze_model(
-    architecture(flags),
+  module = cloze_of(
+    _layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     side=side,
@@ -161,7 +161,7 @@ def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
   chosen = _group(classifiers.Classifiers, flags)
   module = classifiers.classifier(
-    chosen, architecture(flags), shape, dtype=flags["dtype"]
+    chosen, _layers(flags), shape, dtype=flags["dtype"]
   )
 
   def apply(params, carry, inputs, valid=None):
