@@ -131,7 +131,9 @@ def transformer(form: Form) -> Layer:
     fresh = None if reset is None else reset.astype(bool)
     slots = carry.keys[0].shape[2] if carry.keys else 0
     places = placed(carry.count, slots, there, fresh, form.reach)
-    by = angles(places.position, form.width // form.heads)
+    # Behind the barrier, or XLA takes sines anew wherever something is turned.
+    turn = angles(places.position, form.width // form.heads)
+    by = jax.lax.optimization_barrier(turn)
 
     def drop(xs: Array, site: int) -> Array:
       return _dropped(carry.draw, xs, form, site)
