@@ -55,7 +55,9 @@ KINDS = {
   ),
 }
 each = pytest.mark.parametrize("kind", KINDS)
-some = pytest.mark.parametrize("kind", ["additive", "none_deep", "coverage", "copies", "blocks"])
+some = pytest.mark.parametrize(
+  "kind", ["additive", "none_deep", "coverage", "copies", "blocks"]
+)
 
 
 def batch(kind="additive", forced=None, number=0):

@@ -33,7 +33,7 @@ def chosen(settings: Settings) -> Architecture | Stack:
 
 
 def sized_by(settings: Settings, *others: str) -> tuple[str, ...]:
-  """The settings that make the layers of such a page as large as they are, and others."""
+  """The settings that make the layers of such a page as large as they are."""
   if settings[Transformer].model == "transformer":
     return ("model_width", *others, "blocks", "context")
   return ("hidden", *others, "layers")

@@ -109,7 +109,7 @@ def multiples(
     A scalar for each parameter.
   """
   names = [_bare(name) for name in by_name(params)]
-  layers = {int(name[2]) for name in names if _layer(name) is not None}
+  layers = set(map(_layer, names)) - {None}
 
   def multiple(name: Names) -> Array:
     rate = jnp.float32(_rate("/".join(name), rates))

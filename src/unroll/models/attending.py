@@ -1,7 +1,7 @@
 """From a sequence of tokens to another by attention alone (Vaswani et al. 2017).
 
-The parts are those of `translator`: an encoder that reads both ways, and a decoder whose
-blocks read the words so far and then the source. Its carry is a cache.
+The parts are those of `translator`: an encoder that reads both ways, and a decoder
+whose blocks read the words so far and then the source. Its carry is a cache.
 """
 
 from typing import Any

@@ -1,11 +1,12 @@
 """The missing token by a Transformer: some tokens are hidden, the others are read.
 
 BERT (Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers"): in
-training 15 % of the tokens are to be found. Of those 80 % are hidden, 10 % are exchanged
-for any token and 10 % stay, so that no token can be trusted.
+training 15 % of the tokens are to be found. Of those 80 % are hidden, 10 % are
+exchanged for any token and 10 % stay, so that no token can be trusted.
 """
 
-from typing import Any
+import functools
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -78,7 +79,7 @@ class MaskedModel(nn.Module):
       chosen, hidden, read = corrupted(
         jax.random.fold_in(key, _SITE), tokens, self.vocabulary
       )
-      ys, weight = self.seen(read, hidden, carry), weight * chosen
+      ys, weight = self.seen(read, hidden, carry), weight * chosen.astype(weight.dtype)
     return self.output(self.width).cross_entropy(ys, tokens, weight, backward)
 
   def seen(self, tokens: Array, hidden: Array, carry: Carry | None = None) -> Array:
@@ -95,10 +96,11 @@ class MaskedModel(nn.Module):
     if self.is_initializing():
       return self.seen(tokens, place == 0, carry)
     module, variables = self.unbind()
+    seen = functools.partial(module.apply, variables, method="seen")
 
     def fill(turn: Array, ys: Array) -> Array:
       hidden = place == turn
-      found = module.apply(variables, tokens, hidden, carry, method="seen")
+      found = cast(Array, seen(tokens, hidden, carry))
       return jnp.where(hidden[..., None], found, ys)
 
     like = jax.eval_shape(lambda: fill(jnp.zeros((), int), jnp.zeros((1, 1, 1))))

@@ -2,8 +2,8 @@
 
 Pre-norm (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture"):
 x + attention(norm(x)), then x + mlp(norm(x)), and a norm at the end (Vaswani et al.
-2017, "Attention Is All You Need"). Positions are rotary, the MLP has a GELU (Hendrycks &
-Gimpel 2016).
+2017, "Attention Is All You Need"). Positions are rotary, the MLP has a GELU (Hendrycks
+& Gimpel 2016).
 """
 
 import math
@@ -130,7 +130,7 @@ def transformer(form: Form) -> Layer:
     there = jnp.ones(xs.shape[:2], bool) if valid is None else valid.astype(bool)
     fresh = None if reset is None else reset.astype(bool)
     slots = carry.keys[0].shape[2] if carry.keys else 0
-    places = placed(carry.count, slots, there, fresh, form.reach)
+    places = placed(carry.length, slots, there, fresh, form.reach)
     # Behind the barrier, or XLA takes sines anew wherever something is turned.
     turn = angles(places.position, form.width // form.heads)
     by = jax.lax.optimization_barrier(turn)
@@ -186,7 +186,7 @@ def _after(carry: Cache, places: Places, kept: list, steps: int) -> Cache:
   new_keys, new_values = zip(*kept)
   keys = [written(*both, places.slot) for both in zip(carry.keys, new_keys)]
   values = [written(*both, places.slot) for both in zip(carry.values, new_values)]
-  return Cache(tuple(keys), tuple(values), places.count, draw)
+  return Cache(tuple(keys), tuple(values), places.length, draw)
 
 
 def _read(read: Array | None, xs: Array | Lookup, valid: Array | None) -> Array:
@@ -291,7 +291,7 @@ def _dropped(draw: Draw, xs: Array, form: Form, site: int) -> Array:
 
 
 def _init(form: Form, key: Key) -> Blocks:
-  """Parameters: what is added starts small, by the number of sums (Radford et al. 2019)."""
+  """Parameters; what is added starts small, as there is much (Radford et al. 2019)."""
   wide, *keys = jax.random.split(key, form.blocks + 1)
   shrunk = (2 * form.blocks) ** -0.5
   norm = Norm(jnp.ones(form.width), jnp.zeros(form.width))

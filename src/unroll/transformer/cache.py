@@ -18,13 +18,13 @@ class Cache(NamedTuple):
   Attributes:
     keys: of each block, `[B, heads, C, width]`; none of a model that reads both ways.
     values: the same.
-    count: int32 `[B]`, the positions since the sequence started.
+    length: int32 `[B]`, the positions since the sequence started.
     draw: the randomness of dropout.
   """
 
   keys: tuple[Array, ...]
   values: tuple[Array, ...]
-  count: Array
+  length: Array
   draw: Draw
 
 
@@ -36,18 +36,18 @@ class Places(NamedTuple):
     here: bool `[B, T, T]`, the steps of the call that each reads.
     before: bool `[B, T, C]`, the slots of the cache that each reads.
     slot: int32 `[B, T]`, where a step is kept; C: nowhere.
-    count: int32 `[B]`, of the cache afterwards.
+    length: int32 `[B]`, of the cache afterwards.
   """
 
   position: Array
   here: Array
   before: Array
   slot: Array
-  count: Array
+  length: Array
 
 
 def placed(
-  count: Array,
+  length: Array,
   slots: int,
   valid: Array,
   reset: Array | None,
@@ -56,7 +56,7 @@ def placed(
   """Places the steps of a call.
 
   Args:
-    count: of the cache, `[B]`.
+    length: of the cache, `[B]`.
     slots: C, of the cache.
     valid: bool `[T, B]`; a step that is not takes no position.
     reset: bool `[T, B]`, a sequence starts before the step; None: nowhere.
@@ -65,7 +65,7 @@ def placed(
   valid = valid.T
   step = valid.astype(jnp.int32)
   passed = jnp.cumsum(step, axis=1) - step
-  start = jnp.broadcast_to(-count[:, None], passed.shape)
+  start = jnp.broadcast_to(-length[:, None], passed.shape)
   number = jnp.zeros_like(passed)  # of its sequence, within the call
   if reset is not None:
     start = jax.lax.cummax(jnp.where(reset.T, passed, start), axis=1)
@@ -73,7 +73,7 @@ def placed(
   position = passed - start
   here = valid[:, None] & (number[:, :, None] == number[:, None])
   slot = jnp.arange(slots, dtype=jnp.int32)[None]
-  last = count[:, None] - 1
+  last = length[:, None] - 1
   held = last - jnp.mod(last - slot, max(slots, 1))  # below 0: of no step
   before = (held >= 0)[:, None] & (number == 0)[:, :, None]
   if reach is not None:

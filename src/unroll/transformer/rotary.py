@@ -1,7 +1,8 @@
 """Positions as angles: rotary embedding (Su et al. 2021, RoFormer).
 
 Pairs of a head's numbers are turned by angles in proportion to the position, so that
-the product of a query and a key knows their distance and nothing else of where they are.
+the product of a query and a key knows their distance, and nothing else of where they
+are.
 """
 
 import math
@@ -30,7 +31,9 @@ def angles(position: Array, width: int) -> tuple[Array, Array]:
   """
   half = width // 2
   speed = BASE ** (-np.arange(half) / half) * 2**32 / (2 * math.pi)
-  turns = position[:, None, :, None] * np.round(speed).astype(np.int32)[None, None, None]
+  turns = (
+    position[:, None, :, None] * np.round(speed).astype(np.int32)[None, None, None]
+  )
   angle = turns.astype(jnp.float32) * (2 * math.pi / 2**32)
   return jnp.cos(angle), jnp.sin(angle)
 

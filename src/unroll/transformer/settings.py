@@ -25,7 +25,9 @@ class Transformer:
   model_width: int = setting(256, "width of the blocks", least=2, most=10**6)
   attention_heads: int = setting(4, "heads of attention", least=1)
   context: int = setting(
-    256, "tokens before its own that a step reads, where it reads from the left", least=1
+    256,
+    "tokens before its own that a step reads, where it reads from the left",
+    least=1,
   )
   mlp: int = setting(
     0, "hidden units of the MLP of a block; 0: four times its width", least=0
