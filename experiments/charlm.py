@@ -1,7 +1,8 @@
-"""A recurrent language model on text: train, resume, sample, score, evaluate.
+"""A language model on text: train, resume, sample, score, evaluate.
 
   python -m experiments.charlm --minutes=1.5
   python -m experiments.charlm --corpus=book.txt --cell=gru --hidden=512 --epochs=5
+  python -m experiments.charlm --model=transformer --blocks=4 --context=256
   python -m experiments.charlm --mode=sample --workdir=RUN --prompt="The " --samples=3
 
 The first trains the default, two LSTM layers of 256 units, on the help text that
@@ -45,6 +46,7 @@ from unroll.models.language import (
 )
 from unroll.penalties import Penalties
 from unroll.settings import setting
+from unroll.transformer import Transformer
 from unroll.types import BadInput
 
 SAMPLES = "sample.txt"  # in a run's folder
@@ -146,7 +148,7 @@ def _packed(end: str, vocabulary: Vocabulary) -> Callable[[Source], Source]:
 
 def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
   return language_model(
-    layers.architecture(settings),
+    layers.chosen(settings),
     len(vocabulary),
     embedding=settings[Text].embedding,
     embedding_dropout=settings[Text].embedding_dropout,
@@ -178,7 +180,7 @@ def _check(page: CharLM) -> None:
 def _check_samples(settings: Settings, vocabulary: Vocabulary) -> None:
   """Refuses before training what samples cannot have."""
   _prompt(settings, vocabulary), _stop(settings, vocabulary)
-  page, sizes = settings[CharLM], settings[Architecture].sizes
+  page, sizes = settings[CharLM], layers.chosen(settings).sizes
   numbers = 2 * (page.length + len(vocabulary)) + sum(sizes)
   memory.check(4 * page.samples * numbers, settings.shown("length", "samples"))
 
@@ -292,6 +294,7 @@ PAGE = Page(
     Batches,
     Adaptation,
     Architecture,
+    Transformer,
     Penalties,
     Precision,
     Truncation,

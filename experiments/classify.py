@@ -33,6 +33,7 @@ from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.classifier import Classifiers, classifier, classifier_loss, example
 from unroll.settings import setting
+from unroll.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def main(settings: Settings) -> None:
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   known = None if files is None else Reader.from_files(files)
   data = examples.load(settings[Examples], known)
-  architecture, training = layers.architecture(settings), settings[Training]
+  architecture, training = layers.chosen(settings), settings[Training]
   model_of = functools.partial(
     classifier,
     settings[Classifiers],
@@ -91,7 +92,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     files=data.reader.files(),
     splits={part: len(labels) for part, labels in data.labels.items()},
     counted="examples",
-    sized_by=("hidden", "layers", "embedding"),
+    sized_by=layers.sized_by(settings, "embedding"),
     shows=("confusion.png", "calibration.png"),
     show=functools.partial(_show, data),
   )
@@ -126,6 +127,7 @@ PAGE = Page(
     Examples,
     Classifiers,
     Architecture,
+    Transformer,
     Precision,
     Training,
     Transfer,

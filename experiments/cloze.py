@@ -1,6 +1,7 @@
 """The missing character, from its context on both sides.
 
   python -m experiments.cloze --corpus=tinyshakespeare --hidden=176 --minutes=3
+  python -m experiments.cloze --model=transformer --embedding=256
   python -m experiments.cloze --mode=fill --workdir=RUN --text="to be or n_t to be"
 
 Bidirectional against one-way models of as many parameters: `docs/results.md`.
@@ -28,8 +29,10 @@ from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES
-from unroll.models.cloze import cloze_loss, cloze_model
+from unroll.models.cloze import cloze_loss
+from unroll.models.masked import cloze_of
 from unroll.settings import setting
+from unroll.transformer import Transformer
 from unroll.types import BadInput
 
 
@@ -63,8 +66,8 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   data = text.load(settings[Text], text.known(files))
   page = settings[Cloze]
   model_of = functools.partial(
-    cloze_model,
-    layers.architecture(settings),
+    cloze_of,
+    layers.chosen(settings),
     len(data.vocabulary),
     embedding=settings[Text].embedding,
     embedding_dropout=settings[Text].embedding_dropout,
@@ -125,6 +128,7 @@ PAGE = Page(
     Text,
     Batches,
     Architecture,
+    Transformer,
     Precision,
     Truncation,
     Training,

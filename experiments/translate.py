@@ -33,10 +33,12 @@ from unroll.data.pairs import Reader, Source
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.attending import translator_of
 from unroll.models.decoder import Decoders
-from unroll.models.translator import Encoders, example, translator, translator_loss
+from unroll.models.translator import Encoders, example, translator_loss
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
+from unroll.transformer import Transformer
 from unroll.translating import Beam, Hypothesis
 from unroll.types import BadInput, Params
 
@@ -97,10 +99,10 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   exact = pairs.exact(settings[Pairs])
   if not exact:
     translation.check()
-  architecture, training = layers.architecture(settings), settings[Training]
+  architecture, training = layers.chosen(settings), settings[Training]
   reader, how = data.reader, settings[Translate].how._replace(best=1)
   model_of = functools.partial(
-    translator,
+    translator_of,
     settings[Encoders],
     settings[Decoders],
     architecture,
@@ -144,7 +146,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     files=reader.files(),
     splits=targets,
     counted="tokens",
-    sized_by=("hidden", "layers", "embedding", "source_embedding"),
+    sized_by=layers.sized_by(settings, "embedding", "source_embedding"),
     judge=judge,
     show=functools.partial(_show, data),
     shows=(ATTENTION,) if model.decoder.core.context else (),
@@ -226,6 +228,7 @@ PAGE = Page(
     Encoders,
     Decoders,
     Architecture,
+    Transformer,
     Precision,
     Training,
     Transfer,

@@ -13,6 +13,7 @@ from unroll.architecture import Architecture
 from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
 from unroll.models import pointer
+from unroll.models.attending import translator_of
 from unroll.models.decoder import Decoders
 from unroll.models.translator import (
   Encoders,
@@ -21,6 +22,7 @@ from unroll.models.translator import (
   translator,
   translator_loss,
 )
+from unroll.transformer import Transformer, stack
 from unroll.types import BadInput, seed
 
 S, T, B, V = 5, 4, 3, 9
@@ -44,8 +46,15 @@ KINDS = {
   "coverage": ({"coverage": True, "coverage_loss": 0.5}, {}, {}, False),
   "copies": ({}, {}, {}, True),
   "tied": ({"tie_embeddings": True, "embedding": 6}, {}, {}, False),
+  "blocks": ({"coverage_loss": 0.5}, {}, {}, False),
+  "blocks_tied": (
+    {"tie_embeddings": True, "embedding": 8},
+    {"source_embedding": 8},
+    {},
+    False,
+  ),
 }
-FEW = ("additive", "none_deep", "coverage", "copies")
+FEW = ("additive", "none_deep", "coverage", "copies", "blocks")
 some = pytest.mark.parametrize("kind", FEW)
 each = pytest.mark.parametrize(
   "kind",
@@ -71,10 +80,16 @@ def batch(kind="additive", forced=None, number=0):
 @functools.cache
 def model(kind, **layers):
   decoders, encoders, own, copies = KINDS[kind]
-  made = translator(
+  cells = {"cell": "gru", "layers": 1, "hidden": (6,)}
+  if kind.startswith("blocks"):
+    blocks = Transformer("transformer", 2, 8, 2, context=2, mlp=6)
+    chosen = stack(blocks, Architecture(**layers))
+  else:
+    chosen = Architecture(**{**cells, **own, **layers})
+  made = translator_of(
     Encoders(**{"source_embedding": 4, **encoders}),
     Decoders(**{"embedding": 5, **decoders}),
-    Architecture(**{"cell": "gru", "layers": 1, "hidden": (6,), **own, **layers}),
+    chosen,
     SIZES,
     copies=copies,
     places=S,

@@ -2,6 +2,7 @@
 
 from experiments.session.settings import Settings
 from unroll.architecture import Architecture
+from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
 
@@ -20,3 +21,19 @@ def architecture(settings: Settings) -> Architecture:
     )
   found.cells(2)  # to refuse an option that the cell does not have; 2: one is the time
   return found
+
+
+def chosen(settings: Settings) -> Architecture | Stack:
+  """The layers of a page that has Transformers too.
+
+  Raises:
+    BadInput: see `architecture`; or a setting says nothing to the chosen model.
+  """
+  return stack(settings[Transformer], architecture(settings))
+
+
+def sized_by(settings: Settings, *others: str) -> tuple[str, ...]:
+  """The settings that make the layers of such a page as large as they are."""
+  if settings[Transformer].model == "transformer":
+    return ("model_width", *others, "blocks", "context")
+  return ("hidden", *others, "layers")

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parts import layers
 from experiments.session.settings import Settings
 from experiments.session.task import Evaluation, Size, Task
 from experiments.session.terminal import say
 from experiments.session.training import Training, Truncation
 from unroll import memory, remat, scan
-from unroll.architecture import Architecture
 from unroll.data import corpora, splits, text, tokens
 from unroll.data.batches import ALL, Lanes, Source, Windows
 from unroll.data.vocabulary import UNKNOWN, Vocabulary
@@ -267,7 +267,7 @@ def task(
     files={VOCABULARY: data.vocabulary.to_json()},
     splits={split: tokens.size for split, tokens in data.tokens.items()},
     counted="tokens",
-    sized_by=("hidden", "embedding", "layers"),
+    sized_by=layers.sized_by(settings, "embedding"),
     **others,
   )
 
@@ -276,7 +276,7 @@ def _size(settings: Settings) -> Size:
   """How large a training step is."""
   length = settings[Batches].window or settings[Truncation].scheme().chunks.length
   known = length and settings[Text].tokenizer == "char"  # words may be many
-  sizes = settings[Architecture].sizes
+  sizes = layers.chosen(settings).sizes
   return Size(max(sizes), sum(sizes), float(length) if known and length else math.inf)
 
 

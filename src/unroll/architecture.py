@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from unroll import start
 from unroll.cells import CELLS
@@ -28,6 +28,20 @@ class Precision:
     "type of matrix products; sums are float32",
     choices=("float32", "bfloat16"),
   )
+
+
+class Layers(Protocol):
+  """What models ask of the settings of their layers: `Architecture`, or another."""
+
+  @property
+  def sizes(self) -> list[int]:
+    """The width of each layer, first to last."""
+
+  def encoder(self, input_size: int, bidirectional: bool = ...) -> tuple[Layer, int]:
+    """The layers as one, and the width of what it hands on."""
+
+  def model_options(self) -> dict[str, Any]:
+    """The start of a model's output matrix."""
 
 
 @dataclass(frozen=True)

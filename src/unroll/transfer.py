@@ -109,7 +109,7 @@ def multiples(
     A scalar for each parameter.
   """
   names = [_bare(name) for name in by_name(params)]
-  layers = {int(name[2]) for name in names if _layer(name) is not None}
+  layers = set(map(_layer, names)) - {None}
 
   def multiple(name: Names) -> Array:
     rate = jnp.float32(_rate("/".join(name), rates))
@@ -150,5 +150,7 @@ def _bare(name: Names) -> Names:
 
 def _layer(name: Names) -> int | None:
   """The recurrent layer that a parameter belongs to, from 0 at the bottom."""
-  inner = name[:2] == ("recurrent", "core") and len(name) > 2 and name[2].isdigit()
-  return int(name[2]) if inner else None
+  if name[:2] != ("recurrent", "core"):
+    return None
+  inner = name[3:] if name[2:3] == ("blocks",) else name[2:]
+  return int(inner[0]) if inner and inner[0].isdigit() else None

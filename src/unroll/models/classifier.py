@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unroll import classification, remat, scan
-from unroll.architecture import Architecture
+from unroll.architecture import Architecture, Layers
 from unroll.data.examples import Examples
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent, rematerialised
@@ -116,7 +116,7 @@ class Classifier(nn.Module):
 
 def classifier(
   chosen: Classifiers,
-  architecture: Architecture,
+  architecture: Layers,
   shape: Shape,
   *,
   dtype: str = "float32",
@@ -126,7 +126,7 @@ def classifier(
 
   Args:
     chosen: the settings.
-    architecture: cells, widths and what stands between them.
+    architecture: its layers, recurrent or a Transformer.
     shape: of what it reads and tells apart.
     dtype: of matrix products.
     plan: which segments are computed again for the gradient.
@@ -138,13 +138,16 @@ def classifier(
     )
   width = (chosen.embedding or shape.vocabulary) if shape.vocabulary else shape.features
   core, _ = architecture.encoder(width, chosen.bidirectional)
+  leftward: tuple[bool, ...] = ()
   if chosen.bidirectional:
     if plan.name != "none":
       raise BadInput(f"remat={plan.name} with `bidirectional`: it is for one direction")
-    read = architecture.sizes if architecture.skip else architecture.sizes[-1:]
-    leftward = tuple(side for size in read for side in [False] * size + [True] * size)
+    if isinstance(architecture, Architecture):
+      sizes = architecture.sizes
+      read = sizes if architecture.skip else sizes[-1:]
+      leftward = tuple(side for n in read for side in [False] * n + [True] * n)
   else:
-    core, leftward = rematerialised(core, plan), ()
+    core = rematerialised(core, plan)
   return Classifier(
     classes=shape.classes,
     core=core,

@@ -147,11 +147,11 @@ def cloze_model(
   )
 
 
-def cloze_loss(model: ClozeModel, backward: scan.Backward = "fast") -> ChunkLoss:
+def cloze_loss(model: nn.Module, backward: scan.Backward = "fast") -> ChunkLoss:
   """The mean cross-entropy in nats of the inputs of a `data.Batch`, as a chunk loss.
 
   Args:
-    model: the model.
+    model: the model, or another with such a `cross_entropy`.
     backward: "autodiff" for forward mode, see `scan.unroll`.
   """
 

@@ -1,4 +1,4 @@
-"""The recurrent language model: embedding, recurrent core, output layer."""
+"""The language model: embedding, recurrent core or Transformer, output layer."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from unroll import remat, scan
-from unroll.architecture import Architecture
+from unroll.architecture import Layers
 from unroll.gradients.scheme import Batch, ChunkLoss
 from unroll.layers import Layer, Recurrent
 from unroll.models.parts import Embedding, Head, Readout
@@ -120,7 +120,7 @@ class LanguageModel(nn.Module):
 
 
 def language_model(
-  architecture: Architecture,
+  architecture: Layers,
   vocabulary: int,
   *,
   embedding: int = 64,
@@ -131,7 +131,7 @@ def language_model(
   """The model with the layers of an architecture.
 
   Args:
-    architecture: cells, widths and what stands between them.
+    architecture: its layers, recurrent or a Transformer.
     vocabulary: V.
     embedding: E; 0 for one-hot vectors.
     embedding_dropout: see `Embedding`.

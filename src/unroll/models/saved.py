@@ -19,14 +19,16 @@ from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
 from unroll.models import transcriber as transcribers
 from unroll.models import translator as translators
-from unroll.models.cloze import cloze_model
+from unroll.models.attending import translator_of
 from unroll.models.convolutions import Convolutions
 from unroll.models.decoder import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.language import language_model
+from unroll.models.masked import cloze_of
 from unroll.models.music import roll_model
 from unroll.models.sequence import sequence_model
 from unroll.settings import checked, described
+from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
 VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
@@ -83,6 +85,11 @@ def architecture(flags: Mapping[str, Any]) -> Architecture:
   return _group(Architecture, flags)
 
 
+def _layers(flags: Mapping[str, Any]) -> Architecture | Stack:
+  """The layers of a model that may be a Transformer."""
+  return stack(_group(Transformer, flags), architecture(flags))
+
+
 def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
   """A group of settings among those of a run; what is younger is by default."""
   known = described(group)
@@ -92,7 +99,7 @@ def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
 def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   module = language_model(
-    architecture(flags),
+    _layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     tie=flags["tie_embeddings"],
@@ -108,8 +115,8 @@ def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   side = None if flags["bidirectional"] else flags["direction"]
-  module = cloze_model(
-    architecture(flags),
+  module = cloze_of(
+    _layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     side=side,
@@ -155,9 +162,7 @@ def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     raise BadInput(f"{EXAMPLES} is missing: restore it")
   shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
   chosen = _group(classifiers.Classifiers, flags)
-  module = classifiers.classifier(
-    chosen, architecture(flags), shape, dtype=flags["dtype"]
-  )
+  module = classifiers.classifier(chosen, _layers(flags), shape, dtype=flags["dtype"])
 
   def apply(params, carry, inputs, valid=None):
     return carry, module.apply(params, inputs, carry, valid)
@@ -191,10 +196,10 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 
 def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   reader = pairs.Reader.from_files(files)
-  module = translators.translator(
+  module = translator_of(
     _group(translators.Encoders, flags),
     _group(Decoders, flags),
-    architecture(flags),
+    _layers(flags),
     reader.sizes,
     copies=reader.copy,
     places=PLACES,

@@ -1,0 +1,16 @@
+"""Transformers: attention in place of recurrence, as a layer and as settings."""
+
+from unroll.transformer.blocks import Form, cache, transformer
+from unroll.transformer.cache import Cache
+from unroll.transformer.settings import Stack, Transformer, refuse, stack
+
+__all__ = [
+  "Cache",
+  "Form",
+  "Stack",
+  "Transformer",
+  "cache",
+  "refuse",
+  "stack",
+  "transformer",
+]
