@@ -33,12 +33,13 @@ from unroll.data.pairs import Reader, Source
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.conditional import conditional_loss
 from unroll.models.decoder import Decoders
-from unroll.models.translator import Encoders, example, translator, translator_loss
+from unroll.models.translator import Encoders, example, translator
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
-from unroll.translating import Beam, Hypothesis
 from unroll.types import BadInput, Params
+from unroll.writing import Beam, Hypothesis
 
 ATTENTION = "attention.png"
 SHOWN = 3  # pairs that are shown of a finished run
@@ -113,7 +114,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   model, sizes = model_of(), architecture.sizes
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
-    return translator_loss(
+    return conditional_loss(
       model_of(plan=plan), settings[Decoders].label_smoothing, backward
     )
 
