@@ -1,4 +1,4 @@
-"""p(tokens | what an encoder read): what models have in common that end in a decoder."""
+"""p(tokens | what was read): what models have in common that end in a decoder."""
 
 from abc import abstractmethod
 from collections.abc import Callable

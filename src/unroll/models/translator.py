@@ -7,7 +7,6 @@ Cho & Bengio (2015) or of Luong, Pham & Manning (2015).
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
