@@ -23,7 +23,7 @@ from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import result
+from experiments.session.terminal import named, result
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan, transcription
@@ -152,7 +152,7 @@ def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
 def _transcribe(settings: Settings) -> None:
   model, settings = modes.opened(settings)
   reader = Reader.from_json(model.files[SPEECH], SPEECH)
-  files = speech.things(settings[Transcribe].input)
+  files = named(settings[Transcribe].input, (".wav",), "WAVE files")
   texts = []
   if files:
     source = speech.sounds(reader, files)

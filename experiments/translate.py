@@ -34,13 +34,14 @@ from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.attending import translator_of
+from unroll.models.conditional import conditional_loss
 from unroll.models.decoder import Decoders
-from unroll.models.translator import Encoders, example, translator_loss
+from unroll.models.translator import Encoders, example
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
 from unroll.transformer import Transformer
-from unroll.translating import Beam, Hypothesis
 from unroll.types import BadInput, Params
+from unroll.writing import Beam, Hypothesis
 
 ATTENTION = "attention.png"
 SHOWN = 3  # pairs that are shown of a finished run
@@ -115,7 +116,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   model, sizes = model_of(), architecture.sizes
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
-    return translator_loss(
+    return conditional_loss(
       model_of(plan=plan), settings[Decoders].label_smoothing, backward
     )
 

@@ -7,6 +7,7 @@ import pytest
 from unroll import captioning
 from unroll.captioning import cider_d, judged
 from unroll.metrics import Measure
+from unroll.translation import Scores
 
 RED = ["a", "red", "ball", "on", "grass"]
 BLUE = ["two", "blue", "cars", "in", "rain"]
@@ -63,7 +64,11 @@ def test_what_cannot_be_compared(found, wanted):
 
 
 def test_measures_are_those_of_judgements():
-  found: dict[str, Measure] = {m.name: m for m in captioning.measures()}
-  assert set(judged([RED], [[RED]]).numbers()) <= set(found)
+  scores = Scores(50.0, 60.0, 0.5, {})
+  for exact in (True, False):
+    found: dict[str, Measure] = {m.name: m for m in captioning.measures(exact)}
+    numbers = judged([RED], [[RED]], None if exact else scores).numbers()
+    assert {*numbers, "loss", "perplexity"} == set(found)
+    assert next(iter(found)) == ("exact" if exact else "cider")
   with pytest.raises(ValueError, match="give Task"):
     found["cider"].of({})

@@ -30,6 +30,7 @@ SMALL = {
   "memory": {"task": "dyck", "length": 12, "hidden": (4,)},
   "translate": {"train": "pairs.tsv", "hidden": (4,), "layers": 1, "buckets": 1},
   "tag": {"train": "words.txt", "hidden": (4,), "layers": 1, "buckets": 1},
+  "caption": {"scenes": 20, "channels": (2, 2), "hidden": (4,), "layers": 1},
   "transcribe": {"data": "said.csv", "hidden": (4,), "layers": 1, "buckets": 1},
 }
 

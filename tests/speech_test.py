@@ -10,6 +10,7 @@ from scipy.io import wavfile
 
 from experiments.parts import speech
 from experiments.parts.speech import Speech
+from experiments.session.terminal import named
 from unroll import transcription
 from unroll.data.classes import audio
 from unroll.data.classes.audio import Mel
@@ -209,11 +210,12 @@ def test_settings_that_do_not_fit_are_refused(given, message):
 
 def test_files_to_transcribe(folder):
   a, b = folder / "a.wav", folder / "b.wav"
-  assert speech.things(str(folder)) == [a, b] and speech.things(str(b)) == [b]
-  assert speech.things(f"{a}, {b}") == [a, b]
+  sounds = functools.partial(named, endings=(".wav",), what="WAVE files")
+  assert sounds(str(folder)) == [a, b] and sounds(str(b)) == [b]
+  assert sounds(f"{a}, {b}") == [a, b]
   (folder / "empty").mkdir()
   with pytest.raises(BadInput, match="is a folder without WAVE files"):
-    speech.things(str(folder / "empty"))
+    sounds(str(folder / "empty"))
 
 
 def test_a_judgement_is_over_all_labels():

@@ -10,7 +10,7 @@ from unroll import translating
 from unroll.data.pairs import Reader
 from unroll.loading import load
 from unroll.records import METRICS, read
-from unroll.translating import Beam
+from unroll.writing import Beam
 
 SMALL = [
   *("--layers=1", "--hidden=16", "--embedding=8", "--source_embedding=8"),

@@ -112,6 +112,27 @@ def test_scores_are_of_sacrebleu_with_their_signature():
   assert (round(same.bleu, 9), round(same.chrf, 9), same.ter) == (100, 100, 0)
 
 
+def test_a_text_may_have_several_references():
+  """As many streams as the most references; None where a text has fewer."""
+  library = pytest.importorskip("sacrebleu")
+  wanted = [["The cat sits on a mat.", "The cat sat."], ["a dog runs"], ["yes", "no"]]
+  streams = [[own[0] for own in wanted], [wanted[0][1], None, "no"]]
+  found = corpus_scores(FOUND, wanted)
+  for name in ("bleu", "chrf", "ter"):
+    metric = getattr(library.metrics, {"chrf": "CHRF"}.get(name, name.upper()))
+    options = {} if name != "ter" else {"case_sensitive": True}
+    expected = metric(**options).corpus_score(FOUND, streams).score
+    assert getattr(found, name) == expected
+    assert "nrefs:var" in found.signatures[name]
+  turned = corpus_scores(FOUND, [own[::-1] for own in wanted])
+  assert turned[:3] == found[:3]
+  assert corpus_scores(FOUND, [[own] for own in WANTED]) == corpus_scores(FOUND, WANTED)
+  every = [[own, f"{own} too"] for own in FOUND]
+  assert corpus_scores(FOUND, every).bleu == pytest.approx(100)
+  with pytest.raises(ValueError, match="text 2 has no reference"):
+    corpus_scores(FOUND, [["a"], [], ["b"]])
+
+
 @pytest.mark.parametrize("found, wanted", [([], []), (["a"], []), (["a"], ["a", "b"])])
 def test_texts_are_as_many_as_references(found, wanted):
   for compare in (corpus_scores, functools.partial(judged, split=SPLIT)):

@@ -14,13 +14,13 @@ from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
 from unroll.models import pointer
 from unroll.models.attending import translator_of
+from unroll.models.conditional import conditional_loss
 from unroll.models.decoder import Decoders
 from unroll.models.translator import (
   Encoders,
   TranslatorCarry,
   example,
   translator,
-  translator_loss,
 )
 from unroll.transformer import Transformer, stack
 from unroll.types import BadInput, seed
@@ -123,7 +123,7 @@ def test_the_loss_is_that_of_one_token_after_another(kind):
 def test_what_stands_on_padding_and_beside_a_pair_changes_nothing(kind):
   made, params = model(kind)
   own = batch(kind)
-  loss = jax.jit(jax.value_and_grad(translator_loss(made, 0.1), has_aux=True))
+  loss = jax.jit(jax.value_and_grad(conditional_loss(made, 0.1), has_aux=True))
   first = loss(params, carry(made, params), own)
   given, valid = own.inputs, own.inputs.valid
   tokens = np.where(valid, given.tokens, 7).astype(np.int32)
@@ -141,7 +141,7 @@ def test_what_stands_on_padding_and_beside_a_pair_changes_nothing(kind):
 @some
 def test_every_parameter_has_a_gradient(kind):
   made, params = model(kind)
-  loss = translator_loss(made, 0.1)
+  loss = conditional_loss(made, 0.1)
   grads = jax.jit(jax.grad(loss, has_aux=True))(
     params, carry(made, params), batch(kind)
   )[0]
@@ -150,7 +150,7 @@ def test_every_parameter_has_a_gradient(kind):
 
 def test_tokens_that_are_all_forced_are_teacher_forcing():
   made, params = model("additive")
-  loss = jax.jit(translator_loss(made))
+  loss = jax.jit(conditional_loss(made))
   plain = loss(params, carry(made, params), batch())[0]
   all_of = loss(params, carry(made, params), batch(forced=np.ones((T, B), bool)))[0]
   none_of = loss(params, carry(made, params), batch(forced=np.zeros((T, B), bool)))[0]
@@ -187,7 +187,7 @@ def test_the_gradient_through_scheduled_sampling_is_exact(kind):
     own = batch(kind, forced=np.random.default_rng(5).random((T, B)) < 0.4)
     own = own._replace(weight=own.weight.astype(np.float64))
     start = carry(made, params)
-    loss = jax.jit(lambda params: translator_loss(made, 0.1)(params, start, own)[0])
+    loss = jax.jit(lambda params: conditional_loss(made, 0.1)(params, start, own)[0])
     found = jax.grad(loss)(params)
     way = jax.tree.map(lambda leaf: noise(9, *leaf.shape, dtype=np.float64), params)
 
@@ -201,7 +201,7 @@ def test_the_gradient_through_scheduled_sampling_is_exact(kind):
 
 def test_dropout_is_drawn_in_training_alone():
   made, params = model("additive", dropout=0.5)
-  loss = jax.jit(translator_loss(made))
+  loss = jax.jit(conditional_loss(made))
   start = carry(made, params)
   plain = loss(params, start, batch())[0]
   drawn = [loss(params, seed(start, jax.random.key(k)), batch())[0] for k in (1, 1, 2)]

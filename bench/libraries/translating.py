@@ -16,13 +16,13 @@ from unroll.architecture import Architecture
 from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
 from unroll.gradients import full
+from unroll.models.conditional import conditional_loss
 from unroll.models.decoder import Decoders
 from unroll.models.translator import (
   Encoders,
   Translator,
   example,
   translator,
-  translator_loss,
 )
 
 BEAMS = 5
@@ -41,7 +41,7 @@ def translate(shape: Shape) -> Timed:
   )
 
   def step_of(arm: train.Arm) -> train.Step:
-    return training.step(translator_loss(model), full(), arm)
+    return training.step(conditional_loss(model), full(), arm)
 
   return Timed(training.running(*training.dispatched(step_of, state, batches)), STEPS)
 

@@ -1,10 +1,11 @@
 """Captioned pictures as settings choose them: made or read, split, in batches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data import captions
@@ -19,6 +20,7 @@ from unroll.types import BadInput
 
 ROWS = 128  # sentences of mean length side by side in an evaluation
 VALIDATED = 500  # made pictures to validate on, and as many to test
+SUFFIXES = (".png", ".jpg", ".jpeg")
 SEED = 0  # of made pictures: a run's own seed is of its order and its model
 
 
@@ -112,6 +114,21 @@ class Data(NamedTuple):
       digest=captions.digest({part: own}),
       **options,
     )
+
+
+def exact(settings: Captions) -> bool:
+  """Whether a picture has one right sentence, being made."""
+  return not settings.data
+
+
+def seen(reader: Reader, files: Sequence[Path]) -> NDArray[np.uint8]:
+  """Some pictures as a model reads them, `[N, side, side, 3]`.
+
+  Raises:
+    BadInput: one cannot be read.
+  """
+  own = [folder.read(file, reader.side) for file in files]
+  return np.stack(own) if own else np.zeros((0, 0, 0, 3), np.uint8)
 
 
 def load(settings: Captions, known: Reader | None = None) -> Data:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.session.terminal import given
-from unroll.data import text
 from unroll.data.batches import ALL
 from unroll.data.buckets import Buckets
 from unroll.data.classes import audio
@@ -135,25 +132,6 @@ def load(settings: Speech, known: Reader | None = None) -> Data:
   }
   _check_lengths(known, parts["train"], numbers["train"])
   return Data(settings, known, parts, numbers, _sequences(settings, known, parts))
-
-
-def things(file: str) -> list[Path]:
-  """The WAVE files of `input`: several with commas between, a folder, or "-".
-
-  Raises:
-    BadInput: there are none.
-  """
-  if file in ("", "-"):
-    lines = text.read_lines(given(file), f"--input={file}")
-    return [Path(line.strip()) for line in lines if line.strip()]
-  if Path(file).is_dir():
-    found = sorted(Path(file).glob("*.[wW][aA][vV]"))
-    if not found:
-      raise BadInput(f"input={file} is a folder without WAVE files: give another")
-    return found
-  if Path(file).exists():
-    return [Path(file)]
-  return [Path(os.path.expanduser(one.strip())) for one in file.split(",")]
 
 
 def sounds(reader: Reader, files: list[Path]) -> Buckets[Examples]:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from experiments.session import gang
 from experiments.session.output import as_json
 from unroll import stops
+from unroll.data import text
 from unroll.loop import Budget
 from unroll.run import Progress
 from unroll.types import BadInput
@@ -41,6 +42,32 @@ def given(file: str) -> bytes:
     return Path(file).read_bytes()
   except OSError as error:
     raise BadInput(f"input={file} cannot be read ({error.strerror})") from None
+
+
+def named(file: str, endings: Sequence[str], what: str) -> list[Path]:
+  """The files of the setting `input`: a folder's, or by their names.
+
+  Args:
+    file: a file, or several with commas between; a folder; or "-", or nothing: their
+      names on standard input, one a line.
+    endings: in lower case, of the files of a folder that are meant.
+    what: these files, as "WAVE files".
+
+  Raises:
+    BadInput: the folder has none.
+  """
+  if file in ("", "-"):
+    lines = text.read_lines(given(file), f"--input={file}")
+    return [Path(line.strip()) for line in lines if line.strip()]
+  if Path(file).is_dir():
+    inside = sorted(Path(file).iterdir())
+    found = [path for path in inside if path.suffix.lower() in endings]
+    if not found:
+      raise BadInput(f"input={file} is a folder without {what}: give another")
+    return found
+  if Path(file).exists():
+    return [Path(file)]
+  return [Path(os.path.expanduser(one.strip())) for one in file.split(",")]
 
 
 @contextlib.contextmanager

@@ -1,18 +1,80 @@
-"""How right sentences about pictures are: exact matches and CIDEr-D."""
+"""Sentences about pictures: what is written, and how right: exact matches, CIDEr-D."""
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.data.buckets import Buckets
+from unroll.data.captions import Pictures, Reader, pictures
+from unroll.data.examples import Examples
 from unroll.metrics import PERPLEXITY, Measure, mean_of
+from unroll.models.captioner import Captioner
+from unroll.translation import Scores
+from unroll.types import Params
+from unroll.writing import GREEDY, Beam, Hypothesis, written
 
 LONGEST = 4  # tokens of the longest pieces that CIDEr compares
 SIGMA = 6.0  # tokens; how soon a sentence of another length counts for less
 SCALE = 10.0  # CIDEr-D of equal sentences of at least 4 tokens
+ROWS = 128  # pictures side by side
 
 Tokens = Sequence[str]
 Vector = Mapping[tuple[str, ...], float]
+
+
+def writer(
+  model: Captioner,
+  reader: Reader,
+  images: NDArray[np.uint8],
+  longest: int,
+  how: Beam = GREEDY,
+) -> Callable[[Params], list[list[Hypothesis]]]:
+  """Makes `params -> the hypotheses of each picture`, the best first.
+
+  Compiled once for all parameters; what is written of a picture does not depend on the
+  others.
+
+  Args:
+    model: the model; of a coverage penalty one whose steps return weights.
+    reader: of its vocabulary.
+    images: uint8 `[N, side, side, 3]`.
+    longest: the most tokens of a sentence.
+    how: how they are looked for.
+  """
+  if not len(images):
+    return lambda params: []
+
+  def made(rows: NDArray[np.integer], steps: int) -> Pictures:
+    return pictures(images, rows)
+
+  batches = Buckets(
+    np.ones(len(images), int), made, min(ROWS, len(images)), shuffle=False
+  )
+  return written(
+    model, batches, lambda steps: longest, lambda tokens, row: reader.text(tokens), how
+  )
+
+
+def looked(
+  model: Captioner, params: Params, image: NDArray[np.uint8], tokens: NDArray[np.int32]
+) -> NDArray[np.float32]:
+  """The weights `[T, rows, columns]` of a picture's places as each token was written.
+
+  Args:
+    model: one that attends, and whose steps return weights.
+    params: its parameters.
+    image: uint8 `[side, side, 3]`.
+    tokens: of a hypothesis, `[T]`.
+  """
+  ones = np.ones((len(tokens), 1), bool)
+  seen = Pictures(image[None, None])
+  batch = Examples(seen, tokens[:, None], ones.astype(np.float32), ones)
+  weights: Any = model.apply(params, batch, method="weights")
+  return np.asarray(weights)[:, 0].reshape(len(tokens), *model.grid)
 
 
 class Judgement(NamedTuple):
@@ -21,30 +83,38 @@ class Judgement(NamedTuple):
   Attributes:
     exact: the share that is one of its references, token by token.
     cider: CIDEr-D, 0 to 10.
+    scores: those of sacrebleu, for BLEU; None where they were not asked for.
   """
 
   exact: float
   cider: float
+  scores: Scores | None = None
 
   def numbers(self) -> dict[str, float]:
     """The values of the measures that `measures` names."""
-    return self._asdict()
+    found = {"exact": self.exact, "cider": self.cider}
+    return found if self.scores is None else {**found, "bleu": self.scores.bleu}
 
 
-def judged(found: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> Judgement:
+def judged(
+  found: Sequence[Tokens],
+  wanted: Sequence[Sequence[Tokens]],
+  scores: Scores | None = None,
+) -> Judgement:
   """Compares the sentence of each picture with its references.
 
   Args:
     found: the tokens of a sentence for each picture.
     wanted: those of the references of each, at least one.
+    scores: those of the texts, if there is to be BLEU: `translation.corpus_scores`.
 
   Raises:
     ValueError: there is no picture, or not as many of both, or one has no reference.
   """
   _check(found, wanted)
   right = [any(tuple(f) == tuple(w) for w in own) for f, own in zip(found, wanted)]
-  scores = cider_d(found, wanted)
-  return Judgement(sum(right) / len(right), sum(scores) / len(scores))
+  cider = cider_d(found, wanted)
+  return Judgement(sum(right) / len(right), sum(cider) / len(cider), scores)
 
 
 def cider_d(found: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> list[float]:
@@ -87,18 +157,20 @@ def cider_d(found: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> list
   return scores
 
 
-def measures() -> tuple[Measure, ...]:
-  """What people read of sentences; all but those of the loss are of `Judgement`."""
+def measures(exact: bool) -> tuple[Measure, ...]:
+  """What people read of sentences; all but those of the loss are of `Judgement`.
+
+  Args:
+    exact: a sentence is right or wrong as a whole, and BLEU is no measure of it.
+  """
 
   def measure(name: str, label: str, form: str) -> Measure:
     return Measure(name, "", "higher", _judged, form=form, label=label)
 
-  return (
-    measure("cider", "CIDEr-D", ".3f"),
-    measure("exact", "exact matches", ".4f"),
-    Measure("loss", "nats a token", "lower", mean_of("loss")),
-    PERPLEXITY,
-  )
+  own = [measure("exact", "exact matches", ".4f"), measure("cider", "CIDEr-D", ".3f")]
+  if not exact:
+    own = [own[1], measure("bleu", "BLEU", ".2f"), own[0]]
+  return (*own, Measure("loss", "nats a token", "lower", mean_of("loss")), PERPLEXITY)
 
 
 def _counts(tokens: Tokens) -> collections.Counter[tuple[str, ...]]:

@@ -5,6 +5,7 @@ package, on texts as people write them: what scores mean is in their signatures.
 """
 
 import collections
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -83,21 +84,26 @@ def judged(
 
 
 def corpus_scores(
-  found: Sequence[str], wanted: Sequence[str], *, lower: bool = False
+  found: Sequence[str], wanted: Sequence[str | Sequence[str]], *, lower: bool = False
 ) -> Scores:
   """BLEU, chrF and TER of a corpus, by sacrebleu (Post 2018).
 
   Args:
     found: what a model made, in words as people write them.
-    wanted: one reference for each.
+    wanted: a reference for each, or several.
     lower: upper and lower case are the same; the signatures say so.
 
   Raises:
-    ValueError: there is no text, or not as many of both.
+    ValueError: there is no text, or not as many of both, or one has no reference.
     BadInput: sacrebleu is not installed.
   """
   # The library takes as many texts as the shorter list has, and says nothing (2.6.0).
   _check(found, wanted)
+  several = [[own] if isinstance(own, str) else list(own) for own in wanted]
+  if not all(several):
+    raise ValueError(
+      f"text {several.index([]) + 1} has no reference: give at least one"
+    )
   library = check()
   own = {
     # By force it does not complain of texts that end in a mark apart.
@@ -105,7 +111,9 @@ def corpus_scores(
     "chrf": library.CHRF(lowercase=lower),
     "ter": library.TER(case_sensitive=not lower),
   }
-  values = {n: m.corpus_score(list(found), [list(wanted)]) for n, m in own.items()}
+  # Of each text its first reference, of each its second, …: None where there is none.
+  streams = list(map(list, itertools.zip_longest(*several)))
+  values = {n: m.corpus_score(list(found), streams) for n, m in own.items()}
   signatures = {name: str(metric.get_signature()) for name, metric in own.items()}
   return Scores(**{n: v.score for n, v in values.items()}, signatures=signatures)
 
@@ -177,7 +185,7 @@ def _judged(sums: Mapping) -> float:
   raise ValueError("texts are judged as a whole, and not by sums: give Task.judge")
 
 
-def _check(found: Sequence[str], wanted: Sequence[str]) -> None:
+def _check(found: Sequence, wanted: Sequence) -> None:
   if not found or len(found) != len(wanted):
     raise ValueError(
       f"{len(found)} texts cannot be compared with {len(wanted)}: give as many, and "

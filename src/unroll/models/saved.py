@@ -7,13 +7,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from unroll.architecture import Architecture
-from unroll.data import pairs, tokens
+from unroll.data import captions, pairs, tokens
 from unroll.data.examples import Examples
 from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
 from unroll.data.speech import reader as speech
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import Vocabulary
+from unroll.models import captioner as captioners
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
 from unroll.models import tagger as taggers
@@ -23,6 +24,7 @@ from unroll.models.attending import translator_of
 from unroll.models.convolutions import Convolutions
 from unroll.models.decoder import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
+from unroll.models.images import Images
 from unroll.models.language import language_model
 from unroll.models.masked import cloze_of
 from unroll.models.music import roll_model
@@ -215,6 +217,25 @@ def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   return Built(module, apply, False, translators.example(), None, files)
 
 
+def _caption(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
+  sizes = captions.Reader.from_files(files).sizes
+  module = captioners.captioner(
+    _group(Images, flags),
+    _group(Decoders, flags),
+    architecture(flags),
+    sizes,
+    weights=True,
+    dtype=flags["dtype"],
+  )
+
+  def apply(params, carry, examples: Examples, valid=None):
+    if valid is not None:
+      raise ValueError("valid: a captioner is told by what it reads")
+    return carry, module.apply(params, examples, carry)
+
+  return Built(module, apply, False, captioners.example(sizes), None, files)
+
+
 def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if FRAMES not in files:
     raise BadInput(f"{FRAMES} is missing: restore it")
@@ -260,4 +281,5 @@ MODELS: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Built]] = {
   "frames": _frames,
   "translate": _translate,
   "transcribe": _transcribe,
+  "caption": _caption,
 }

@@ -4,29 +4,25 @@ Sutskever, Vinyals & Le (2014) and Cho et al. (2014); with attention that of Bah
 Cho & Bengio (2015) or of Luong, Pham & Manning (2015).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unroll import readout, remat, scan
+from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.attention import Memory
 from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
-from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent
-from unroll.models import scheduled
 from unroll.models.bridge import Start
-from unroll.models.decoder import Decoder, Decoders, decoder
+from unroll.models.conditional import Conditional
+from unroll.models.decoder import Decoders, decoder
 from unroll.models.parts import Embedding
 from unroll.models.pooling import Pooling
 from unroll.settings import setting
-from unroll.types import Array, BadInput, Carry, Sums, afresh
+from unroll.types import Array, BadInput, Carry, afresh
 
 
 @dataclass(frozen=True)
@@ -51,31 +47,28 @@ class TranslatorCarry(NamedTuple):
   decoder: Carry
 
 
-class Translator(nn.Module):
+class Translator(Conditional):
   """p(target | source).
 
   Attributes:
     sizes: of its vocabularies.
+    decoder: the other half.
+    coverage_loss: times what was read again of places already read.
     embedding: E, of the source.
     core: layer `[S, B, E] -> [S, B, M]`.
-    decoder: the other half.
     leftward: see `Pooling`.
     last: the memory is the end of the source alone.
     shared: both sides have the decoder's vectors.
-    coverage_loss: times what was read again of places already read.
     embedding_dropout: of the source, see `Embedding`.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
   """
 
-  sizes: Sizes
   embedding: int
   core: Layer
-  decoder: Decoder
   leftward: tuple[bool, ...] = ()
   last: bool = False
   shared: bool = False
-  coverage_loss: float = 0.0
   embedding_dropout: float = 0.0
   dtype: Any = None
   named: bool = False
@@ -88,14 +81,6 @@ class Translator(nn.Module):
     self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
     self.pool = Pooling("last", self.leftward)
     # A module given as an attribute is a part by its name, here `decoder`.
-
-  def __call__(self, batch: Examples, carry: TranslatorCarry | None = None) -> Array:
-    """What `Decoder.distribution` gives for each target, the ones before it known."""
-    carry = self.initial_carry(batch.targets.shape[1]) if carry is None else carry
-    memory, start = self.encode(batch.inputs, carry)
-    fed = self._shifted(jnp.asarray(batch.targets))
-    _, hidden, weights = self.decoder(fed, start, memory, jnp.asarray(batch.valid))
-    return self.decoder.distribution(hidden, weights, batch.inputs.copies)
 
   def encode(
     self,
@@ -125,93 +110,14 @@ class Translator(nn.Module):
     state = after if self.decoder.bridge == "copy" else None
     return memory, self.decoder.begin(Start(memory, summary, state), carry.decoder)
 
-  def weights(self, batch: Examples) -> Array:
-    """The weights of the places as each target is read, `[T, B, S]`."""
-    memory, start = self.encode(batch.inputs)
-    fed = self._shifted(jnp.asarray(batch.targets))
-    return self.decoder(fed, start, memory, jnp.asarray(batch.valid))[2]
-
-  def losses(
-    self, batch: Examples, carry: TranslatorCarry, backward: scan.Backward = "fast"
-  ) -> dict[str, Sums]:
-    """The nats of the targets, and what a training loss may add to them.
-
-    Returns:
-      "loss", the nats by token; "smoothing", by which the loss of a target that is
-      spread over the vocabulary exceeds it, see `readout.smoothing`; "coverage", what
-      was read again.
-    """
-    given, targets, weight, valid = jax.tree.map(jnp.asarray, batch)
-    memory, start = self.encode(given, carry, backward)
-    fed = self._shifted(targets)
-    if given.forced is not None:
-      fed = self._sampled(fed, given, memory, start)
-    _, hidden, weights = self.decoder(fed, start, memory, valid, backward)
-    head = self.decoder.head()
-    if self.decoder.copies:
-      nats = self.decoder.nats(hidden, weights, targets, given.copies)
-      loss = Sums(jnp.sum(jnp.where(weight > 0, nats * weight, 0)), jnp.sum(weight))
-    else:
-      loss = head.cross_entropy(hidden, targets, weight, backward)
-    known = jnp.where(targets < self.sizes.target, weight, 0)  # others have no logit
-    sums = {"loss": loss}
-    sums["smoothing"] = readout.smoothing(
-      hidden, head.kernel, head.bias, targets, known
-    )
-    if self.coverage_loss:
-      before = jnp.cumsum(weights, axis=0) - weights
-      again = jnp.sum(jnp.minimum(before, weights), axis=-1) * weight
-      sums["coverage"] = Sums(jnp.sum(again), jnp.sum(weight))
-    return sums
-
-  def next(
-    self, tokens: Array, carry: Carry, memory: Memory, copies: Array | None = None
-  ) -> tuple[Carry, Array, Array]:
-    """One step of generation: of tokens `[B]`.
-
-    Args:
-      tokens: the tokens before, in a decoder that copies perhaps of the source.
-      carry: after those before.
-      memory: of the source.
-      copies: see `Decoder.distribution`.
-
-    Returns:
-      The carry, `[B, V or more]` of `Decoder.distribution`, and the weights of the
-      places, `[B, S]`.
-    """
-    fed = self._known(tokens)[None]
-    carry, hidden, weights = self.decoder(fed, carry, memory)
-    found = self.decoder.distribution(hidden, weights, copies)
-    return carry, found[0], weights[0]
-
   def initial_carry(self, batch: int) -> TranslatorCarry:
     """A carry with a place for the randomness: every source starts afresh."""
     return TranslatorCarry(
       self.recurrent.initial_carry(batch), self.decoder.initial_carry(batch)
     )
 
-  def _known(self, tokens: Array) -> Array:
-    """Tokens that the decoder has vectors of: a copied one is unknown, 0."""
-    return jnp.where(tokens < self.sizes.target, tokens, 0)
-
-  def _shifted(self, targets: Array) -> Array:
-    """What is read before each target, the true token before it."""
-    first = jnp.full_like(targets[:1], self.sizes.bos)
-    return self._known(jnp.concatenate([first, targets[:-1]]))
-
-  def _sampled(self, truth: Array, given: Given, memory: Memory, start: Carry) -> Array:
-    """What is read where not every token is forced, see `scheduled.fed`."""
-    module, variables = self.unbind()
-    apply = cast(Callable[..., Any], module.apply)
-    held = jax.lax.stop_gradient((variables, memory))
-
-    def step(carry, tokens):
-      carry, found, _ = apply(
-        held[0], tokens, carry, held[1], given.copies, method="next"
-      )
-      return carry, jnp.argmax(found, axis=-1)
-
-    return self._known(scheduled.fed(step, start, truth, jnp.asarray(given.forced)))
+  def copies(self, given: Given) -> Array | None:
+    return jnp.asarray(given.copies)
 
 
 def translator(
@@ -290,31 +196,3 @@ def example() -> Examples:
   tokens = np.zeros((1, 1), np.int32)
   given = Given(tokens, ones, tokens, None)
   return Examples(given, tokens, np.ones((1, 1), np.float32), ones)
-
-
-def translator_loss(
-  model: Translator, smoothing: float = 0.0, backward: scan.Backward = "fast"
-) -> ChunkLoss:
-  """The mean nats a token of the targets of `Examples` of `Given`, as a chunk loss.
-
-  What smoothing and coverage add is in the value whose gradient is taken, and in no
-  sum that people read as a loss.
-
-  Args:
-    model: the model.
-    smoothing: the share of each target that is spread over the vocabulary (Szegedy et
-      al. 2016).
-    backward: "autodiff" for forward mode, see `scan.unroll`.
-  """
-  apply = cast(Callable[..., dict[str, Sums]], model.apply)
-
-  def loss(params, carry, batch: Examples):
-    sums = apply(params, batch, carry, backward, method="losses")
-    spread, value = sums.pop("smoothing"), sums["loss"].mean()
-    if smoothing:
-      value = value + smoothing * spread.mean()
-    if "coverage" in sums:
-      value = value + model.coverage_loss * sums.pop("coverage").mean()
-    return value, (carry, sums)
-
-  return loss

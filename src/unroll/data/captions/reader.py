@@ -90,6 +90,11 @@ class Reader:
     bos, eos = (self.vocabulary.tokens.index(token) for token in (BOS, EOS))
     return Sizes(self.side, len(self.vocabulary), bos, eos)
 
+  @property
+  def lower(self) -> bool:
+    """Whether sentences are in lower case, so that upper case cannot be judged."""
+    return text_lib.normalize("A", self.vocabulary.normalize) == "a"
+
   def write(self, captions: Sequence[str]) -> list[NDArray[np.int32]]:
     """Sentences as a model learns to write them, int32 `[T]`, with `<eos>` last."""
     known, eos = self._known, self.sizes.eos
