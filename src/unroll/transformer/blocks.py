@@ -7,7 +7,7 @@ x + attention(norm(x)), then x + mlp(norm(x)), and a norm at the end (Vaswani et
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,85 +20,9 @@ from unroll.layers import Layer
 from unroll.linear import add_bias, product
 from unroll.scan import lookup
 from unroll.transformer.cache import Cache, Places, placed, written
+from unroll.transformer.form import Attention, Blocks, Form, Mlp, Norm, initial
 from unroll.transformer.rotary import angles, turned
-from unroll.types import Array, Draw, Key, Lookup
-
-_lecun = jax.nn.initializers.lecun_normal()
-
-
-class Norm(NamedTuple):
-  """Layer normalisation (Ba, Kiros & Hinton 2016)."""
-
-  scale: Array  # [W]
-  bias: Array  # [W]
-
-
-class Attention(NamedTuple):
-  """Attention; where it reads a memory, keys and values are of that."""
-
-  norm: Norm
-  query: Array  # [W, W]
-  key: Array  # [W or M, W]
-  value: Array  # [W or M, W]
-  output: Array  # [W, W]
-
-
-class Mlp(NamedTuple):
-  """Two layers, each step by itself."""
-
-  norm: Norm
-  up: Array  # [W, mlp]
-  up_bias: Array
-  down: Array  # [mlp, W]
-  down_bias: Array
-
-
-class Block(NamedTuple):
-  """The parameters of a block; `memory` of one that reads a memory."""
-
-  attention: Attention
-  memory: Attention | None
-  mlp: Mlp
-
-
-class Blocks(NamedTuple):
-  """The parameters of all."""
-
-  read: Array | None  # [D, W]; None where D is W
-  blocks: tuple[Block, ...]
-  norm: Norm
-
-
-class Form(NamedTuple):
-  """What blocks are like.
-
-  Attributes:
-    input: D.
-    width: W, of the output too.
-    blocks: how many.
-    heads: of attention; each is W / heads wide, which is even.
-    mlp: hidden units of the MLP.
-    reach: the positions before its own that a step reads; None: of both sides all.
-    slots: C, the positions that the carry keeps; as many as the reach, unless whoever
-      makes the carry knows that fewer come.
-    memory: M, of the memory that each block reads; 0: none.
-    weights: the weights of the memory's places stand behind the output, those of the
-      last block as the mean of its heads: `[B, W + S]`.
-    dropout: rate on the input, and on what attention and MLP add to it.
-    locked: see `compose.mask`.
-  """
-
-  input: int
-  width: int
-  blocks: int
-  heads: int
-  mlp: int
-  reach: int | None = None
-  slots: int = 0
-  memory: int = 0
-  weights: bool = False
-  dropout: float = 0.0
-  locked: bool = False
+from unroll.types import Array, Draw, Lookup
 
 
 def transformer(form: Form) -> Layer:
@@ -160,7 +84,7 @@ def transformer(form: Form) -> Layer:
     return _after(carry, places, kept, len(there)), ys
 
   return Layer(
-    init=lambda key: _init(form, key),
+    init=lambda key: initial(form, key),
     carry=lambda params, batch: cache(form, batch, params.norm.scale.dtype),
     unroll=unroll,
     context=form.memory > 0,
@@ -288,37 +212,3 @@ def _dropped(draw: Draw, xs: Array, form: Form, site: int) -> Array:
   if form.locked:
     return xs * at(jnp.zeros((), jnp.int32))[None]
   return xs * jax.vmap(at)(jnp.arange(len(xs), dtype=jnp.int32))
-
-
-def _init(form: Form, key: Key) -> Blocks:
-  """Parameters; what is added starts small, as there is much (Radford et al. 2019)."""
-  wide, *keys = jax.random.split(key, form.blocks + 1)
-  shrunk = (2 * form.blocks) ** -0.5
-  norm = Norm(jnp.ones(form.width), jnp.zeros(form.width))
-
-  def attention(key: Key, source: int) -> Attention:
-    query, k, value, output = jax.random.split(key, 4)
-    return Attention(
-      norm,
-      _lecun(query, (form.width, form.width)),
-      _lecun(k, (source, form.width)),
-      _lecun(value, (source, form.width)),
-      _lecun(output, (form.width, form.width)) * shrunk,
-    )
-
-  def block(key: Key) -> Block:
-    first, second, up, down = jax.random.split(key, 4)
-    mlp = Mlp(
-      norm,
-      _lecun(up, (form.width, form.mlp)),
-      jnp.zeros(form.mlp),
-      _lecun(down, (form.mlp, form.width)) * shrunk,
-      jnp.zeros(form.width),
-    )
-    memory = attention(second, form.memory) if form.memory else None
-    return Block(attention(first, form.width), memory, mlp)
-
-  read = None
-  if form.input != form.width:
-    read = _lecun(wide, (form.input, form.width))
-  return Blocks(read, tuple(map(block, keys)), norm)

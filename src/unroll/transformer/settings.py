@@ -6,7 +6,8 @@ from typing import Any
 from unroll.architecture import Architecture
 from unroll.layers import Layer
 from unroll.settings import described, setting
-from unroll.transformer.blocks import Form, transformer
+from unroll.transformer.blocks import transformer
+from unroll.transformer.form import Form
 from unroll.types import BadInput
 
 SHARED = ("dropout", "dropout_mask")  # settings of recurrent layers that are ours too
