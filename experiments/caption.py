@@ -110,7 +110,6 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     dtype=settings[Precision].dtype,
   )
   model, sizes = model_of(), architecture.sizes
-  how = chosen.how._replace(best=1)
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
     return conditional_loss(
@@ -119,7 +118,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
   @functools.cache
   def writer(part: str):
-    own = data.parts[part].images
+    own, how = data.parts[part].images, chosen.how._replace(best=1)
     return captioning.writer(model, reader, own, chosen.longest, how)
 
   def judge(params: Params, part: str) -> Mapping[str, float]:

@@ -29,7 +29,8 @@ def folder(tmp_path_factory):
     noise = draw.integers(-20, 20, (20, 24, 3))
     pixels = np.clip(np.array(COLOURS[name]) + noise, 0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(folder / "pictures" / f"{number:02}.png")
-    rows += [f"{number:02}.png,a {name} picture", f"{number:02}.png,It is {name} here"]
+    texts = f"this is a {name} picture", f"It is all {name} here"
+    rows += [f"{number:02}.png,{text}" for text in texts]
   (folder / "captions.csv").write_text("\n".join(rows) + "\n")
   flags = ["--data=pictures", "--captions=captions.csv", "--size=16", *SMALL]
   flags += ["--steps=60", "--eval_every=30", "--learning_rate=0.01", "--json"]
@@ -43,7 +44,13 @@ def folder(tmp_path_factory):
 def test_a_run_says_how_right_it_is_and_draws_where_it_looked(folder):
   pytest.importorskip("sacrebleu")
   out = (folder / "out").read_text()
-  for part in ("BLEU", "CIDEr-D", "exact matches", "wanted  a ", " / It is "):
+  for part in (
+    "BLEU",
+    "CIDEr-D",
+    "exact matches",
+    "wanted  this is a ",
+    " / It is all ",
+  ):
     assert part in out, part
   for name in ("curves.png", "report.html", "attention.png", "captions.json"):
     assert (folder / "run" / name).is_file()
