@@ -63,8 +63,9 @@ def test_chunks_are_the_loop(name, length, masked, reverse):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("masked", [False, True], ids=["", "masked"])
-@pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+@pytest.mark.parametrize(
+  ("masked", "reverse"), [(True, False), (False, True)], ids=["masked", "reverse"]
+)
 @pytest.mark.parametrize(
   ("length", "chunk", "heads"),
   [(1, 8, 2), (2, 8, 1), (7, 8, 4), (127, 32, 2), (127, 1, 1), (1000, 64, 2)],

@@ -198,6 +198,7 @@ TINY = [
 ]
 
 
+@pytest.mark.slow
 def test_a_second_run_compiles_nothing_and_is_the_same(tmp_path):
   explain = {"JAX_EXPLAIN_CACHE_MISSES": "true"}
   states, missed = [], []

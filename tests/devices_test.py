@@ -194,6 +194,7 @@ def test_two_devices_train_as_one_with_half_precision_products():
   same_training(one, both, tolerance=1e-3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(alone):
   for said in trained(1, processes=2):
     assert said["devices"] == 2

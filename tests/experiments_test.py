@@ -269,6 +269,7 @@ def test_a_finished_run_trains_no_more(trained):
     assert after[name] == before[name]
 
 
+@pytest.mark.slow
 def test_cloze(folder):
   flags = [*TINY[:-1], "--layers=1", "--workdir=run", "--json"]
   done = run(folder, "cloze", *flags)

@@ -96,6 +96,7 @@ def test_a_stack_and_its_dropout(name):
   equal(stack, rematerialised(stack, PLANS["rests"]), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm", "dropout"])
 def test_double_precision(name):
   with jax.enable_x64(True):
@@ -149,7 +150,7 @@ def estimates(model, plan, scheme):
   [
     ("full", "halves", {"dropout": 0.3}),
     ("tbptt:5", "every:4", {"tie": True}),
-    ("tbptt:4,7", "root", {"dropout": 0.3}),
+    pytest.param("tbptt:4,7", "root", {"dropout": 0.3}, marks=pytest.mark.slow),
     *(
       pytest.param("full", plan, {"dropout": 0.3}, marks=pytest.mark.slow)
       for plan in ("root", "rests", "every:4")

@@ -108,6 +108,7 @@ def test_a_users_tokenizer_is_read(tmp_path, vocabulary):
   np.testing.assert_array_equal(found.encode(STRANGE), vocabulary.encode(STRANGE))
 
 
+@pytest.mark.slow
 def test_a_language_model_of_subwords_samples_text(tmp_path):
   (tmp_path / "book.txt").write_text(TEXT)
   flags = ["--corpus=book.txt", "--tokenizer=bpe:280", "--hidden=4", "--layers=1"]
