@@ -57,7 +57,7 @@ test: .venv/ready
 
 # Exit code 5 is pytest's "nothing collected": a mark that no test carries yet.
 test-slow: .venv/ready
-	.venv/bin/python -m pytest -n 2 --dist=worksteal -m "slow and not (peers or integration)" $(ARGS) \
+	.venv/bin/python -m pytest -n 2 --haste --dist=worksteal -m "slow and not (peers or integration)" $(ARGS) \
 	  || [ $$? -eq 5 ]
 
 test-peers: .venv-peers/ready
