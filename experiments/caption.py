@@ -8,6 +8,7 @@ Convolutions read the picture; a decoder writes, and looks at places by attentio
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.parts import captions, layers
+from experiments.parts import captions, hypotheses, layers
 from experiments.parts.captions import Captions, Data
+from experiments.parts.hypotheses import Hypotheses, Writer
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
@@ -28,7 +30,6 @@ from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import captioning, remat, scan, translation
 from unroll.architecture import Architecture, Precision
-from unroll.data import text
 from unroll.data.captions import Reader
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
@@ -39,8 +40,8 @@ from unroll.models.decoder import Decoders
 from unroll.models.images import Images
 from unroll.report.attention import Looked, looks
 from unroll.settings import setting
-from unroll.types import BadInput, Params
-from unroll.writing import Beam, Hypothesis
+from unroll.types import Params
+from unroll.writing import Hypothesis
 
 ATTENTION = "attention.png"
 SHOWN = 3  # pictures of a part that are shown of a finished run
@@ -63,30 +64,6 @@ class Caption:
   longest: int = setting(
     100, "tokens after which a sentence ends anyhow", least=1, most=10_000, role="call"
   )
-  beams: int = setting(
-    1,
-    "hypotheses side by side; 1: the likeliest token at each step",
-    role="call",
-    least=1,
-    most=1000,
-  )
-  best: int = setting(
-    1, "captions of a picture that --mode=caption writes", role="call", least=1
-  )
-  length_penalty: float = setting(
-    0.0,
-    "more favours longer hypotheses, 0.6 to 1 is common; 0: by log-probability",
-    role="call",
-  )
-
-  @property
-  def how(self) -> Beam:
-    """How hypotheses are looked for."""
-    if self.best > self.beams:
-      raise BadInput(
-        f"best={self.best} is more than beams={self.beams} can find: raise beams"
-      )
-    return Beam(self.beams, self.best, self.length_penalty)
 
 
 def main(settings: Settings) -> None:
@@ -100,13 +77,14 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   if not captions.exact(settings[Captions]):
     translation.check()
   architecture, training = layers.architecture(settings), settings[Training]
-  reader, chosen = data.reader, settings[Caption]
+  reader, how = data.reader, settings[Hypotheses].first
   model_of = functools.partial(
     captioner,
     settings[Images],
     settings[Decoders],
     architecture,
     reader.sizes,
+    weights=bool(how.coverage_penalty),
     dtype=settings[Precision].dtype,
   )
   model, sizes = model_of(), architecture.sizes
@@ -118,18 +96,16 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
   @functools.cache
   def writer(part: str):
-    own, how = data.parts[part].images, chosen.how._replace(best=1)
-    return captioning.writer(model, reader, own, chosen.longest, how)
+    own, longest = data.parts[part].images, settings[Caption].longest
+    return captioning.writer(model, reader, own, longest, how)
 
   def judge(params: Params, part: str) -> Mapping[str, float]:
     own = jax.device_put(jax.device_get(params), jax.local_devices()[0])
-    found = [hypotheses[0] for hypotheses in writer(part)(own)]
+    found = [some[0] for some in writer(part)(own)]
     return _judged(data, part, found).numbers()
 
-  targets = {
-    name: sum(len(sentence) for each in own for sentence in each)
-    for name, own in data.targets.items()
-  }
+  every = {name: itertools.chain(*own) for name, own in data.targets.items()}
+  targets = {name: sum(map(len, sentences)) for name, sentences in every.items()}
   return Task(
     init=lambda key: model.init(key, example(reader.sizes)),
     carry=functools.partial(initial_carry, model),
@@ -151,7 +127,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     counted="tokens",
     sized_by=("hidden", "layers", "embedding", "channels", "memory"),
     judge=judge,
-    show=functools.partial(_show, data),
+    show=functools.partial(_show, data, writer),
     shows=(ATTENTION,) if model.decoder.core.context else (),
   )
 
@@ -167,18 +143,16 @@ def _judged(data: Data, part: str, found: Sequence[Hypothesis]) -> captioning.Ju
   return captioning.judged(words, data.wanted(part), scores)
 
 
-def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
+def _show(
+  data: Data, writer: Writer, settings: Settings, best: Loaded, path: Path
+) -> None:
   """Prints how right what it writes is, and some of it; draws where it looked."""
-  chosen = settings[Caption]
   measures = captioning.measures(captions.exact(data.settings))
   labels = {measure.name: measure for measure in measures}
   shown = []
   for part in [p for p in ("test", "held_out") if p in data.parts] or ["val"]:
     own = data.parts[part]
-    written = captioning.writer(
-      best.module, data.reader, own.images, chosen.longest, chosen.how._replace(best=1)
-    )
-    found = [some[0] for some in written(best.params)]
+    found = [some[0] for some in writer(part)(best.params)]
     for one, wanted in list(zip(found, own.captions))[:SHOWN]:
       print(f"written {one.text}\nwanted  {' / '.join(wanted)}\n")
     numbers = _judged(data, part, found).numbers()
@@ -200,23 +174,18 @@ def _looked(reader: Reader, best: Loaded, image: np.ndarray, one: Hypothesis) ->
 def _caption(settings: Settings) -> None:
   model, settings = modes.opened(settings)
   reader, chosen = Reader.from_files(model.files), settings[Caption]
+  how = settings[Hypotheses].how
   files = named(chosen.input, captions.SUFFIXES, "PNG or JPEG files")
   images = captions.seen(reader, files)
-  written = captioning.writer(model.module, reader, images, chosen.longest, chosen.how)
+  written = captioning.writer(model.module, reader, images, chosen.longest, how)
   found = written(model.params)
-  for file, hypotheses in zip(files, found):
-    for one in hypotheses:
-      score = f"{one.score:.4f}\t" if chosen.best > 1 else ""
-      print(f"{file}\t{score}{text.one_line(one.text)}")
+  for file, some in zip(files, found):
+    hypotheses.write(some, f"{file}\t")
   rows = [
-    {"file": str(file), "captions": [_shown(one) for one in hypotheses]}
-    for file, hypotheses in zip(files, found)
+    {"file": str(file), "captions": hypotheses.rows(some)}
+    for file, some in zip(files, found)
   ]
   result({"pictures": rows}, settings[Folder].json)
-
-
-def _shown(one: Hypothesis) -> dict[str, object]:
-  return {"text": one.text, "log_prob": one.log_prob, "score": one.score}
 
 
 PAGE = Page(
@@ -224,6 +193,7 @@ PAGE = Page(
   main,
   (
     Caption,
+    Hypotheses,
     Captions,
     Images,
     Decoders,

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import jax
 
-from experiments.parts import layers, pairs
+from experiments.parts import hypotheses, layers, pairs
+from experiments.parts.hypotheses import Hypotheses, Writer
 from experiments.parts.pairs import Data, Pairs
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
@@ -40,8 +41,8 @@ from unroll.models.translator import Encoders, example
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
 from unroll.transformer import Transformer
-from unroll.types import BadInput, Params
-from unroll.writing import Beam, Hypothesis
+from unroll.types import Params
+from unroll.writing import Hypothesis
 
 ATTENTION = "attention.png"
 SHOWN = 3  # pairs that are shown of a finished run
@@ -60,33 +61,6 @@ class Translate:
     kind="path",
     role="call",
   )
-  beams: int = setting(
-    1,
-    "hypotheses side by side; 1: the likeliest token at each step",
-    role="call",
-    least=1,
-    most=1000,
-  )
-  best: int = setting(
-    1, "translations of a line that --mode=translate writes", role="call", least=1
-  )
-  length_penalty: float = setting(
-    0.0,
-    "more favours longer hypotheses, 0.6 to 1 is common; 0: by log-probability",
-    role="call",
-  )
-  coverage_penalty: float = setting(
-    0.0, "what it costs to leave words of the source unread", least=0, role="call"
-  )
-
-  @property
-  def how(self) -> Beam:
-    """How hypotheses are looked for."""
-    if self.best > self.beams:
-      raise BadInput(
-        f"best={self.best} is more than beams={self.beams} can find: raise beams"
-      )
-    return Beam(self.beams, self.best, self.length_penalty, self.coverage_penalty)
 
 
 def main(settings: Settings) -> None:
@@ -101,7 +75,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   if not exact:
     translation.check()
   architecture, training = layers.chosen(settings), settings[Training]
-  reader, how = data.reader, settings[Translate].how._replace(best=1)
+  reader, how = data.reader, settings[Hypotheses].first
   model_of = functools.partial(
     translator_of,
     settings[Encoders],
@@ -126,7 +100,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
   def judge(params: Params, part: str) -> Mapping[str, float]:
     own = jax.device_put(jax.device_get(params), jax.local_devices()[0])
-    found = [hypotheses[0].text for hypotheses in writer(part)(own)]
+    found = [some[0].text for some in writer(part)(own)]
     return _judged(data, part, found).numbers()
 
   targets = {name: sum(map(len, own)) for name, own in data.targets.items()}
@@ -149,7 +123,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     counted="tokens",
     sized_by=layers.sized_by(settings, "embedding", "source_embedding"),
     judge=judge,
-    show=functools.partial(_show, data),
+    show=functools.partial(_show, data, writer),
     shows=(ATTENTION,) if model.decoder.core.context else (),
   )
 
@@ -164,19 +138,19 @@ def _judged(data: Data, part: str, found: list[str]) -> translation.Judgement:
   )
 
 
-def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
-  """Prints how right what it writes is, and some of it."""
+def _show(
+  data: Data, writer: Writer, settings: Settings, best: Loaded, path: Path
+) -> None:
+  """Prints how right what it writes is, and some of it; draws where it looked."""
   part = "test" if "test" in data.parts else "val"
-  how = settings[Translate].how._replace(best=1)
-  written = translating.writer(best.module, data.reader, data.sources[part], how)
-  hypotheses = [some[0] for some in written(best.params)]
-  found = [one.text for one in hypotheses]
+  written = [some[0] for some in writer(part)(best.params)]
+  found = [one.text for one in written]
   for (source, wanted), own in list(zip(data.texts(part), found))[:SHOWN]:
     print(f"source  {source}\nwritten {own}\nwanted  {wanted}\n")
   if best.module.decoder.core.context:
     with extra(path / ATTENTION):
       sources = data.sources[part][:SHOWN]
-      reads = [_read(data.reader, best, *one) for one in zip(sources, hypotheses)]
+      reads = [_read(data.reader, best, *one) for one in zip(sources, written)]
       heat(reads, f"{data.settings.data}, {part}", path / ATTENTION)
   judgement = _judged(data, part, found)
   measures = {measure.name: measure for measure in translation.measures(True)}
@@ -197,27 +171,22 @@ def _read(reader: Reader, best: Loaded, source: Source, one: Hypothesis) -> Read
 
 def _translate(settings: Settings) -> None:
   model, settings = modes.opened(settings)
-  reader, chosen = Reader.from_files(model.files), settings[Translate]
-  lines = text.read_lines(given(chosen.input), f"--input={chosen.input}")
+  reader, how = Reader.from_files(model.files), settings[Hypotheses].how
+  file = settings[Translate].input
+  lines = text.read_lines(given(file), f"--input={file}")
   sources = reader.read(lines)
   for number, source in enumerate(sources, 1):
     unknown = reader.unknown(source)
     if unknown:
       say(f"line {number}: training has not {', '.join(unknown)}")
-  found = translating.writer(model.module, reader, sources, chosen.how)(model.params)
-  for hypotheses in found:
-    for one in hypotheses:
-      score = f"{one.score:.4f}\t" if chosen.best > 1 else ""
-      print(score + text.one_line(one.text))
+  found = translating.writer(model.module, reader, sources, how)(model.params)
+  for some in found:
+    hypotheses.write(some)
   rows = [
-    {"source": line, "translations": [_shown(one) for one in hypotheses]}
-    for line, hypotheses in zip(lines, found)
+    {"source": line, "translations": hypotheses.rows(some)}
+    for line, some in zip(lines, found)
   ]
   result({"lines": rows}, settings[Folder].json)
-
-
-def _shown(one: Hypothesis) -> dict[str, object]:
-  return {"text": one.text, "log_prob": one.log_prob, "score": one.score}
 
 
 PAGE = Page(
@@ -225,6 +194,7 @@ PAGE = Page(
   main,
   (
     Translate,
+    Hypotheses,
     Pairs,
     Encoders,
     Decoders,

@@ -94,7 +94,7 @@ def test_counts_part_in_order_and_fractions_by_source():
 def test_a_target_comes_back(tokenizer, joint):
   own = reader(tokenizer, joint=joint)
   assert (own.source is own.target) == joint
-  size, (bos, eos) = own.sizes.target, own.sizes[2:]
+  size, bos, eos = own.sizes.target, own.sizes.bos, own.sizes.eos
   assert [own.target.tokens[i] for i in (bos, eos)] == ["<bos>", "<eos>"]
   targets = [pair.target for pair in TRAIN]
   sources = own.read([pair.source for pair in TRAIN])
@@ -114,7 +114,7 @@ def test_a_text_cannot_spell_what_begins_and_ends(tokenizer):
   own = reader(tokenizer, joint=True, end=True)
   [source] = own.read(["ja <eos> <bos> <eos>"])
   [target] = own.write(["no <eos> <bos> no"], [source])
-  marks = own.sizes[2:]
+  marks = own.sizes.bos, own.sizes.eos
   assert not np.isin(source.tokens[:-1], marks).any()
   assert not np.isin(source.copies[:-1], marks).any()
   assert source.tokens[-1] == source.copies[-1] == target[-1] == own.sizes.eos

@@ -236,6 +236,18 @@ def test_a_pointer_shares_out_all_probability():
   np.testing.assert_allclose(own, -hit, rtol=1e-5)
 
 
+def test_vocabularies_of_one_size_are_not_one():
+  """Tokens of equal numbers have nothing in common then."""
+  layers = Architecture(cell="gru", layers=1, hidden=(6,))
+  for sizes, right in ((Sizes(V, V, 1, 2), False), (Sizes(V, V, 1, 2, True), True)):
+    chosen = Encoders(share_embeddings=True), Decoders(embedding=5)
+    if right:
+      translator(*chosen, layers, sizes)
+    else:
+      with pytest.raises(BadInput, match="give `joint` too"):
+        translator(*chosen, layers, sizes)
+
+
 BAD = [
   ({"bridge": "copy"}, {}, {}, "drop `bidirectional`"),
   ({"attention": "last", "window": 2}, {}, {}, "has no query"),

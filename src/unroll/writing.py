@@ -75,7 +75,8 @@ def written(
     memory, copies = context
     copies = None if copies is None else copies.T
     carry, found, weights = apply(params, tokens, carry, memory, copies, method="next")
-    return carry, found, weights if how.coverage_penalty else None
+    reads = how.coverage_penalty and weights.shape[-1]
+    return carry, found, weights if reads else None
 
   def of_all(params: Params) -> list[list[Hypothesis]]:
     found: list[list[Hypothesis]] = [[] for _ in lengths]

@@ -13,7 +13,7 @@ from unroll.architecture import Architecture
 from unroll.attention import Memory
 from unroll.data.pairs import Sizes
 from unroll.models.decoder import Decoder, Decoders, Start
-from unroll.models.translator import Encoders, Translator, translator
+from unroll.models.translator import Encoders, Translator, source_width, translator
 from unroll.transformer import Form, Stack, cache, refuse, transformer
 from unroll.types import Array, BadInput, Carry, keyed
 
@@ -98,13 +98,7 @@ def _transformer(
   refuse(encoders, "transformer", "source_embedding", "share_embeddings")
   own = ("embedding", "embedding_dropout", "tie_embeddings", "label_smoothing")
   refuse(decoders, "transformer", *own, "coverage_loss")
-  embedding = encoders.source_embedding
-  if encoders.share_embeddings:
-    embedding = decoders.embedding
-    if sizes.source != sizes.target:
-      raise BadInput(
-        "`share_embeddings` needs one vocabulary of both sides: give `joint` too"
-      )
+  embedding = source_width(encoders, decoders, sizes)
   core, width = layers.encoder(embedding, bidirectional=True)
   form = layers.form(
     decoders.embedding,

@@ -208,13 +208,7 @@ def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     weights=True,
     dtype=flags["dtype"],
   )
-
-  def apply(params, carry, examples: Examples, valid=None):
-    if valid is not None:
-      raise ValueError("valid: a translator is told by what it reads")
-    return carry, module.apply(params, examples, carry)
-
-  return Built(module, apply, False, translators.example(), None, files)
+  return _conditional(module, translators.example(), files)
 
 
 def _caption(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
@@ -227,13 +221,18 @@ def _caption(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
     weights=True,
     dtype=flags["dtype"],
   )
+  return _conditional(module, captioners.example(sizes), files)
+
+
+def _conditional(module: Any, example: Examples, files: Mapping[str, str]) -> Built:
+  """A model that ends in a decoder: it reads `Examples`, which say what is valid."""
 
   def apply(params, carry, examples: Examples, valid=None):
     if valid is not None:
-      raise ValueError("valid: a captioner is told by what it reads")
+      raise ValueError("valid: it stands in the examples that a decoder is given")
     return carry, module.apply(params, examples, carry)
 
-  return Built(module, apply, False, captioners.example(sizes), None, files)
+  return Built(module, apply, False, example, None, files)
 
 
 def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:

@@ -156,13 +156,7 @@ def translator(
     )
   if plan.name != "none":
     raise BadInput(f"remat={plan.name}: a translator takes none; leave it out")
-  embedding = encoders.source_embedding
-  if encoders.share_embeddings:
-    embedding = decoders.embedding
-    if sizes.source != sizes.target:
-      raise BadInput(
-        "`share_embeddings` needs one vocabulary of both sides: give `joint` too"
-      )
+  embedding = source_width(encoders, decoders, sizes)
   core, width = architecture.encoder(embedding, both)
   top = architecture.sizes[-1]
   leftward = (False,) * top + (True,) * top
@@ -188,6 +182,21 @@ def translator(
     embedding_dropout=decoders.embedding_dropout,
     dtype=dtypes,
   )
+
+
+def source_width(encoders: Encoders, decoders: Decoders, sizes: Sizes) -> int:
+  """The width of the source's vectors: their own, or the target's, which they share.
+
+  Raises:
+    BadInput: they are shared, and the two sides have two vocabularies.
+  """
+  if not encoders.share_embeddings:
+    return encoders.source_embedding
+  if not sizes.joint:
+    raise BadInput(
+      "`share_embeddings` needs one vocabulary of both sides: give `joint` too"
+    )
+  return decoders.embedding
 
 
 def example() -> Examples:

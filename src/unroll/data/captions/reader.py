@@ -9,14 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unroll.data import text as text_lib
-from unroll.data import tokens
-from unroll.data.subwords import is_subwords
+from unroll.data import delimited, tokens
+from unroll.data.delimited import BOS, EOS
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
 CAPTIONS = "captions.json"  # what accompanies a run
-BOS, EOS = "<bos>", text_lib.EOS
 
 
 class Sizes(NamedTuple):
@@ -62,26 +60,14 @@ class Reader:
     Args:
       captions: the sentences.
       side: see `Reader`.
-      tokenizer: see `tokens.build`; not "byte" and no file, which have no `<bos>`.
+      tokenizer: see `delimited.learned`.
       normalize: a name in `text.NORMALIZERS`.
       min_count: a token that is rarer becomes `<unk>`.
 
     Raises:
       BadInput: there is no such tokenizer, or it does not fit.
     """
-    if tokenizer == "byte" or tokenizer.endswith(".json"):
-      raise BadInput(
-        f"tokenizer={tokenizer} has no room for {BOS} and {EOS}: use char, word, "
-        "joined, whitespace, bpe:N or unigram:N"
-      )
-    between = {"char": ""}.get(tokenizer, "\n" if is_subwords(tokenizer) else " ")
-    vocabulary = tokens.build(
-      between.join(captions),
-      tokenizer,
-      normalize,
-      min_count=min_count,
-      reserved=(BOS, EOS),
-    )
+    vocabulary = delimited.learned(captions, tokenizer, normalize, min_count=min_count)
     return cls(vocabulary, side)
 
   @functools.cached_property
@@ -93,7 +79,7 @@ class Reader:
   @property
   def lower(self) -> bool:
     """Whether sentences are in lower case, so that upper case cannot be judged."""
-    return text_lib.normalize("A", self.vocabulary.normalize) == "a"
+    return delimited.lower(self.vocabulary)
 
   def write(self, captions: Sequence[str]) -> list[NDArray[np.int32]]:
     """Sentences as a model learns to write them, int32 `[T]`, with `<eos>` last."""
@@ -113,13 +99,8 @@ class Reader:
 
   def words(self, ids: ArrayLike) -> list[str]:
     """The tokens of numbers `[T]`, up to the first `<eos>` and without `<bos>`."""
-    found = []
-    for number in np.asarray(ids).tolist():
-      if number == self.sizes.eos:
-        break
-      if number != self.sizes.bos:
-        found.append(self.vocabulary.tokens[number])
-    return found
+    names = self.vocabulary.tokens
+    return delimited.words(ids, names, self.sizes.bos, self.sizes.eos)
 
   def files(self) -> dict[str, str]:
     """The texts to keep with a run."""
@@ -151,5 +132,4 @@ class Reader:
   @functools.cached_property
   def _known(self) -> Mapping[str, int]:
     """The number of each token that a sentence may hold."""
-    ids = {token: number for number, token in enumerate(self.vocabulary.tokens)}
-    return ids | dict.fromkeys((BOS, EOS), 0)
+    return delimited.spelled(self.vocabulary)

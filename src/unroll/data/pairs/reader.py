@@ -9,15 +9,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from unroll.data import text as text_lib
-from unroll.data import tokens
+from unroll.data import delimited, tokens
+from unroll.data.delimited import BOS, EOS
 from unroll.data.pairs.files import Pair
-from unroll.data.subwords import is_subwords
 from unroll.data.vocabulary import Vocabulary
 from unroll.types import BadInput
 
 PAIRS = "pairs.json"  # what accompanies a run
-BOS, EOS = "<bos>", text_lib.EOS
 
 
 class Sizes(NamedTuple):
@@ -28,12 +26,14 @@ class Sizes(NamedTuple):
     target: V, tokens of the target vocabulary.
     bos: the target token that a decoder reads first.
     eos: the target token that ends each target.
+    joint: both sides have one vocabulary.
   """
 
   source: int
   target: int
   bos: int
   eos: int
+  joint: bool = False
 
 
 class Source(NamedTuple):
@@ -93,7 +93,7 @@ class Reader:
 
     Args:
       pairs: texts.
-      tokenizer: see `tokens.build`; not "byte" and no file, which have no `<bos>`.
+      tokenizer: see `delimited.learned`.
       normalize: a name in `text.NORMALIZERS`.
       min_count: a token that is rarer becomes `<unk>`.
       joint: one vocabulary, learned from both sides.
@@ -102,21 +102,10 @@ class Reader:
     Raises:
       BadInput: there is no such tokenizer, or it does not fit.
     """
-    if tokenizer == "byte" or tokenizer.endswith(".json"):
-      raise BadInput(
-        f"tokenizer={tokenizer} has no room for {BOS} and {EOS}: use char, word, "
-        "joined, whitespace, bpe:N or unigram:N"
-      )
 
     def learned(texts: Sequence[str], reserved: tuple[str, ...]) -> Vocabulary:
-      # Between subwords a line break, as the first word of a text has no space before.
-      between = {"char": ""}.get(tokenizer, "\n" if is_subwords(tokenizer) else " ")
-      return tokens.build(
-        between.join(texts),
-        tokenizer,
-        normalize,
-        min_count=min_count,
-        reserved=reserved,
+      return delimited.learned(
+        texts, tokenizer, normalize, min_count=min_count, reserved=reserved
       )
 
     sources, targets = [p.source for p in pairs], [p.target for p in pairs]
@@ -130,12 +119,13 @@ class Reader:
   def sizes(self) -> Sizes:
     """How many tokens there are, and which of them begin and end a target."""
     bos, eos = (self.target.tokens.index(token) for token in (BOS, EOS))
-    return Sizes(len(self.source), len(self.target), bos, eos)
+    joint = self.source == self.target
+    return Sizes(len(self.source), len(self.target), bos, eos, joint)
 
   @property
   def lower(self) -> bool:
     """Whether targets are in lower case, so that upper case cannot be judged."""
-    return text_lib.normalize("A", self.target.normalize) == "a"
+    return delimited.lower(self.target)
 
   def read(self, texts: Sequence[str]) -> list[Source]:
     """Source texts as a model reads them; an empty one has no token but `end`."""
@@ -151,7 +141,7 @@ class Reader:
       sources: of `read`, as many: with `copy` a target has numbers of their new tokens.
     """
     found = []
-    size, eos, known = *self.sizes[1::2], self._targets
+    size, eos, known = self.sizes.target, self.sizes.eos, self._targets
     for pieces, source in zip(self.target.split_each(texts), sources, strict=True):
       new = {t: size + k for k, t in enumerate(source.new)} if self.copy else {}
       ids = (known.get(piece, new.get(piece, 0)) for piece in pieces)
@@ -174,14 +164,7 @@ class Reader:
       ValueError: a number that there is not.
     """
     names = (*self.target.tokens, *(source.new if source else ()))
-    pieces = []
-    for number in np.asarray(ids).tolist():
-      if not 0 <= number < len(names):
-        raise ValueError(f"{number} does not fit the {len(names)} tokens of a target")
-      if number == self.sizes.eos:
-        break
-      if number != self.sizes.bos:
-        pieces.append(names[number])
+    pieces = delimited.words(ids, names, self.sizes.bos, self.sizes.eos)
     return self.target.join(pieces)
 
   def files(self) -> dict[str, str]:
@@ -241,14 +224,8 @@ class Reader:
 
   @functools.cached_property
   def _sources(self) -> Mapping[str, int]:
-    return _spelled(self.source)
+    return delimited.spelled(self.source)
 
   @functools.cached_property
   def _targets(self) -> Mapping[str, int]:
-    return _spelled(self.target)
-
-
-def _spelled(vocabulary: Vocabulary) -> dict[str, int]:
-  """The number of each token that a text may hold."""
-  ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-  return ids | dict.fromkeys((BOS, EOS), 0)
+    return delimited.spelled(self.target)
