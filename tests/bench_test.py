@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from bench import classify, loss, memory, sentences, table, timing
+from bench import classify, loss, memory, sentences, table, timing, translate
 from bench.libraries import unroll as ours
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
@@ -401,8 +401,12 @@ def test_a_peer_multiplies_in_half_precision(name, lenient):
 )
 def test_a_peer_is_raced(name, suite):
   pytest.importorskip(MODULES[name])
-  results = race([Contestant(name, name)], suite, TINY, rounds=1).results
-  assert results[name].get("minimum", 0) > 0, results[name]
+  racing = [Contestant(name, name)]
+  if suite in translate.SUITES:
+    racing = translate.contestants(1, [name], True)
+  results = race(racing, suite, TINY, rounds=1).results
+  for each in racing:
+    assert results[each.name].get("minimum", 0) > 0, results[each.name]
 
 
 @pytest.mark.peers
