@@ -177,8 +177,7 @@ def _caption(settings: Settings) -> None:
   how = settings[Hypotheses].how
   files = named(chosen.input, captions.SUFFIXES, "PNG or JPEG files")
   images = captions.seen(reader, files)
-  written = captioning.writer(model.module, reader, images, chosen.longest, how)
-  found = written(model.params)
+  found = model.generate(model.params, images, longest=chosen.longest, **how._asdict())
   for file, some in zip(files, found):
     hypotheses.write(some, f"{file}\t")
   rows = [

@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from experiments.parts import adaptation, layers, text
 from experiments.parts.adaptation import Adaptation
 from experiments.parts.text import Batches, Text
@@ -31,7 +28,7 @@ from experiments.session.task import Task
 from experiments.session.terminal import extra, given, result
 from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
-from unroll import generate, memory, score
+from unroll import generate, memory
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
 from unroll.data.batches import Source
@@ -45,6 +42,7 @@ from unroll.models.language import (
   next_token_loss,
 )
 from unroll.penalties import Penalties
+from unroll.serving.language import opening, tokens_of
 from unroll.settings import setting
 from unroll.transformer import Transformer
 from unroll.types import BadInput
@@ -157,14 +155,6 @@ def _model(settings: Settings, vocabulary: Vocabulary) -> LanguageModel:
   )
 
 
-@functools.cache  # so that the same model is the same program
-def _apply(model: LanguageModel):
-  def apply(params, carry, tokens, valid=None):
-    return model.apply(params, tokens, carry, valid=valid)
-
-  return apply
-
-
 def _check(page: CharLM) -> None:
   """Refuses values that no setting can have, whatever the run."""
   t, p = page.temperature, page.top_p
@@ -179,34 +169,12 @@ def _check(page: CharLM) -> None:
 
 def _check_samples(settings: Settings, vocabulary: Vocabulary) -> None:
   """Refuses before training what samples cannot have."""
-  _prompt(settings, vocabulary), _stop(settings, vocabulary)
   page, sizes = settings[CharLM], layers.chosen(settings).sizes
+  opening(vocabulary, page.prompt)
+  if page.stop:
+    tokens_of(vocabulary, page.stop, "stop")
   numbers = 2 * (page.length + len(vocabulary)) + sum(sizes)
   memory.check(4 * page.samples * numbers, settings.shown("length", "samples"))
-
-
-def _prompt(settings: Settings, vocabulary: Vocabulary) -> np.ndarray:
-  tokens = _tokens("prompt", settings[CharLM].prompt, vocabulary)
-  if tokens is None:
-    tokens = vocabulary.encode("\n")
-  # Normalising may leave nothing of a line break; a byte it never takes away.
-  return tokens if tokens.size else np.array([vocabulary.unknown or 0], np.int32)
-
-
-def _stop(settings: Settings, vocabulary: Vocabulary) -> list[int] | None:
-  tokens = _tokens("stop", settings[CharLM].stop, vocabulary)
-  return None if tokens is None else tokens.tolist()
-
-
-def _tokens(name: str, value: str, vocabulary: Vocabulary) -> np.ndarray | None:
-  """What a setting says, in tokens; None if it is empty."""
-  tokens = vocabulary.encode(value)
-  if value and not tokens.size:
-    raise BadInput(
-      f"{name}={value!r} holds no token of tokenizer={vocabulary.tokenizer} "
-      f"normalize={vocabulary.normalize}: give one"
-    )
-  return tokens if value else None
 
 
 def _show(settings: Settings, best: Loaded, path: Path) -> None:
@@ -223,27 +191,18 @@ def _sample(settings: Settings) -> None:
 
 def _samples(settings: Settings, model: Loaded) -> list[str]:
   """Draws samples and prints them."""
-  page, vocabulary = settings[CharLM], model.vocabulary
-  prompt = _prompt(settings, vocabulary)
-  unknown = vocabulary.unknown
-  drawn = generate.sample(
-    _apply(model.module),
+  page = settings[CharLM]
+  samples = model.generate(
     model.params,
-    model.initial_carry(model.params, page.samples),
-    np.tile(prompt[:, None], (1, page.samples)),
-    jax.jit(jax.random.key)(jax.device_put(np.int32(settings[Training].seed))),
+    page.prompt,
     length=page.length,
+    samples=page.samples,
+    seed=settings[Training].seed,
     temperature=page.temperature,
     top_k=page.top_k,
     top_p=page.top_p,
-    stop=_stop(settings, vocabulary),
-    forbid=() if unknown is None else (unknown,),
+    stop=page.stop,
   )
-  tokens, counts = jax.device_get((drawn.tokens, drawn.count))
-  samples = [
-    vocabulary.decode(np.concatenate([prompt, tokens[:count, stream]]))
-    for stream, count in enumerate(counts)
-  ]
   print(_shown(samples), end="")
   return samples
 
@@ -259,15 +218,7 @@ def _score(settings: Settings) -> None:
   sentences = lines.read_lines(given(file), f"--input={file}", vocabulary.tokenizer)
   if not sentences:
     raise BadInput(f"input={file} holds no line to score: give some text")
-  rows = min(64, len(sentences))
-  scores = score.score_sentences(
-    model.apply,
-    model.params,
-    model.initial_carry(model.params, rows),
-    [vocabulary.encode(sentence) for sentence in sentences],
-    context=_prompt(settings, vocabulary).tolist(),
-    batch_size=rows,
-  )
+  scores = model.score(model.params, sentences, context=settings[CharLM].prompt)
   # A blank line has no token, and so no perplexity.
   results = [
     {

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.parts import examples, layers, predictions
-from experiments.parts.examples import Data, Examples, Reader
+from experiments.parts.examples import Data, Examples
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
@@ -28,6 +28,7 @@ from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.classification import MEASURES
+from unroll.data.classes.reader import Reader
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
@@ -113,7 +114,7 @@ def _predict(settings: Settings) -> None:
   model, settings = modes.opened(settings)
   reader = Reader.from_files(model.files)
   shown, things = predictions.things(reader, settings[Classify].input)
-  found = predictions.predict(model.module, model.params, reader, things)
+  found = model.predict(model.params, things)
   print(predictions.as_tsv(reader.classes, shown, found), end="")
   rows = [dict(zip(reader.classes, row.tolist())) for row in found]
   result({"probabilities": rows}, settings[Folder].json)

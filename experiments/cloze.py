@@ -11,7 +11,6 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 
 from experiments.parts import layers, text
@@ -31,6 +30,7 @@ from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES
 from unroll.models.cloze import cloze_loss
 from unroll.models.masked import cloze_of
+from unroll.serving.cloze import GAP
 from unroll.settings import setting
 from unroll.transformer import Transformer
 from unroll.types import BadInput
@@ -92,30 +92,12 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
 def _fill(settings: Settings) -> None:
   model, settings = modes.opened(settings)
-  before, *after = settings[Cloze].text.split("_")
-  if not after:
+  if GAP not in settings[Cloze].text:
     raise BadInput('mode=fill needs a `text` with a gap, such as --text="n_t to be"')
-  vocabulary = model.vocabulary
-  unknown = ord("_") if vocabulary.unknown is None else vocabulary.unknown
-  # Each part with the gap before it: normalised as a whole, gaps might be lost.
-  parts = [np.append(np.int32(unknown), vocabulary.encode(part)) for part in after]
-  tokens = np.concatenate([vocabulary.encode(before), *parts])
-  # From left to right, because a gap is context of the next one.
-  gap = tokens.size - sum(part.size for part in parts)
-  filled = before
-  chances_of = jax.jit(
-    lambda params, tokens: jax.nn.softmax(model.apply(params, None, tokens[:, None])[1])
-  )
-  for part, rest in zip(parts, after):
-    found = jax.device_get(chances_of(model.params, jax.device_put(tokens)))
-    chances = np.array(found[gap, 0])
-    if vocabulary.unknown is not None:
-      chances[vocabulary.unknown] = 0
+  filled, found = model.predict(model.params, settings[Cloze].text)
+  for chances in found:
     best = np.argsort(-chances)[:5]
-    print(", ".join(f"{vocabulary.tokens[i]!r} {chances[i]:.3f}" for i in best))
-    tokens[gap] = best[0]
-    gap += part.size
-    filled += vocabulary.decode(best[:1]) + rest
+    print(", ".join(f"{model.vocabulary.tokens[i]!r} {chances[i]:.3f}" for i in best))
   print(filled)
   result({"text": filled}, settings[Folder].json)
 

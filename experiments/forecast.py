@@ -123,7 +123,7 @@ def _show(data: series.Data, settings: Settings, best: Loaded, path: Path) -> No
 def _predict(settings: Settings) -> None:
   model, settings = modes.opened(settings, "csv")
   data = _data(settings, model.files, cut=False)
-  text = forecasts.to_come(model.module, model.params, data)
+  text = forecasts.to_come(model, data)
   print(text, end="")
   result({"forecast": text}, settings[Folder].json)
 

@@ -121,12 +121,11 @@ def _predict(settings: Settings) -> None:
     data = video.load(settings[Video])
     part = "test" if "test" in data.parts else "val"
     name, clips = f"{data.name}, {part}", rollouts.given(data.parts[part])
-  parts = (model.module, model.params)
   if output.suffix == ".npz":
-    rollouts.save(*parts, clips, horizon, output)
+    rollouts.save(model, clips, horizon, output)
   else:
     title = f"{name}: {horizon} frames ahead"
-    rollouts.draw(*parts, next(clips), horizon, title, output)
+    rollouts.draw(model.module, model.params, next(clips), horizon, title, output)
   print(f"{output}: {horizon} frames ahead, {name}")
   result({"output": str(output)}, settings[Folder].json)
 

@@ -106,11 +106,11 @@ def _show(data: Scored, settings: Settings, best: Loaded, path: Path) -> None:
   scores.tell(found, scores.by_key(data.parts["train"], pieces), part)
   chosen = settings[Samples]
   given = samples.primer(chosen, data.grid)
-  [keys, *_] = samples.draw(model, params, given, chosen, settings[Training].seed)
+  [keys, *_] = samples.draw(best, given, chosen, settings[Training].seed)
   with extra(path / MIDI):
     samples.write(keys, data.grid, chosen.tempo, path / MIDI)
   with extra(path / PICTURE):
-    shown = [samples.expected(model, params, pieces[0], part), _shown(keys, given)]
+    shown = [samples.expected(best, pieces[0], part), _shown(keys, given)]
     rolls(shown, data.grid, data.name, path / PICTURE)
 
 
@@ -120,8 +120,7 @@ def _sample(settings: Settings) -> None:
   grid = json.loads(model.files[SCORES])["grid"]
   samples.check(chosen, grid)
   given = samples.primer(chosen, grid)
-  seed = settings[Training].seed
-  drawn = samples.draw(model.module, model.params, given, chosen, seed)
+  drawn = samples.draw(model, given, chosen, settings[Training].seed)
   made = []
   for number, keys in enumerate(drawn, 1):
     output = Path(chosen.output)

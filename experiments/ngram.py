@@ -28,7 +28,7 @@ from experiments.session.terminal import extra, given, result, say
 from unroll import files, loading
 from unroll.data import text as lines
 from unroll.data import tokens
-from unroll.data.vocabulary import Vocabulary
+from unroll.data.vocabulary import VOCABULARY, Vocabulary
 from unroll.metrics import perplexity
 from unroll.ngram import counts, saved, written
 from unroll.ngram.backoff import Backoff
@@ -153,7 +153,7 @@ def _train(settings: Settings) -> None:
 
 def _product(data: Dataset) -> Product:
   splits = {split: tokens.size for split, tokens in data.tokens.items()}
-  return Product(data.digest, splits, {text.VOCABULARY: data.vocabulary.to_json()})
+  return Product(data.digest, splits, {VOCABULARY: data.vocabulary.to_json()})
 
 
 def _opened(settings: Settings) -> Opened:
@@ -167,7 +167,7 @@ def _opened(settings: Settings) -> Opened:
   else:
     path, settings = folder.existing(settings)
     kept = loading.texts(path, identity.read(path, settings.page)["files"])
-    vocabulary = tokens.from_json(kept[text.VOCABULARY])
+    vocabulary = tokens.from_json(kept[VOCABULARY])
     counted = saved.read(path / saved.NAME)
     model = ngrams.made(settings[NGrams], counted, lambda said: None).model
   how = ngrams.sentences(settings[NGrams], vocabulary)

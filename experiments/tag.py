@@ -28,7 +28,7 @@ from experiments.session.transfer import Transfer
 from unroll import remat, scan, tagging
 from unroll.architecture import Architecture, Precision
 from unroll.data import text
-from unroll.data.conll import Sentence, written
+from unroll.data.conll import written
 from unroll.data.lexicon import Lexicon
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
@@ -135,14 +135,11 @@ def _tag(settings: Settings) -> None:
   file = settings[Tag].input
   split = text.tokenizer(settings[Tag].tokenizer).split
   lines = text.read_lines(given(file), f"--input={file}")
-  sentences = [Sentence(tuple(split(line)), (), ()) for line in lines]
-  found = tagging.labeller(model.module, lexicon, sentences)(model.params)
-  for sentence, labels in zip(sentences, found):
-    print(written(sentence.words, labels, lexicon.format), end="")
-  rows = [
-    {"words": sentence.words, "labels": labels}
-    for sentence, labels in zip(sentences, found)
-  ]
+  sentences = [tuple(split(line)) for line in lines]
+  found = model.predict(model.params, sentences)
+  for words, labels in zip(sentences, found):
+    print(written(words, labels, lexicon.format), end="")
+  rows = [{"words": words, "labels": labels} for words, labels in zip(sentences, found)]
   result({"sentences": rows}, settings[Folder].json)
 
 

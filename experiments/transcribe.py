@@ -28,6 +28,7 @@ from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan, transcription
 from unroll.architecture import Architecture, Precision
+from unroll.data.classes import audio
 from unroll.data.speech.reader import Reader
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
@@ -152,12 +153,12 @@ def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
 def _transcribe(settings: Settings) -> None:
   model, settings = modes.opened(settings)
   reader = Reader.from_json(model.files[SPEECH], SPEECH)
-  files = named(settings[Transcribe].input, (".wav",), "WAVE files")
-  texts = []
-  if files:
-    source = speech.sounds(reader, files)
-    heard = transcription.listener(model.module, source, _decoder(settings))
-    texts = [reader.text(labels) for labels in heard(model.params)]
+  chosen = settings[Transcribe]
+  files = named(chosen.input, (".wav",), "WAVE files")
+  sounds = [audio.mono(file, reader.mel.rate) for file in files]
+  texts = model.predict(
+    model.params, sounds, decoder=chosen.decoder, beams=chosen.beams
+  )
   for file, text in zip(files, texts):
     print(f"{file}\t{text}")
   rows = [{"file": str(file), "text": text} for file, text in zip(files, texts)]

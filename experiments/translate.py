@@ -174,12 +174,11 @@ def _translate(settings: Settings) -> None:
   reader, how = Reader.from_files(model.files), settings[Hypotheses].how
   file = settings[Translate].input
   lines = text.read_lines(given(file), f"--input={file}")
-  sources = reader.read(lines)
-  for number, source in enumerate(sources, 1):
+  for number, source in enumerate(reader.read(lines), 1):
     unknown = reader.unknown(source)
     if unknown:
       say(f"line {number}: training has not {', '.join(unknown)}")
-  found = translating.writer(model.module, reader, sources, how)(model.params)
+  found = model.generate(model.params, lines, **how._asdict())
   for some in found:
     hypotheses.write(some)
   rows = [

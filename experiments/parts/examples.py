@@ -2,9 +2,8 @@
 
 import collections
 import hashlib
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,9 @@ from unroll.data import tokens
 from unroll.data.batches import ALL
 from unroll.data.buckets import Buckets
 from unroll.data.classes import Labelled, arrays, audio, named, table
+from unroll.data.classes.reader import Reader
 from unroll.data.classes.value import check, split
 from unroll.data.examples import labelled
-from unroll.data.vocabulary import Vocabulary
-from unroll.models.classifier import Shape
-from unroll.models.saved import EXAMPLES, VOCABULARY
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -71,60 +68,6 @@ class Examples:
     "how much a training example counts: the same, or as its class is rare",
     choices=("none", "balanced"),
   )
-
-
-class Reader(NamedTuple):
-  """How a thing becomes a sequence: what accompanies a run.
-
-  Attributes:
-    classes: the labels, in order.
-    vocabulary: of texts; None for features.
-    mean: of each feature over the training steps, `[D]`; () for texts.
-    scale: the deviation of each feature; 1 where it is constant.
-    mel: how sounds become features; None where there are none.
-    longest: steps that are read; 0: all.
-  """
-
-  classes: tuple[str, ...]
-  vocabulary: Vocabulary | None
-  mean: tuple[float, ...]
-  scale: tuple[float, ...]
-  mel: audio.Mel | None
-  longest: int
-
-  def sequences(self, things: Sequence[Any]) -> list[NDArray]:
-    """int32 tokens `[T]` of texts, float32 `[T, D]` of features, scaled."""
-    if self.vocabulary is not None:
-      found = [self.vocabulary.encode(thing) for thing in things]
-    else:
-      mean, scale = np.array([self.mean, self.scale], np.float32)
-      found = [(thing - mean) / scale for thing in things]
-    return [row[: self.longest] for row in found] if self.longest else found
-
-  @property
-  def shape(self) -> Shape:
-    """What a model needs to know."""
-    tokens = 0 if self.vocabulary is None else len(self.vocabulary)
-    return Shape(len(self.classes), tokens, len(self.mean))
-
-  def files(self) -> dict[str, str]:
-    """The texts to keep with a run."""
-    own = self._asdict() | {"mel": self.mel and self.mel._asdict(), "vocabulary": None}
-    found = {EXAMPLES: json.dumps({**own, "shape": self.shape._asdict()}) + "\n"}
-    if self.vocabulary is not None:
-      found[VOCABULARY] = self.vocabulary.to_json()
-    return found
-
-  @classmethod
-  def from_files(cls, files: Mapping[str, str]) -> "Reader":
-    """The reader of a run."""
-    own = json.loads(files[EXAMPLES])
-    del own["shape"]
-    if VOCABULARY in files:
-      own["vocabulary"] = tokens.from_json(files[VOCABULARY])
-    own["mel"] = own["mel"] and audio.Mel(**own["mel"])
-    own |= {name: tuple(own[name]) for name in ("classes", "mean", "scale")}
-    return cls(**own)
 
 
 class Data(NamedTuple):

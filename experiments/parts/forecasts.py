@@ -13,8 +13,9 @@ from experiments.parts.series import Data
 from unroll import baselines, forecasting
 from unroll.data.series import table
 from unroll.data.series.gaps import filled
-from unroll.data.series.horizons import Horizons, cut
+from unroll.data.series.horizons import Horizons
 from unroll.layers import initial_carry
+from unroll.loading import Loaded
 from unroll.metrics import Measure, mean_of
 from unroll.models.forecast import Forecaster
 from unroll.models.forecaster import Forecasts
@@ -156,21 +157,18 @@ def draw(
   forecasts.forecasts(shown, title, path)
 
 
-def to_come(model: Forecaster, params: Params, data: Data) -> str:
+def to_come(model: Loaded, data: Data) -> str:
   """The forecast of what follows the last row, as a CSV text."""
-  size, chosen = len(data.series.values), data.settings
-  if size < chosen.window:
+  size, window = len(data.series.values), data.settings.window
+  if size < window:
     raise BadInput(
-      f"{data.series.name} has {size} rows, and window={chosen.window}: give more"
+      f"{data.series.name} has {size} rows, and window={window}: give more"
     )
-  known = data.known
-  if known is None:
-    known = np.zeros((size + chosen.horizon, 0), np.float32)
-  whole = filled(data.scaled.values, data.scaled.gaps)
-  origins = np.array([size])
-  batch = cut(data.scaled, whole, known, origins, chosen.window, chosen.horizon)
-  own = _in_units(np.asarray(_apply(model, params)(batch)), data)
-  return table.forecast_csv(data.series, size, own[:, 0], model.quantiles)
+  past = filled(data.series.values, data.series.gaps).before(np.array([size]), window)
+  ahead = None if data.known is None else data.known[size - window :, None]
+  found = model.predict(model.params, past, ahead)
+  quantiles = model.module.quantiles
+  return table.forecast_csv(data.series, size, found[:, 0], quantiles)
 
 
 def _in_units(forecast: np.ndarray, data: Data) -> np.ndarray:

@@ -2,25 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.parts.examples import Data, Reader, majority
+from experiments.parts.examples import Data, majority
 from experiments.session.terminal import given
 from unroll.classification import calibration_error, scores
 from unroll.data import text as text_lib
 from unroll.data.buckets import Buckets
 from unroll.data.classes import arrays, audio
-from unroll.data.examples import labelled
+from unroll.data.classes.reader import Reader
 from unroll.models.classifier import Classifier, classifier_loss
 from unroll.report import classes
-from unroll.types import Array, BadInput, Params, Sums
-
-SIDE_BY_SIDE = 64  # sequences of mean length of a batch of predictions
+from unroll.types import BadInput, Params, Sums
 
 
 def counts(model: Classifier, params: Params, source: Buckets) -> dict[str, Sums]:
@@ -101,32 +99,6 @@ def _series(reader: Reader, file: str) -> tuple[list[str], list[Any]]:
         f"{file}: x[{number}] has {row.shape[1]} features, and the run reads {width}"
       )
   return [str(number) for number in range(len(found))], found
-
-
-def predict(
-  model: Classifier, params: Params, reader: Reader, some: Sequence[Any]
-) -> NDArray[np.float32]:
-  """The probabilities of the classes of each thing, `[N, C]`."""
-  found = np.zeros((len(some), len(reader.classes)), np.float32)
-  if not len(some):
-    return found
-  sequences, nothing = reader.sequences(some), np.full(len(some), -1)
-  source = Buckets(
-    [len(sequence) for sequence in sequences],
-    lambda rows, steps: labelled(sequences, nothing, rows, steps),
-    SIDE_BY_SIDE,
-    shuffle=False,
-  )
-
-  @jax.jit
-  def chances(params, inputs, valid):
-    return jax.nn.softmax(cast(Array, model.apply(params, inputs, None, valid)))
-
-  for step in range(len(source)):
-    rows, batch = source.chosen(step), source[step]
-    own = np.asarray(chances(params, batch.inputs, batch.valid))
-    found[rows[rows >= 0]] = own[rows >= 0]
-  return found
 
 
 def as_tsv(names: Sequence[str], shown: Sequence[str], found: NDArray) -> str:

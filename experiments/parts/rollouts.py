@@ -15,6 +15,7 @@ from unroll.data.batches import Source
 from unroll.data.video import arrays
 from unroll.data.video.clips import Clips, grey
 from unroll.layers import initial_carry
+from unroll.loading import Loaded
 from unroll.metrics import mean_of
 from unroll.models.frames import FrameModel, Shape, frame_loss
 from unroll.report import clips as pictures
@@ -128,15 +129,9 @@ def draw(
   pictures.clips(shown, len(clips) - horizon, title, path)
 
 
-def save(
-  model: FrameModel,
-  params: Params,
-  clips: Iterator[NDArray],
-  horizon: int,
-  path: Path,
-) -> None:
+def save(model: Loaded, clips: Iterator[NDArray], horizon: int, path: Path) -> None:
   """The last K frames of all clips, predicted, as an array `[N, K, …]` in a file."""
-  each = [predicted(model, params, some, horizon)[-horizon:] for some in clips]
+  each = [model.predict(model.params, some[:-horizon], horizon) for some in clips]
   np.savez(path, frames=np.moveaxis(np.concatenate(each, axis=1), 1, 0))
 
 

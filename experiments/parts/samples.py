@@ -1,6 +1,5 @@
 """Samples of a model of music: as settings ask for them, as files and as pictures."""
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import numpy as np
 from unroll import generate, memory
 from unroll.data.music import midi
 from unroll.data.music.rolls import KEYS, LONGEST, Roll, piece, roll
-from unroll.layers import initial_carry
-from unroll.models.music import RollModel, drawn
+from unroll.loading import Loaded
 from unroll.report.rolls import Shown
 from unroll.settings import setting
-from unroll.types import BadInput, Params
+from unroll.types import BadInput
 
 DRAWN = 64  # steps of a piece that is drawn
 
@@ -45,12 +43,12 @@ class Samples:
   )
 
 
-def expected(model: RollModel, params: Params, keys: Roll, part: str) -> Shown:
+def expected(model: Loaded, keys: Roll, part: str) -> Shown:
   """A piece of a part, and what the model expects of each step after those before."""
   keys = keys[:DRAWN]
   before = np.concatenate([np.zeros_like(keys[:1]), keys[:-1]])[:, None]
-  carry = initial_carry(model, params, 1)
-  _, logits = _apply(model)(params, carry, jax.device_put(before))
+  carry = model.initial_carry(model.params, 1)
+  _, logits = model.apply(model.params, carry, jax.device_put(before))
   chances = np.asarray(jax.nn.sigmoid(logits[:, 0]))
   title = f"A piece of the {part} part, and what is expected of each step"
   return Shown(title, keys, chances)
@@ -81,33 +79,16 @@ def primer(chosen: Samples, grid: int) -> Roll:
   return keys[: chosen.primer_steps or None]
 
 
-def draw(
-  model: RollModel, params: Params, given: Roll, chosen: Samples, seed: int
-) -> np.ndarray:
+def draw(model: Loaded, given: Roll, chosen: Samples, seed: int) -> np.ndarray:
   """What a model plays after a primer, `[samples, P + length, 88]`."""
-  count = chosen.samples
-  # A piece begins with a step of zeros, from which its first step follows.
-  prompt = np.concatenate([np.zeros((1, KEYS), np.uint8), given]).astype(np.float32)
-  _, steps = generate.frames(
-    _apply(model),
-    params,
-    initial_carry(model, params, count),
-    jax.device_put(np.repeat(prompt[:, None], count, axis=1)),
-    jax.jit(jax.random.key)(jax.device_put(np.int32(seed))),
+  return model.generate(
+    model.params,
+    given,
     length=chosen.length,
-    draw=drawn,
-    options=(jax.device_put(np.float32(chosen.temperature)),),
+    samples=chosen.samples,
+    seed=seed,
+    temperature=chosen.temperature,
   )
-  new = np.moveaxis(np.asarray(steps), 1, 0).astype(np.uint8)
-  return np.concatenate([np.repeat(given[None], count, axis=0), new], axis=1)
-
-
-@functools.cache  # so that the same model is the same program
-def _apply(model: RollModel) -> generate.Apply:
-  def apply(params, carry, keys):
-    return model.apply(params, keys, carry)
-
-  return apply
 
 
 def write(keys: Roll, grid: int, tempo: float, path: Path) -> int:

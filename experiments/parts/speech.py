@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from unroll.data.batches import ALL
 from unroll.data.buckets import Buckets
-from unroll.data.classes import audio
 from unroll.data.classes.audio import Mel
 from unroll.data.examples import Examples
 from unroll.data.speech import Utterances, strings, table
@@ -132,22 +131,6 @@ def load(settings: Speech, known: Reader | None = None) -> Data:
   }
   _check_lengths(known, parts["train"], numbers["train"])
   return Data(settings, known, parts, numbers, _sequences(settings, known, parts))
-
-
-def sounds(reader: Reader, files: list[Path]) -> Buckets[Examples]:
-  """Some WAVE files as a source, by length.
-
-  Raises:
-    BadInput: one cannot be read.
-  """
-  own = [reader.sequence(audio.mono(file, reader.mel.rate)) for file in files]
-  nothing = [np.zeros(0, np.int32)] * len(own)
-  width = reader.shape.features
-
-  def make(rows: NDArray[np.int64], steps: int) -> Examples:
-    return batch(own.__getitem__, nothing, rows, steps, width)
-
-  return Buckets([len(one) for one in own], make, ROWS, shuffle=False)
 
 
 def _digits(settings: Speech) -> dict[str, Utterances]:

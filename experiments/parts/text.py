@@ -18,15 +18,13 @@ from experiments.session.training import Training, Truncation
 from unroll import memory, remat, scan
 from unroll.data import corpora, splits, text, tokens
 from unroll.data.batches import ALL, Lanes, Source, Windows
-from unroll.data.vocabulary import UNKNOWN, Vocabulary
+from unroll.data.vocabulary import UNKNOWN, VOCABULARY, Vocabulary
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.models.parts import EMBEDDING_DROPOUT
 from unroll.settings import setting
 from unroll.types import BadInput, Sums
-
-VOCABULARY = "vocab.json"  # in a run's folder
 
 
 @dataclass(frozen=True)

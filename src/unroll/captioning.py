@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.buckets import Buckets
 from unroll.data.captions import Pictures, Reader, pictures
 from unroll.data.examples import Examples
+from unroll.data.powers import Powers
 from unroll.metrics import PERPLEXITY, Measure, mean_of
 from unroll.models.captioner import Captioner
 from unroll.translation import Scores
@@ -45,15 +45,11 @@ def writer(
     longest: the most tokens of a sentence.
     how: how they are looked for.
   """
-  if not len(images):
-    return lambda params: []
 
   def made(rows: NDArray[np.integer], steps: int) -> Pictures:
     return pictures(images, rows)
 
-  batches = Buckets(
-    np.ones(len(images), int), made, min(ROWS, len(images)), shuffle=False
-  )
+  batches = Powers(np.ones(len(images), int), made, ROWS)
   return written(
     model, batches, lambda steps: longest, lambda tokens, row: reader.text(tokens), how
   )

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from unroll import checkpoint, layers
+from unroll import checkpoint, layers, serving
+from unroll.data.vocabulary import VOCABULARY
 from unroll.models import saved
 from unroll.optim import OptState
 from unroll.parameters import completed, trained
@@ -35,6 +36,10 @@ class Loaded(NamedTuple):
       inputs too.
     initial_carry: `(params, B) -> carry` that sequences start with.
     module: the Linen module of the functions.
+    predict: what the model says of what it is given; what it takes and returns, and
+      which of these three there are, stands with its kind in `serving`.
+    generate: what it writes, draws or plays.
+    score: how likely it finds what it is given.
     vocabulary: of its tokens; None where it reads none.
     files: the texts that accompany the run, by name.
     config: the configuration of the run; its settings are `config["flags"]`.
@@ -45,6 +50,9 @@ class Loaded(NamedTuple):
   apply: Callable[..., tuple[Carry, Array]]
   step: Callable[[Params, Carry, Array], tuple[Carry, Array]] | None
   initial_carry: Callable[[Params, int], Carry]
+  predict: Callable[..., Any]
+  generate: Callable[..., Any]
+  score: Callable[..., Any]
   module: Any
   vocabulary: Any
   files: Mapping[str, str]
@@ -76,6 +84,7 @@ def load(
   kind = config.get("model") or saved.KINDS.get(config["experiment"], "")
   try:
     built = saved.built(kind, config["flags"], files)
+    functions = serving.served(kind, built)
   except KeyError as error:
     raise BadInput(f"{path / CONFIG} has no `{error.args[0]}`: restore it") from None
   params, at = _restored(path, config["flags"], built, checkpoint, warn)
@@ -89,6 +98,7 @@ def load(
     apply=built.apply,
     step=step if built.causal else None,
     initial_carry=functools.partial(layers.initial_carry, built.module),
+    **functions._asdict(),
     module=built.module,
     vocabulary=built.vocabulary,
     files=files,
@@ -164,7 +174,7 @@ def current(config: Any) -> dict[str, Any] | None:
   match config:
     case {"experiment": str(), "flags": dict(), "data": str(), "vocabulary": str()}:
       config = dict(config)
-      config["files"] = {saved.VOCABULARY: config.pop("vocabulary")}
+      config["files"] = {VOCABULARY: config.pop("vocabulary")}
     case {"experiment": str(), "flags": dict(), "data": str(), "files": dict()}:
       config = dict(config)
     case _:

@@ -1,22 +1,22 @@
 """The labels that a tagger gives to sentences, and how many of them are right."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from unroll.data import spans
-from unroll.data.buckets import Buckets
 from unroll.data.conll import Sentence
 from unroll.data.lexicon import Lexicon, batches
+from unroll.data.powers import Powers
 from unroll.data.spans import Counts
 from unroll.metrics import Measure, mean_of
 from unroll.models.tagger import Tagger
 from unroll.types import Params
 
-ROWS = 128  # sentences of mean length side by side
-BUCKETS = 4  # lengths that they are padded to, a program each
+ROWS = 128  # sentences side by side
 
 
 class Judgement(NamedTuple):
@@ -58,14 +58,8 @@ def labeller(
     lexicon: of its words and labels.
     sentences: in any order, of any length; their labels are not read.
   """
-  if not sentences:
-    return lambda params: []
   lengths = [len(sentence.words) for sentence in sentences]
-  make = batches(lexicon, sentences)
-  source = Buckets(lengths, make, ROWS, buckets=BUCKETS, shuffle=False)
-  own = jax.jit(
-    lambda params, inputs, valid: model.apply(params, inputs, valid, method="labels")
-  )
+  source, own = Powers(lengths, batches(lexicon, sentences), ROWS), _labels(model)
 
   def labels(params: Params) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in sentences]
@@ -77,6 +71,13 @@ def labeller(
     return found
 
   return labels
+
+
+@lru_cache(maxsize=16)  # so that the same model is the same program
+def _labels(model: Tagger) -> Callable[..., Any]:
+  return jax.jit(
+    lambda params, inputs, valid: model.apply(params, inputs, valid, method="labels")
+  )
 
 
 def judged(

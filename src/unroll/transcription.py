@@ -1,7 +1,8 @@
 """What a transcriber hears in sounds, and how many of the labels are right."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from unroll import ctc
 from unroll.data.buckets import Buckets
 from unroll.data.examples import Examples
+from unroll.data.powers import Powers
 from unroll.data.speech.reader import BLANK
 from unroll.edits import edit_distance
 from unroll.metrics import Measure, mean_of
@@ -64,7 +66,7 @@ def decoder(name: str, beams: int = 10) -> Decoder:
 
 
 def listener(
-  model: Transcriber, source: Buckets[Examples], decode: Decoder
+  model: Transcriber, source: Buckets[Examples] | Powers[Examples], decode: Decoder
 ) -> Callable[[Params], list[tuple[int, ...]]]:
   """Makes `params -> the classes that are heard in each sound`, compiled once for all.
 
@@ -73,9 +75,7 @@ def listener(
     source: the sounds in order of their length; their labels are not read.
     decode: see `decoder`.
   """
-  logits_of = jax.jit(
-    lambda params, inputs, valid: model.apply(params, inputs, None, valid)
-  )
+  logits_of = _logits(model)
 
   def heard(params: Params) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = [()] * len(source.lengths)
@@ -89,6 +89,11 @@ def listener(
     return found
 
   return heard
+
+
+@lru_cache(maxsize=16)  # so that the same model is the same program
+def _logits(model: Transcriber) -> Callable[..., Any]:
+  return jax.jit(lambda params, inputs, valid: model.apply(params, inputs, None, valid))
 
 
 def judged(said: Sequence[Sequence], heard: Sequence[Sequence]) -> Judgement:

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data import tokens
-from unroll.data.vocabulary import Vocabulary
+from unroll.data.vocabulary import VOCABULARY, Vocabulary
 from unroll.loading import Loaded
-from unroll.models.saved import VOCABULARY
 from unroll.names import Names, by_name
 from unroll.types import Array, BadInput, Params
 

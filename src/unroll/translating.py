@@ -5,16 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data.buckets import Buckets
 from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Reader, Source
 from unroll.data.pairs.batches import given
+from unroll.data.powers import Powers
 from unroll.models.translator import Translator
 from unroll.types import Params
 from unroll.writing import GREEDY, Beam, Hypothesis, written
 
-ROWS = 64  # sources of mean length side by side
-BUCKETS = 4  # lengths that they are padded to, a program each
+ROWS = 64  # sources side by side
 
 
 def limit(length: int) -> int:
@@ -35,8 +34,6 @@ def writer(
     sources: of `Reader.read`, in any order, of any length.
     how: how they are looked for.
   """
-  if not sources:
-    return lambda params: []
   lengths = [len(source.tokens) for source in sources]
 
   def made(rows: NDArray[np.integer], steps: int) -> Given:
@@ -45,8 +42,7 @@ def writer(
   def text(tokens: NDArray[np.int32], row: int) -> str:
     return reader.text(tokens, sources[row])
 
-  batches = Buckets(lengths, made, ROWS, buckets=BUCKETS, shuffle=False)
-  return written(model, batches, limit, text, how)
+  return written(model, Powers(lengths, made, ROWS), limit, text, how)
 
 
 def looked(

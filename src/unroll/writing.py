@@ -1,7 +1,7 @@
 """What a decoder writes of what its encoder read: all that is given, by beam search."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from unroll import beam
 from unroll.data.buckets import Buckets
+from unroll.data.powers import Powers
 from unroll.models.conditional import Conditional
 from unroll.types import Params
 
@@ -51,7 +52,7 @@ class Hypothesis(NamedTuple):
 
 def written(
   model: Conditional,
-  batches: Buckets[Any],
+  batches: Buckets[Any] | Powers[Any],
   limit: Callable[[int], int],
   text: Callable[[NDArray[np.int32], int], str],
   how: Beam = GREEDY,
@@ -68,15 +69,7 @@ def written(
     how: how they are looked for.
   """
   sizes, lengths = model.sizes, batches.lengths.tolist()
-  apply = cast(Callable[..., Any], model.apply)
-  encode = jax.jit(partial(apply, method="encode"))
-
-  def step(params, context, carry, tokens):
-    memory, copies = context
-    copies = None if copies is None else copies.T
-    carry, found, weights = apply(params, tokens, carry, memory, copies, method="next")
-    reads = how.coverage_penalty and weights.shape[-1]
-    return carry, found, weights if reads else None
+  encode, step = _programs(model, how.coverage_penalty > 0)
 
   def of_all(params: Params) -> list[list[Hypothesis]]:
     found: list[list[Hypothesis]] = [[] for _ in lengths]
@@ -110,3 +103,17 @@ def written(
     return found
 
   return of_all
+
+
+@lru_cache(maxsize=16)  # so that the same model is the same program
+def _programs(model: Conditional, reads: bool) -> tuple[Callable[..., Any], beam.Step]:
+  """How a model reads what is given, and its step, with weights if it `reads`."""
+  apply = cast(Callable[..., Any], model.apply)
+
+  def step(params, context, carry, tokens):
+    memory, copies = context
+    copies = None if copies is None else copies.T
+    carry, found, weights = apply(params, tokens, carry, memory, copies, method="next")
+    return carry, found, weights if reads and weights.shape[-1] else None
+
+  return jax.jit(partial(apply, method="encode")), step

@@ -14,6 +14,7 @@ from unroll.data import text as text_lib
 from unroll.types import BadInput
 
 UNKNOWN = "<unk>"
+VOCABULARY = "vocab.json"  # what accompanies a run
 BYTES = tuple(map(chr, range(256)))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 
 from unroll import classification, remat, scan
 from unroll.architecture import Architecture, Layers
+from unroll.data.classes.reader import Shape
 from unroll.data.examples import Examples
 from unroll.gradients.scheme import ChunkLoss
 from unroll.layers import Layer, Recurrent, rematerialised
@@ -30,20 +31,6 @@ class Classifiers:
   pooling: str = setting(
     "last", "how the steps of a sequence become one vector", choices=POOLINGS
   )
-
-
-class Shape(NamedTuple):
-  """The sizes of what a classifier reads and tells apart.
-
-  Attributes:
-    classes: C.
-    vocabulary: V, of tokens; 0 where inputs are features.
-    features: D, of features.
-  """
-
-  classes: int
-  vocabulary: int = 0
-  features: int = 0
 
 
 class Classifier(nn.Module):

@@ -97,6 +97,14 @@ class Conditional(nn.Module):
       sums["coverage"] = Sums(jnp.sum(again), jnp.sum(weight))
     return sums
 
+  def log_probs(self, batch: Examples) -> Array:
+    """log p(target | what was read) in nats, of each column: `[B]`."""
+    given, targets, weight, valid = jax.tree.map(jnp.asarray, batch)
+    memory, start = self.encode(given)
+    _, hidden, weights = self.decoder(self._shifted(targets), start, memory, valid)
+    nats = self.decoder.nats(hidden, weights, targets, self.copies(given))
+    return -jnp.sum(jnp.where(weight > 0, nats * weight, 0), axis=0)
+
   def next(
     self, tokens: Array, carry: Carry, memory: Memory, copies: Array | None = None
   ) -> tuple[Carry, Array, Array]:

@@ -8,12 +8,13 @@ import numpy as np
 
 from unroll.architecture import Architecture
 from unroll.data import captions, pairs, tokens
+from unroll.data.classes.reader import Reader
 from unroll.data.examples import Examples
 from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
 from unroll.data.speech import reader as speech
 from unroll.data.synthetic.named import TASKS
-from unroll.data.vocabulary import Vocabulary
+from unroll.data.vocabulary import VOCABULARY, Vocabulary
 from unroll.models import captioner as captioners
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
@@ -33,8 +34,7 @@ from unroll.settings import checked, described
 from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
-VOCABULARY, SERIES, EXAMPLES = "vocab.json", "series.json", "examples.json"
-SCORES = "scores.json"
+SERIES, SCORES = "series.json", "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
 PLACES = 1000  # tokens of a source that a model with coverage can read
@@ -160,17 +160,15 @@ def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 
 
 def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
-  if EXAMPLES not in files:
-    raise BadInput(f"{EXAMPLES} is missing: restore it")
-  shape = classifiers.Shape(**json.loads(files[EXAMPLES])["shape"])
-  chosen = _group(classifiers.Classifiers, flags)
+  reader, chosen = Reader.from_files(files), _group(classifiers.Classifiers, flags)
+  shape = reader.shape
   module = classifiers.classifier(chosen, _layers(flags), shape, dtype=flags["dtype"])
 
   def apply(params, carry, inputs, valid=None):
     return carry, module.apply(params, inputs, carry, valid)
 
-  vocabulary = _vocabulary(files) if shape.vocabulary else None
-  return Built(module, apply, False, classifiers.example(shape), vocabulary, files)
+  example = classifiers.example(shape)
+  return Built(module, apply, False, example, reader.vocabulary, files)
 
 
 def _memory(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:

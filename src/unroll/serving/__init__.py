@@ -1,0 +1,59 @@
+"""What a trained model is asked for: to predict, to generate, to score."""
+
+from collections.abc import Callable
+from typing import Any
+
+from unroll.models.saved import Built
+from unroll.serving import (
+  captioner,
+  classifier,
+  cloze,
+  forecaster,
+  frames,
+  language,
+  music,
+  sequence,
+  tagger,
+  transcriber,
+  translator,
+)
+from unroll.serving.value import Functions
+from unroll.types import BadInput
+
+__all__ = ["SERVED", "Functions", "served"]
+
+
+def served(kind: str, built: Built) -> Functions:
+  """What a model answers.
+
+  Args:
+    kind: a key of `models.saved.MODELS`.
+    built: the model.
+  """
+  found = SERVED[kind](built)
+  answers = [name for name, function in found._asdict().items() if function]
+
+  def refused(name: str) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+      raise BadInput(f"a model of kind {kind} has no {name}: use {', '.join(answers)}")
+
+    return refuse
+
+  others = {name: refused(name) for name in Functions._fields if name not in answers}
+  return found._replace(**others)
+
+
+# The kinds of `models.saved.MODELS` -> what each answers.
+SERVED: dict[str, Callable[[Built], Functions]] = {
+  "language": language.functions,
+  "cloze": cloze.functions,
+  "forecast": forecaster.functions,
+  "music": music.functions,
+  "classify": classifier.functions,
+  "memory": sequence.functions,
+  "tag": tagger.functions,
+  "frames": frames.functions,
+  "translate": translator.functions,
+  "transcribe": transcriber.functions,
+  "caption": captioner.functions,
+}
