@@ -131,9 +131,14 @@ def batched(source, first):
   ("cell", "partition", "how", "by", "looped"),
   [
     ("lstm", "sequential", "adam", "global_norm", True),
-    ("gru", "random", "sgd", "value", True),
     ("rnn", "random", "rmsprop", "param_norm", False),
-    ("lstm", "random", "momentum", "agc", False),
+    *(
+      pytest.param(*row, marks=pytest.mark.slow)
+      for row in (
+        ("gru", "random", "sgd", "value", True),
+        ("lstm", "random", "momentum", "agc", False),
+      )
+    ),
   ],
 )
 def test_each_arm_is_its_run_alone(haste, cell, partition, how, by, looped):

@@ -18,7 +18,10 @@ from typing import Any, NamedTuple
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-  ["jax", "flax.linen", "optax", "orbax.checkpoint.v1", "grain", "matplotlib.pyplot"]
+  [
+    *("jax", "flax.linen", "optax", "orbax.checkpoint", "grain", "matplotlib.pyplot"),
+    *("tensorboardX", "unroll.loading"),
+  ]
 )
 PATIENCE = 600  # seconds
 

@@ -6,6 +6,7 @@ was started to ignore some, as by nohup or in the background of a script.
 
 import os
 import signal
+from zlib import crc32
 
 import jax
 import pytest
@@ -21,6 +22,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
   parser.addoption("--haste", action="store_true", help="compiles fast, slow programs")
+  parser.addoption(
+    "--part", default="1/1", help="K/N: the K-th of N parts of the tests"
+  )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,6 +39,18 @@ def pytest_configure(config: pytest.Config) -> None:
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("XLA_FLAGS", " ".join([*haste, given]))
     jax.devices()  # reads them
+
+
+def pytest_collection_modifyitems(
+  config: pytest.Config, items: list[pytest.Item]
+) -> None:
+  """With --part=K/N, a test is in the part that its name falls into."""
+  part, parts = map(int, config.getoption("part").split("/"))
+  several: list[list[pytest.Item]] = [[] for _ in range(parts)]
+  for item in items:
+    several[crc32(item.nodeid.encode()) % parts].append(item)
+  items[:] = several.pop(part - 1)
+  config.hook.pytest_deselected(items=[item for others in several for item in others])
 
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -18,6 +18,7 @@ from tables import (
   pairing,
   parameters,
   quick,
+  quickly,
   reals,
   with_reals,
 )
@@ -25,7 +26,10 @@ from tables import (
 from unroll import layers, remat, scan
 from unroll.types import is_draw
 
-all_cells = pytest.mark.parametrize("name", [*CELLS, "dot"])
+all_cells = pytest.mark.parametrize(
+  "name",
+  quickly([*CELLS, "dot"], "rnn", "lstm", "deep", "dropout", "association", "dot"),
+)
 
 
 def prepared(name, dtype=np.float32):

@@ -20,6 +20,7 @@ from tables import (
   pairing,
   parameters,
   quick,
+  quickly,
   same,
   shaken,
   trailing,
@@ -90,7 +91,7 @@ def test_an_unroll_is_a_loop_over_its_steps(name):
   close(found, (h, jnp.stack(outputs)), 1e-5)
 
 
-@cells
+@pytest.mark.parametrize("name", quickly(EQUATIONS, *PLAIN))
 def test_its_gradient_is_that_of_autodiff(name):
   valid, reset = MASKS["holes_resets"]
   options = {"valid": valid, "reset": reset, "reverse": True}

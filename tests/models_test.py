@@ -25,6 +25,7 @@ STREAMED = (
   *("rnn", "gru", "lstm", "lstm_projected", "mgu", "slstm", "exp_rnn", "echo_state"),
   *("phased_lstm", "gru_d", "qrnn", "s5", "rg_lru", "mlstm", "gated_delta"),
 )
+QUICK = ("lstm", "mgu", "phased_lstm", "s5", "mlstm")
 SIDES = {"both": (True, True), "forward": (True, False), "backward": (False, True)}
 
 
@@ -71,8 +72,10 @@ def batch_of(tokens, targets):
 @pytest.mark.parametrize(
   "cell, layers, embedding, tie",
   [
-    *[(cell, 2, E, False) for cell in STREAMED],
-    ("rnn", 1, 0, False),
+    *[
+      pytest.param(cell, 2, E, False, marks=() if cell in QUICK else pytest.mark.slow)
+      for cell in STREAMED
+    ],
     ("lstm", 1, 0, False),
     ("lstm", 1, E, True),
     ("gru", 2, E, True),

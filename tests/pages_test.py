@@ -87,17 +87,17 @@ def test_a_sweep_goes_by_the_first_measure(name, tmp_path):
   assert {"val"} <= task.evaluations.keys()
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_a_task_is_made_before_jax_looks_for_its_devices(name, tmp_path):
+def test_a_task_is_made_before_jax_looks_for_its_devices(tmp_path):
   """The trainer makes the cores devices only once it knows how wide the layers are."""
   script = f"""
 import sys
 sys.path.insert(0, {str(ROOT / "tests")!r})
 import pages_test
 from pathlib import Path
-pages_test.task_of({name!r}, Path({str(tmp_path)!r}))
 from jax._src import xla_bridge
-assert not xla_bridge.backends_are_initialized()
+for name in pages_test.TRAINED:
+  pages_test.task_of(name, Path({str(tmp_path)!r}))
+  assert not xla_bridge.backends_are_initialized(), name
 """
   subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
 

@@ -73,7 +73,9 @@ def test_a_penalty_is_the_mean_of_its_definition(name):
 
 
 @each
-@pytest.mark.parametrize("plan", [remat.every(2), remat.every(1)])
+@pytest.mark.parametrize(
+  "plan", [remat.every(2), pytest.param(remat.every(1), marks=pytest.mark.slow)]
+)
 def test_a_cut_sequence_has_the_penalties_of_the_whole(name, plan):
   of, data = model(), batch()
   params, carry = started(of)

@@ -200,7 +200,11 @@ def test_autodiff_goes_forward_and_twice():
   np.testing.assert_allclose(dot(curved, way), change, rtol=2e-2)
 
 
-@pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize(
+  "tie",
+  [True, pytest.param(False, marks=pytest.mark.slow)],
+  ids=["tied", "untied"],
+)
 def test_second_derivatives_of_a_model(tie):
   """The gradient of |dL/dθ|², in slices, as all logits at once have it."""
   model = language(tie=tie)

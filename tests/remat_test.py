@@ -23,6 +23,7 @@ from tables import (
   pairing,
   parameters,
   quick,
+  quickly,
   reals,
   shaken,
   with_reals,
@@ -71,7 +72,8 @@ def equal(layer, cut, dtype=np.float32, rtol=1e-5, masks="holes_resets", **optio
 
 
 @pytest.mark.parametrize(
-  "name", [*(n for n in REGISTRY if n in CELLS), "learned_carry", "dropout"]
+  "name",
+  quickly([*(n for n in REGISTRY if n in CELLS), "learned_carry", "dropout"], "lstm"),
 )
 def test_every_cell(name):
   equal(WHOLE[name], rematerialised(CELLS[name], PLANS["rests"]), reverse=True)
@@ -84,12 +86,12 @@ def test_every_plan(plan, reverse):
   equal(WHOLE["lstm"], rematerialised(CELLS["lstm"], PLANS[plan]), reverse=reverse)
 
 
-@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("masks", quickly(MASKS, "holes", "padding_resets"))
 def test_every_mask(masks):
   equal(WHOLE["gru"], rematerialised(CELLS["gru"], PLANS["every:4"]), masks=masks)
 
 
-@pytest.mark.parametrize("name", ["skip", "dropout", "locked"])
+@pytest.mark.parametrize("name", quickly(["skip", "dropout", "locked"], "locked"))
 def test_a_stack_and_its_dropout(name):
   cells, wiring = DEEP[name]
   stack = stacked(*cells, wiring=wiring)
@@ -148,9 +150,11 @@ def estimates(model, plan, scheme):
 @pytest.mark.parametrize(
   "scheme, plan, options",
   [
-    ("full", "halves", {"dropout": 0.3}),
     ("tbptt:5", "every:4", {"tie": True}),
-    pytest.param("tbptt:4,7", "root", {"dropout": 0.3}, marks=pytest.mark.slow),
+    *(
+      pytest.param(*row, {"dropout": 0.3}, marks=pytest.mark.slow)
+      for row in (("full", "halves"), ("tbptt:4,7", "root"))
+    ),
     *(
       pytest.param("full", plan, {"dropout": 0.3}, marks=pytest.mark.slow)
       for plan in ("root", "rests", "every:4")

@@ -28,6 +28,7 @@ from tables import (
   pairing,
   parameters,
   quick,
+  quickly,
   reals,
   unroll,
   way,
@@ -37,7 +38,6 @@ from unroll import linear, scan
 from unroll.scan import matrix
 
 EVERY = CELLS | ACTIVATIONS
-all_cells = pytest.mark.parametrize("name", CELLS)
 
 
 def drawn(name: str, dtype):
@@ -52,7 +52,9 @@ def masked(masks: str, reverse: bool):
   return {"valid": valid, "reset": reset, "reverse": reverse}
 
 
-@pytest.mark.parametrize("name", EVERY | USERS)
+@pytest.mark.parametrize(
+  "name", quickly(EVERY | USERS, "lstm", "dropout", "irnn", *USERS)
+)
 def test_fast_is_autodiff(name):
   everything = drawn(name, np.float32)
   exact = gradients(*everything, backward="autodiff")
@@ -158,7 +160,7 @@ def test_a_step_alone_copies_no_matrix(monkeypatch):
 value = jit(paired)
 
 
-@all_cells
+@pytest.mark.parametrize("name", quickly(CELLS, "lstm", "gru", "association", "locked"))
 def test_fast_is_a_finite_difference(name):
   options = masked("holes_resets", reverse=True)
   with jax.enable_x64(True):
@@ -176,7 +178,7 @@ def test_fast_is_a_finite_difference(name):
     np.testing.assert_allclose(sum(jax.tree.leaves(products)), slope, rtol=1e-6)
 
 
-@all_cells
+@pytest.mark.parametrize("name", quickly(CELLS, "lstm", "skip", "dropout"))
 @pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
 def test_gradients_are_causal(name, reverse):
   everything = drawn(name, np.float32)

@@ -22,6 +22,7 @@ from tables import (
   paired,
   parameters,
   quick,
+  quickly,
   reals,
   user,
   way,
@@ -38,6 +39,9 @@ ALL = {
   "gru, recorded": CELLS["gru"]._replace(derivative=None),
 }
 valid, reset = MASKS["holes_resets"]
+EACH = pytest.mark.parametrize(
+  "name", quickly(ALL, "lstm", "gru", "deep", "dropout", "twice", "lstm, recorded")
+)
 FORWARD = r"give backward='autodiff' for forward"  # what the refusal says to do
 
 
@@ -55,7 +59,7 @@ def loss(cell: Cell, carry, backward: str):
   return lambda point: paired(*point, cell, carry, **options)
 
 
-@pytest.mark.parametrize("name", ALL)
+@EACH
 def test_reverse_over_reverse(name):
   """Gradient penalties: the gradient of |dL/dθ|², |dL/dc|² and |dL/dx|²."""
   with jax.enable_x64(True):
@@ -69,7 +73,7 @@ def test_reverse_over_reverse(name):
     close(*both(point), 1e-9)
 
 
-@pytest.mark.parametrize("name", ALL)
+@EACH
 def test_forward_over_reverse_is_a_finite_difference(name):
   """Products with the Hessian, of both backward passes."""
   with jax.enable_x64(True):
@@ -232,7 +236,10 @@ def test_half_precision_gradients_of_long_sequences_keep_growing(name, backward)
   close(found, exact, 0.02)
 
 
-@pytest.mark.parametrize("name", [*(n for n in ALL if n not in USERS), "twice"])
+@pytest.mark.parametrize(
+  "name",
+  quickly([*(n for n in ALL if n not in USERS), "twice"], "lstm", "dropout", "twice"),
+)
 def test_parameters_and_inputs_of_two_precisions(name):
   """Parameters all in bfloat16, inputs in float32: computed in the wider of the two."""
   cell = ALL[name]

@@ -22,6 +22,7 @@ from tables import (
   is_real,
   parameters,
   quick,
+  quickly,
   reals,
   rows,
   same,
@@ -106,7 +107,9 @@ def test_unroll_is_a_loop_over_steps(name):
       )
 
 
-@all_cells
+@pytest.mark.parametrize(
+  "name", quickly(CELLS, "lstm", "skip", "dropout", "association")
+)
 def test_masks_that_say_nothing_change_nothing(name):
   everything = drawn(name)
   plain = unroll(*everything)
@@ -224,7 +227,9 @@ def test_a_carry_comes_out_as_it_went_in(name):
     assert ys.shape[:2] == (T, B) and ys.dtype == xs.dtype
 
 
-@all_cells
+@pytest.mark.parametrize(
+  "name", quickly(CELLS, "lstm", "skip", "dropout", "association")
+)
 def test_many_networks_at_once(name):
   cell, params, carry, xs = drawn(name)
   other = parameters(cell, number=8)

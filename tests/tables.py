@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from rows import ROWS, D, H
 
 from unroll import cells as library
@@ -108,6 +109,13 @@ MASKS: dict[str, tuple[np.ndarray | None, np.ndarray | None]] = {
   ),
 }
 ALWAYS, NEVER = np.ones((T, B), bool), np.zeros((T, B), bool)
+
+
+def quickly(names, *some: str) -> list:
+  """A table's names as parameters of a test, of which all but some are slow ones."""
+  missing = set(some) - set(names)
+  assert not missing, missing
+  return [n if n in some else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 def noise(number: int, *shape: int, dtype=np.float32) -> np.ndarray:
