@@ -69,6 +69,13 @@ def test_the_rule_holds_in_parts_that_share_nothing(spec):
   assert ("longer" in parts) == (spec != "dates")
 
 
+def test_more_pairs_are_the_same_and_others():
+  few, many = load("copy"), load("copy", pairs=900)
+  assert many["train"][:400] == few["train"] and len(many["train"]) == 900
+  assert [many[part] == few[part] for part in ("val", "test", "longer")] == [True] * 3
+  assert named.load("copy", first=900) == many
+
+
 def test_dates_of_a_part_are_in_no_other():
   targets = [pair.target for own in load("dates").values() for pair in own]
   assert len(set(targets)) == len(targets)

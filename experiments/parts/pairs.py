@@ -55,7 +55,12 @@ class Pairs:
     "train,val[,test] of pairs that come in one part: counts take them in order, "
     f"fractions at random by source; empty: {files.SPLIT}",
   )
-  first: int = setting(0, "training pairs to use, the first of them; 0: all", least=0)
+  first: int = setting(
+    0,
+    "training pairs to use, the first of them; 0: all, and of a rule, which makes as "
+    f"many as one asks for, {transductions.TRAIN:,}",
+    least=0,
+  )
   tokenizer: str = setting(
     "",
     "what a token is: char, word, joined (words and marks that join without loss), "
@@ -221,7 +226,7 @@ def _parts(settings: Pairs) -> Mapping[str, list[Pair]]:
   if not settings.train:
     if settings.val or settings.test:
       raise BadInput("`val` and `test` are files and `train` is none: give that too")
-    return named.load(settings.data, settings.split)
+    return named.load(settings.data, settings.split, settings.first)
   if settings.test and not settings.val:
     raise BadInput("`test` is a file and `val` is none: give both")
   found = {

@@ -83,13 +83,14 @@ def synthetic(spec: str) -> bool:
   return spec.partition(":")[0] in transductions.FORMS
 
 
-def load(spec: str, split: str = "") -> Mapping[str, list[Pair]]:
+def load(spec: str, split: str = "", first: int = 0) -> Mapping[str, list[Pair]]:
   """The pairs of a set by part.
 
   Args:
     spec: a name, or a name and a direction: "multi30k:en-de"; or that of a rule, see
       `transductions.load`.
     split: see `files.parted`, for a set that has no parts of its own.
+    first: training pairs that a rule makes; 0: as many as it makes by itself.
 
   Raises:
     BadInput: there is no such set or direction, or it cannot be had.
@@ -98,7 +99,7 @@ def load(spec: str, split: str = "") -> Mapping[str, list[Pair]]:
   if synthetic(spec):
     if split:
       raise BadInput(f"split={split}: {name} has parts of its own; leave it out")
-    return transductions.load(spec)
+    return transductions.load(spec, pairs=first)
   if name not in SETS:
     names = (*SETS, *transductions.FORMS)
     raise BadInput(

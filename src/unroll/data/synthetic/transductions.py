@@ -29,7 +29,8 @@ ORDINALS = (
   *("thirtieth", "thirty-first"),
 )
 FIRST, LAST = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
-TRAIN, OTHER = 30_000, 1_000  # pairs of training, and of each other part, at the most
+TRAIN = 30_000  # pairs of training, unless it is said how many
+OTHER = 1_000  # pairs of each other part, at the most
 LONGEST = 1000
 
 
@@ -104,7 +105,7 @@ TRANSDUCTIONS: dict[str, Transduction] = {
 FORMS: specs.Forms = {name: rule.numbers for name, rule in TRANSDUCTIONS.items()}
 
 
-def load(spec: str, seed: int = 0) -> dict[str, list[Pair]]:
+def load(spec: str, seed: int = 0, *, pairs: int = 0) -> dict[str, list[Pair]]:
   """The pairs of a rule, drawn from a seed; no source is there twice.
 
   - `copy`, `reverse`, `sort`, each perhaps with LEAST,MOST letters of a source: the
@@ -115,6 +116,7 @@ def load(spec: str, seed: int = 0) -> dict[str, list[Pair]]:
   Args:
     spec: one of these.
     seed: with the spec it gives the pairs.
+    pairs: of training, if there are so many, fewer being the first of more; 0: 30,000.
 
   Returns:
     "train", "val", "test", and "longer": as "test", and up to twice as long as what
@@ -130,8 +132,9 @@ def load(spec: str, seed: int = 0) -> dict[str, list[Pair]]:
     raise BadInput(
       f"data={spec}: lengths must be whole numbers from 1 to {LONGEST}, the least first"
     )
-  random = np.random.default_rng((seed, list(TRANSDUCTIONS).index(name)))
-  found = _drawn(name, random, least, most, TRAIN + 2 * OTHER)
+  number = list(TRANSDUCTIONS).index(name)
+  random = np.random.default_rng((seed, number))
+  found = _drawn(name, random, least, most, (pairs or TRAIN) + 2 * OTHER)
   size = min(OTHER, len(found) // 10)
   parts = {
     "train": found[2 * size :],
@@ -139,7 +142,8 @@ def load(spec: str, seed: int = 0) -> dict[str, list[Pair]]:
     "test": found[size : 2 * size],
   }
   if numbers:
-    parts["longer"] = _drawn(name, random, most + 1, 2 * most, OTHER)
+    other = np.random.default_rng((seed, number, 1))
+    parts["longer"] = _drawn(name, other, most + 1, 2 * most, OTHER)
   return parts
 
 
