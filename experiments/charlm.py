@@ -10,13 +10,12 @@ comes with Python; `docs/results.md` has the figures, with command, machine and 
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.parts import adaptation, layers, text
+from experiments.parts import adaptation, layers, likelihoods, text
 from experiments.parts.adaptation import Adaptation
 from experiments.parts.text import Batches, Text
 from experiments.session import door, modes
@@ -35,7 +34,6 @@ from unroll.data.batches import Source
 from unroll.data.packed import Packed
 from unroll.data.vocabulary import Vocabulary
 from unroll.loading import Loaded
-from unroll.metrics import perplexity
 from unroll.models.language import (
   LanguageModel,
   language_model,
@@ -219,21 +217,7 @@ def _score(settings: Settings) -> None:
   if not sentences:
     raise BadInput(f"input={file} holds no line to score: give some text")
   scores = model.score(model.params, sentences, context=settings[CharLM].prompt)
-  # A blank line has no token, and so no perplexity.
-  results = [
-    {
-      "text": sentence,
-      "log_prob": float(p),
-      "tokens": int(n),
-      "perplexity": perplexity(-float(p) / int(n)) if n else math.nan,
-    }
-    for sentence, p, n in zip(sentences, scores.log_prob, scores.count)
-  ]
-  print("log_prob\ttokens\tperplexity\ttext")
-  for r, sentence in zip(results, sentences):
-    numbers = f"{r['log_prob']:.4f}\t{r['tokens']}\t{r['perplexity']:.4f}"
-    print(f"{numbers}\t{lines.one_line(sentence)}")
-  result({"sentences": results}, settings[Folder].json)
+  result({"sentences": likelihoods.tell(sentences, scores)}, settings[Folder].json)
 
 
 PAGE = Page(

@@ -9,7 +9,6 @@ It has the corpora, vocabularies and splits of experiments.charlm: a floor for t
 perplexities of neural models, in seconds.
 """
 
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.parts import ngrams, text
-from experiments.parts.ngrams import MEASURES, NGrams
+from experiments.parts import likelihoods, ngrams, text
+from experiments.parts.ngrams import MEASURES
 from experiments.parts.text import Corpus, Dataset
 from experiments.session import door, folder, identity
 from experiments.session.folder import Folder
@@ -29,14 +28,14 @@ from unroll import files, loading
 from unroll.data import text as lines
 from unroll.data import tokens
 from unroll.data.vocabulary import VOCABULARY, Vocabulary
-from unroll.metrics import perplexity
+from unroll.models.ngrams import NGrams, made, sentences
 from unroll.ngram import counts, saved, written
 from unroll.ngram.backoff import Backoff
 from unroll.ngram.model import Model
-from unroll.ngram.sample import sample
 from unroll.ngram.sentences import Sentences
 from unroll.records import METRICS
 from unroll.report.page import page
+from unroll.serving import counted
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -120,11 +119,11 @@ def _train(settings: Settings) -> None:
   data = text.load(settings[Corpus])
   product = _product(data)
   folder.check(settings, product)
-  how = ngrams.sentences(settings[NGrams], data.vocabulary)
+  how = sentences(settings[NGrams], data.vocabulary)
   start = time.perf_counter()
   stream = how.to_count(data.tokens["train"])
   counted = counts.count(stream, settings[NGrams].order, how.size)
-  model, discounts = ngrams.made(settings[NGrams], counted, say)
+  model, discounts = made(settings[NGrams], counted, say)
   seconds = time.perf_counter() - start
   found = ngrams.judged(model, how, data, ("val",))
   path = folder.prepare(settings, product)
@@ -169,8 +168,8 @@ def _opened(settings: Settings) -> Opened:
     kept = loading.texts(path, identity.read(path, settings.page)["files"])
     vocabulary = tokens.from_json(kept[VOCABULARY])
     counted = saved.read(path / saved.NAME)
-    model = ngrams.made(settings[NGrams], counted, lambda said: None).model
-  how = ngrams.sentences(settings[NGrams], vocabulary)
+    model = made(settings[NGrams], counted, lambda said: None).model
+  how = sentences(settings[NGrams], vocabulary)
   return Opened(model, vocabulary, how, settings)
 
 
@@ -189,57 +188,30 @@ def _evaluate(settings: Settings) -> None:
   result({**found, "model": where}, settings[Folder].json)
 
 
-def _prompt(opened: Opened) -> np.ndarray:
-  """What stands before samples and scores; nothing where a sentence starts anew."""
-  prompt = opened.settings[NGram].prompt
-  if prompt or opened.sentences.end is not None:
-    return opened.vocabulary.encode(prompt)
-  return opened.vocabulary.encode("\n")
-
-
 def _sample(settings: Settings) -> None:
-  opened = _opened(settings)
-  model, vocabulary, how, settings = opened
-  page, prompt = settings[NGram], _prompt(opened)
-  generator = np.random.default_rng(page.seed)
-  unknown = vocabulary.unknown
-  samples = []
-  for _ in range(page.samples):
-    drawn = sample(
-      model,
-      how,
-      prompt.tolist(),
-      generator,
-      length=page.length,
-      temperature=page.temperature,
-      forbid=() if unknown is None else (unknown,),
-    )
-    samples.append(vocabulary.decode([*prompt.tolist(), *drawn]))
+  model, vocabulary, how, settings = _opened(settings)
+  page = settings[NGram]
+  samples = counted.functions(vocabulary, how).generate(
+    model,
+    page.prompt,
+    length=page.length,
+    samples=page.samples,
+    seed=page.seed,
+    temperature=page.temperature,
+  )
   print("\n---\n".join(one.strip("\n") for one in samples))
   result({"samples": samples}, settings[Folder].json)
 
 
 def _score(settings: Settings) -> None:
-  opened = _opened(settings)
-  model, vocabulary, how, settings = opened
-  file, prompt = settings[NGram].input, _prompt(opened)
-  results = []
-  print("log_prob\ttokens\tperplexity\ttext")
-  text_of = given(file)
-  for sentence in lines.read_lines(text_of, f"--input={file}", vocabulary.tokenizer):
-    tokens = np.append(prompt, vocabulary.encode(sentence))
-    if how.end is not None:
-      tokens = np.append(tokens, how.end)
-    stream = how.to_score(tokens)
-    count = tokens.size - prompt.size
-    log_prob = float(model.score(stream)[stream.size - count :].sum())
-    each = perplexity(-log_prob / count) if count else math.nan
-    print(f"{log_prob:.4f}\t{count}\t{each:.4f}\t{lines.one_line(sentence)}")
-    found = {"text": sentence, "log_prob": log_prob, "tokens": count}
-    results.append({**found, "perplexity": each})
-  if not results:
+  model, vocabulary, how, settings = _opened(settings)
+  page, file = settings[NGram], settings[NGram].input
+  texts = lines.read_lines(given(file), f"--input={file}", vocabulary.tokenizer)
+  if not texts:
     raise BadInput(f"input={file} holds no line to score: give some text")
-  result({"sentences": results}, settings[Folder].json)
+  answers = counted.functions(vocabulary, how)
+  scores = answers.score(model, texts, context=page.prompt)
+  result({"sentences": likelihoods.tell(texts, scores)}, settings[Folder].json)
 
 
 def _export(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import unroll
 from experiments import ngram
 from experiments.session.messages import with_flags
 from experiments.session.settings import Settings
@@ -147,6 +148,32 @@ def test_samples_repeat_and_continue_the_prompt(page):
     assert sample.startswith("the old") and "<unk>" not in sample
   cold = {"mode": "sample", "workdir": "chars", "length": 9, "temperature": 0.0}
   assert page(**cold, prompt="th")["samples"][0].startswith("the ")
+
+
+@pytest.mark.parametrize("name", ["words", "chars"])
+def test_a_loaded_run_expects_what_it_scores(folder, page, name):
+  model = unroll.load(folder / name)
+  text = "the cat sees" if name == "words" else "the ca"
+  more = " a" if name == "words" else "t"
+  given = {"context": "the dog "} if name == "words" else {}
+  end = model.vocabulary.encode(text + more)[-1]
+  chances = model.predict(model.params, [given.get("context", "\n") + text])
+  assert chances.shape == (1, len(model.vocabulary))
+  np.testing.assert_allclose(chances.sum(), 1, rtol=1e-6)
+  few, many = model.score(model.params, [text, text + more], **given).log_prob
+  if name == "words":  # both end with a line end, which follows other words
+    ends = [
+      np.log(model.predict(model.params, [given["context"] + own])[0])
+      for own in (text, text + more)
+    ]
+    last = model.vocabulary.encode("\n")[0]
+    few, many = few - ends[0][last], many - ends[1][last]
+  np.testing.assert_allclose(many - few, np.log(chances[0, end]), rtol=1e-6)
+  drawn = model.generate(model.params, text, length=9, samples=2, seed=3)
+  own = page(mode="sample", workdir=name, prompt=text, length=9, samples=2, seed=3)
+  assert own["samples"] == drawn and all(one.startswith(text) for one in drawn)
+  with pytest.raises(BadInput, match="n-gram model has no carry: use predict"):
+    model.initial_carry(model.params, 1)
 
 
 def test_a_run_is_made_again_but_never_another(folder, page):

@@ -1,64 +1,26 @@
 """n-gram models: their settings, how they are made, and what is said of them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.parts.text import Dataset
 from experiments.session.settings import Settings
-from unroll.data.text import EOS, TOKENIZERS
+from unroll.data.text import TOKENIZERS
 from unroll.data.vocabulary import BYTES, UNKNOWN, Vocabulary
 from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
+from unroll.models.ngrams import NGrams, line_end
 from unroll.ngram import arpa
-from unroll.ngram.additive import additive
 from unroll.ngram.counts import Counts
 from unroll.ngram.discounts import Discounts
-from unroll.ngram.estimates import DISCOUNTED, discounted
+from unroll.ngram.estimates import DISCOUNTED
 from unroll.ngram.model import Model
 from unroll.ngram.sentences import Sentences
 from unroll.report import zipf
-from unroll.settings import setting
 from unroll.types import BadInput, Sums
 
 MEASURES = (NATS, BITS_PER_CHAR, BITS_PER_BYTE, PERPLEXITY)
-WORDS = ("word", "whitespace")  # tokenizers of which a line end is a word
-
-
-@dataclass(frozen=True)
-class NGrams:
-  """n-grams"""
-
-  order: int = setting(5, "n, the tokens of the longest n-grams", least=1, most=64)
-  smoothing: str = setting(
-    "modified_kneser_ney",
-    "what n-grams that were not seen have",
-    choices=("laplace", "add_k", *DISCOUNTED),
-  )
-  k: float = setting(0.01, "added to each count by add_k", least=0)
-  interpolate: bool = setting(
-    True,
-    "shorter contexts count also where the longer one was seen; no: they are backed "
-    "off to",
-  )
-  discount: tuple[float, ...] = setting(
-    (), "discount, or three of modified_kneser_ney; empty: estimated for each order"
-  )
-  sentences: str = setting(
-    "running",
-    "running: the context reaches over line ends, as a neural model's does; lines: "
-    "each line starts anew, as in KenLM and SRILM, and its end is predicted",
-    choices=("running", "lines"),
-  )
-
-
-class Made(NamedTuple):
-  """A model, and the discounts of its orders, none if it adds to counts."""
-
-  model: Model
-  discounts: tuple[Discounts, ...] = ()
 
 
 def check(settings: Settings) -> None:
@@ -76,44 +38,6 @@ def check(settings: Settings) -> None:
     )
   if not chosen.k > 0:
     raise BadInput(f"k={chosen.k:g}: give a number above 0")
-
-
-def made(chosen: NGrams, counts: Counts, warn: Callable[[str], Any]) -> Made:
-  """The model of counts."""
-  if chosen.smoothing not in DISCOUNTED:
-    added = 1.0 if chosen.smoothing == "laplace" else chosen.k
-    return Made(additive(counts, added))
-  estimate = discounted(
-    counts,
-    chosen.smoothing,
-    interpolated=chosen.interpolate,
-    discount=chosen.discount,
-    warn=warn,
-  )
-  return Made(estimate.model, estimate.discounts)
-
-
-def line_end(tokenizer: str) -> str:
-  """The token of a line end."""
-  return EOS if tokenizer in WORDS else "\n"
-
-
-def sentences(chosen: NGrams, vocabulary: Vocabulary) -> Sentences:
-  """Where sentences begin.
-
-  Raises:
-    BadInput: at line ends, of which there are none.
-  """
-  if chosen.sentences == "running":
-    return Sentences(len(vocabulary))
-  end = line_end(vocabulary.tokenizer)
-  if end not in vocabulary.tokens:
-    raise BadInput(
-      "sentences=lines needs line ends, and the training text has none that is a "
-      f"token of tokenizer={vocabulary.tokenizer} normalize={vocabulary.normalize}: "
-      "use sentences=running"
-    )
-  return Sentences(len(vocabulary), vocabulary.tokens.index(end))
 
 
 def judged(

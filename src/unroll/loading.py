@@ -16,14 +16,18 @@ from typing import Any, NamedTuple
 import jax
 
 from unroll import checkpoint, layers, serving
+from unroll.data import tokens
 from unroll.data.vocabulary import VOCABULARY
-from unroll.models import saved
+from unroll.models import ngrams, saved
+from unroll.ngram import saved as kept
 from unroll.optim import OptState
 from unroll.parameters import completed, trained
+from unroll.serving import counted
 from unroll.train import TrainState
 from unroll.types import Array, BadInput, Carry, Params
 
 CONFIG, CHECKPOINTS = "config.json", "checkpoints"
+NGRAM = "ngram"  # the kind of an n-gram model, which is counted and has no checkpoint
 
 
 class Loaded(NamedTuple):
@@ -43,7 +47,8 @@ class Loaded(NamedTuple):
     vocabulary: of its tokens; None where it reads none.
     files: the texts that accompany the run, by name.
     config: the configuration of the run; its settings are `config["flags"]`.
-    at: the training step of the checkpoint.
+    at: the training step of the checkpoint; 1 of an n-gram model, which has no carry
+      and no module.
   """
 
   params: Params
@@ -83,6 +88,8 @@ def load(
   files = texts(path, config["files"])
   kind = config.get("model") or saved.KINDS.get(config["experiment"], "")
   try:
+    if kind == NGRAM:
+      return _counted(path, config, files)
     built = saved.built(kind, config["flags"], files)
     functions = serving.served(kind, built)
   except KeyError as error:
@@ -104,6 +111,29 @@ def load(
     files=files,
     config=config,
     at=at,
+  )
+
+
+def _counted(path: Path, config: Mapping[str, Any], files: Mapping[str, str]) -> Loaded:
+  """An n-gram model; its parameters are the `ngram.model.Model`."""
+  chosen = saved.group(ngrams.NGrams, config["flags"])
+  vocabulary, counts = tokens.from_json(files[VOCABULARY]), kept.read(path / kept.NAME)
+  functions = counted.functions(vocabulary, ngrams.sentences(chosen, vocabulary))
+
+  def refuse(*_: Any, **__: Any) -> Any:
+    raise BadInput("an n-gram model has no carry: use predict, generate, score")
+
+  return Loaded(
+    params=ngrams.made(chosen, counts, lambda said: None).model,
+    apply=refuse,
+    step=None,
+    initial_carry=refuse,
+    **functions._asdict(),
+    module=None,
+    vocabulary=vocabulary,
+    files=files,
+    config=config,
+    at=1,
   )
 
 

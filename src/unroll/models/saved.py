@@ -84,18 +84,18 @@ def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Buil
 
 def architecture(flags: Mapping[str, Any]) -> Architecture:
   """The architecture among the settings of a run; what is younger is by default."""
-  return _group(Architecture, flags)
+  return group(Architecture, flags)
 
 
 def _layers(flags: Mapping[str, Any]) -> Architecture | Stack:
   """The layers of a model that may be a Transformer."""
-  return stack(_group(Transformer, flags), architecture(flags))
+  return stack(group(Transformer, flags), architecture(flags))
 
 
-def _group(group: type[Group], flags: Mapping[str, Any]) -> Group:
+def group(kind: type[Group], flags: Mapping[str, Any]) -> Group:
   """A group of settings among those of a run; what is younger is by default."""
-  known = described(group)
-  return group(**{n: checked(s, flags[n]) for n, s in known.items() if n in flags})
+  known = described(kind)
+  return kind(**{n: checked(s, flags[n]) for n, s in known.items() if n in flags})
 
 
 def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
@@ -138,7 +138,7 @@ def _forecast(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if SERIES not in files:
     raise BadInput(f"{SERIES} is missing: restore it")
   shape = Shape(**json.loads(files[SERIES])["shape"])
-  module = forecaster(_group(Forecasts, flags), architecture(flags), shape)
+  module = forecaster(group(Forecasts, flags), architecture(flags), shape)
 
   def apply(params, carry, window, valid=None):
     if valid is not None:
@@ -160,7 +160,7 @@ def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 
 
 def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
-  reader, chosen = Reader.from_files(files), _group(classifiers.Classifiers, flags)
+  reader, chosen = Reader.from_files(files), group(classifiers.Classifiers, flags)
   shape = reader.shape
   module = classifiers.classifier(chosen, _layers(flags), shape, dtype=flags["dtype"])
 
@@ -185,7 +185,7 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if LEXICON not in files:
     raise BadInput(f"{LEXICON} is missing: restore it")
   sizes = Lexicon.from_json(files[LEXICON], LEXICON).sizes
-  chosen = _group(taggers.Taggers, flags)
+  chosen = group(taggers.Taggers, flags)
   module = taggers.tagger(chosen, architecture(flags), sizes, dtype=flags["dtype"])
 
   def apply(params, carry, words, valid=None):
@@ -197,8 +197,8 @@ def _tag(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   reader = pairs.Reader.from_files(files)
   module = translator_of(
-    _group(translators.Encoders, flags),
-    _group(Decoders, flags),
+    group(translators.Encoders, flags),
+    group(Decoders, flags),
     _layers(flags),
     reader.sizes,
     copies=reader.copy,
@@ -212,8 +212,8 @@ def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _caption(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   sizes = captions.Reader.from_files(files).sizes
   module = captioners.captioner(
-    _group(Images, flags),
-    _group(Decoders, flags),
+    group(Images, flags),
+    group(Decoders, flags),
     architecture(flags),
     sizes,
     weights=True,
@@ -237,7 +237,7 @@ def _frames(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if FRAMES not in files:
     raise BadInput(f"{FRAMES} is missing: restore it")
   shape = frame_models.Shape(**json.loads(files[FRAMES])["shape"])
-  chosen = _group(Convolutions, flags)
+  chosen = group(Convolutions, flags)
   module = frame_models.frame_model(chosen, shape)
 
   def apply(params, carry, frames, valid=None):
@@ -250,7 +250,7 @@ def _transcribe(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if SPEECH not in files:
     raise BadInput(f"{SPEECH} is missing: restore it")
   shape = speech.Reader.from_json(files[SPEECH], SPEECH).shape
-  chosen = _group(transcribers.Transcribers, flags)
+  chosen = group(transcribers.Transcribers, flags)
   module = transcribers.transcriber(
     chosen, architecture(flags), shape, dtype=flags["dtype"]
   )

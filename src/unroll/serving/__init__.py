@@ -20,7 +20,7 @@ from unroll.serving import (
 from unroll.serving.value import Functions
 from unroll.types import BadInput
 
-__all__ = ["SERVED", "Functions", "served"]
+__all__ = ["SERVED", "Functions", "completed", "served"]
 
 
 def served(kind: str, built: Built) -> Functions:
@@ -30,7 +30,11 @@ def served(kind: str, built: Built) -> Functions:
     kind: a key of `models.saved.MODELS`.
     built: the model.
   """
-  found = SERVED[kind](built)
+  return completed(kind, SERVED[kind](built))
+
+
+def completed(kind: str, found: Functions) -> Functions:
+  """Functions of which those that are missing say which there are."""
   answers = [name for name, function in found._asdict().items() if function]
 
   def refused(name: str) -> Callable[..., Any]:

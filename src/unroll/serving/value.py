@@ -1,9 +1,6 @@
 """What a trained model answers."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
-
-from unroll.score import Scores
 
 
 class Functions(NamedTuple):
@@ -15,9 +12,9 @@ class Functions(NamedTuple):
   Attributes:
     predict: what the model says of what it is given.
     generate: what it writes, draws or plays.
-    score: how likely it finds what it is given, in nats.
+    score: how likely it finds what it is given: `score.Scores`, in nats.
   """
 
-  predict: Callable[..., Any] | None = None
-  generate: Callable[..., Any] | None = None
-  score: Callable[..., Scores] | None = None
+  predict: Any = None
+  generate: Any = None
+  score: Any = None
