@@ -63,7 +63,7 @@ def files(kind):
       return pairs.Reader.build(PAIRS, "whitespace").files()
     case "caption":
       return BOW.files()
-    case "transcribe":
+    case "transcribe" | "listen":
       mel = Mel(8000, 256, 80, 6)
       zeros, ones = (0.0,) * 6, (1.0,) * 6
       labels = ("one", "two")
@@ -80,6 +80,7 @@ FLAGS = {
   "forecast": LAYERS,
   "frames": {"channels": (3,), "layers": 1},
   "caption": {**LAYERS, "channels": (4,), "memory": 4, "embedding": 5},
+  "listen": {**LAYERS, "alignment": "attention", "embedding": 5},
 }
 
 
@@ -87,7 +88,7 @@ FLAGS = {
 def model(kind):
   """Its functions with parameters, and what it was built as."""
   own = files(kind)
-  name = "classify" if kind == "series" else kind
+  name = {"series": "classify", "listen": "transcribe"}.get(kind, kind)
   built = saved.built(name, FLAGS.get(kind, LAYERS), own)
   params = quick(built.module.init)(jax.random.key(3), built.example)
   # Of random numbers, so that biases of 0 hide nothing.
@@ -134,6 +135,7 @@ ASKED = {
   "translate": (["the fox saw", "dog", "a a a a a dog"], ["un chien", "", "le un"]),
   "caption": (PICTURES, ["a red bar", "it", "a blue disc on it"]),
   "transcribe": (SOUNDS, ["one two", "", "two one"]),
+  "listen": (SOUNDS, ["one two", "", "two one"]),
 }
 
 
@@ -285,7 +287,7 @@ def test_a_task_of_long_memory_is_answered_from_a_fresh_carry():
   close(found.predict(params, inputs), built.apply(params, carry, inputs)[1], 1e-5)
 
 
-@pytest.mark.parametrize("kind", quickly(["translate", "caption"], "translate"))
+@pytest.mark.parametrize("kind", quickly(["translate", "caption", "listen"], "translate"))
 def test_hypotheses_have_the_score_of_their_texts(kind):
   found, params, _ = model(kind)
   things = ASKED[kind][0]

@@ -1,6 +1,7 @@
 """The page of transcription, as commands: trained, resumed, evaluated, used."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,9 +9,13 @@ from commands import run
 from scipy.io import wavfile
 
 from unroll.checkpoint import sealed, steps
+from unroll.data.examples import Examples
+from unroll.data.speech.dictation import Sounds
 from unroll.data.speech.reader import Reader
 from unroll.loading import load
+from unroll.models.decoder import Decoders
 from unroll.records import METRICS, read
+from unroll.settings import described
 
 TONES = {"do": 400, "re": 900, "mi": 1700}
 SMALL = [
@@ -35,6 +40,11 @@ def said(folder, name, size, seed):
   (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
 
 
+ATTENTION = [
+  *(*SMALL, "--alignment=attention", "--embedding=8", "--hidden=24", "--bridge=zero"),
+]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
   """A run in a folder with the sounds that it learned from."""
@@ -46,6 +56,69 @@ def folder(tmp_path_factory):
   assert done.code == 0, done.err
   (folder / "out").write_text(done.out)
   return folder
+
+
+@pytest.fixture(scope="module")
+def attends(folder):
+  """A run of a decoder that attends, in the same folder, with what it printed."""
+  flags = ["--val=test.csv", "--steps=300", "--eval_every=100", "--workdir=attends"]
+  done = run(folder, "transcribe", *ATTENTION, *flags, "--json")
+  assert done.code == 0, done.err
+  return done
+
+
+@pytest.mark.slow
+def test_a_decoder_says_how_well_it_hears_and_draws_where_it_looked(folder, attends):
+  for text in ("label error rate", "nats a label", "\nval: ", "heard: "):
+    assert text in attends.out
+  for name in ("curves.png", "report.html", "speech.json", "attention.png"):
+    assert (folder / "attends" / name).is_file()
+  assert attends.json["val/label_error"] < 0.1
+  flags = ["--mode=eval", "--workdir=attends", "--json"]
+  found = run(folder, "transcribe", *flags).json
+  name = "best/val/label_error"
+  assert found["val/label_error"] == pytest.approx(attends.json[name], rel=1e-5)
+  assert run(folder, "transcribe", *flags, "--beams=3").code == 0
+
+
+@pytest.mark.slow
+def test_a_decoder_writes_sounds_down(folder, attends):
+  lines = (folder / "test.csv").read_text().splitlines()[1:4]
+  files, texts = zip(*(line.split(",") for line in lines))
+  flags = ["--mode=transcribe", "--workdir=attends", f"--input={','.join(files)}"]
+  done = run(folder, "transcribe", *flags, "--json")
+  assert done.code == 0, done.err
+  assert done.out.splitlines()[:3] == [
+    f"{file}\t{text}" for file, text in zip(files, texts)
+  ]
+  several = run(folder, "transcribe", *flags, "--beams=3", "--best=2", "--json")
+  assert [len(line.split("\t")) for line in several.out.splitlines()[:6]] == [3] * 6
+  for row, text in zip(several.json["transcripts"], texts):
+    first, second = row["hypotheses"]
+    assert row["text"] == first["text"] == text
+    assert first["log_prob"] > second["log_prob"]
+  model = load(folder / "attends")
+  reader = Reader.from_json(model.files["speech.json"])
+  steps = reader.sequence(wavfile.read(folder / files[0])[1])
+  tokens = np.array([*reader.numbers(texts[0].split(), files[0]), 0])
+  given = Sounds(steps[:, None], np.ones((len(steps), 1), bool))
+  ones = np.ones((len(tokens), 1), bool)
+  examples = Examples(given, tokens[:, None], ones.astype(np.float32), ones)
+  carry = model.initial_carry(model.params, 1)
+  _, logits = model.apply(model.params, carry, examples)
+  np.testing.assert_array_equal(np.asarray(logits)[:, 0].argmax(-1), tokens)
+
+
+@pytest.mark.slow
+def test_a_run_that_names_no_alignment_is_of_ctc(folder, tmp_path):
+  young = ("alignment", *described(Decoders))
+  shutil.copytree(folder / "run", tmp_path / "old")
+  for file in tmp_path.rglob("*.json"):
+    config = json.loads(file.read_text())
+    if "flags" in config:
+      config["flags"] = {k: v for k, v in config["flags"].items() if k not in young}
+      file.write_text(json.dumps(config))
+  assert load(tmp_path / "old").module.classes == len(TONES) + 1
 
 
 @pytest.mark.slow
@@ -114,7 +187,14 @@ def left(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], ["--nobidirectional", "--units=char"]])
+@pytest.mark.parametrize(
+  "flags",
+  [
+    [],
+    ["--nobidirectional", "--units=char"],
+    ["--alignment=attention", "--coverage", "--nobidirectional", "--bridge=copy"],
+  ],
+)
 def test_two_steps_and_two_more_are_four(folder, flags, tmp_path):
   flags = [*SMALL, *flags, "--dropout=0.3", "--eval_every=1", "--seed=3"]
   for last, name in ((4, "whole"), (2, "cut"), (4, "cut")):
@@ -143,6 +223,12 @@ def test_arms_train_side_by_side(folder):
     (["--data=none.csv"], "none.csv cannot be read"),
     (["--min_digits=9"], "--min_digits=9 is more than --max_digits=7: give fewer"),
     ([*SMALL, "--remat=sqrt"], "--remat=sqrt with --bidirectional"),
+    ([*SMALL, "--window=3"], "--window=3 says nothing to --alignment=ctc: drop it"),
+    ([*SMALL, "--best=2"], "--best=2 says nothing to --alignment=ctc: drop it"),
+    ([*ATTENTION, "--decoder=beam"], "--decoder=beam says nothing to --alignment="),
+    ([*ATTENTION, "--best=2"], "--best=2 is more than --beams=1 can find"),
+    ([*ATTENTION, "--remat=sqrt"], "--remat=sqrt: an encoder before a decoder"),
+    ([*ATTENTION, "--bridge=copy"], "--bridge=copy with --bidirectional"),
     (
       ["--mode=transcribe", "--workdir=run", "--input=said.csv"],
       "said.csv cannot be read as a WAVE file",

@@ -16,9 +16,9 @@ from unroll.models import pointer
 from unroll.models.attending import translator_of
 from unroll.models.conditional import conditional_loss
 from unroll.models.decoder import Decoders
+from unroll.models.reading import ReadingCarry
 from unroll.models.translator import (
   Encoders,
-  TranslatorCarry,
   example,
   translator,
 )
@@ -208,7 +208,7 @@ def test_dropout_is_drawn_in_training_alone():
   drawn = [loss(params, seed(start, jax.random.key(k)), batch())[0] for k in (1, 1, 2)]
   assert drawn[0] == drawn[1] != drawn[2] and drawn[0] != plain
   after = loss(params, seed(start, jax.random.key(1)), batch())[1][0]
-  assert isinstance(after, TranslatorCarry)
+  assert isinstance(after, ReadingCarry)
 
 
 def test_smoothing_is_a_share_of_every_token():

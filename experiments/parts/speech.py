@@ -88,6 +88,11 @@ class Data(NamedTuple):
     return self._batches(part, ROWS, shuffle=False)
 
   @property
+  def longest(self) -> int:
+    """The steps of the longest utterance."""
+    return max(int(self.reader.steps(p.samples).max()) for p in self.parts.values())
+
+  @property
   def sha256(self) -> str:
     """The digest of all that a model learns from."""
     digests = {part: own.digest for part, own in self.parts.items()}
@@ -109,12 +114,13 @@ class Data(NamedTuple):
     )
 
 
-def load(settings: Speech, known: Reader | None = None) -> Data:
+def load(settings: Speech, known: Reader | None = None, *, paths: bool = True) -> Data:
   """Reads, checks and numbers what the settings name.
 
   Args:
     settings: which, and how.
     known: the reader of a run that is there; None makes one of the training part.
+    paths: training goes along paths with a step or more for each label (CTC).
 
   Raises:
     BadInput: a file is faulty, or the settings do not fit one another.
@@ -129,7 +135,8 @@ def load(settings: Speech, known: Reader | None = None) -> Data:
     part: [known.numbers(*both) for both in zip(own.labels, own.places)]
     for part, own in parts.items()
   }
-  _check_lengths(known, parts["train"], numbers["train"])
+  if paths:
+    _check_lengths(known, parts["train"], numbers["train"])
   return Data(settings, known, parts, numbers, _sequences(settings, known, parts))
 
 

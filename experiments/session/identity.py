@@ -17,7 +17,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Kept
 from unroll import files
 from unroll.loading import CONFIG, configuration
-from unroll.settings import checked
+from unroll.settings import checked, shown
 from unroll.types import BadInput
 
 Config = dict[str, Any]
@@ -85,7 +85,7 @@ def differences(page: Page, there: Config, here: Config) -> list[str]:
   changing = {name for name, s in page.settings.items() if s.role == "changing"}
   free = changing | (places if same_data else set())
   differing = [
-    f"--{name} (there {_shown(before.get(name))}, here {_shown(now.get(name))})"
+    f"--{name} (there {shown(before.get(name))}, here {shown(now.get(name))})"
     for name in sorted((before.keys() | now.keys()) - free)
     if not _same(before.get(name), now.get(name))
   ]
@@ -128,10 +128,10 @@ def adopted(
     if name in settings.given and not _same(given[name], value):
       if page.settings[name].role == "changing" or name in own:
         continue
-      shown = _shown(_plain(given[name]))
+      here, there = shown(_plain(given[name])), shown(value)
       raise BadInput(
-        f"--{name}={shown} contradicts the run in {path}, which has {_shown(value)}: "
-        "drop the flag"
+        f"--{name}={here} contradicts the run in {path}, which has {there}: drop the "
+        "flag"
       )
     taken[name] = value
   return settings.adopted(taken)
@@ -198,12 +198,6 @@ def _known(page: Page, flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def _same(one: Any, other: Any) -> bool:
   return one == other or (one != one and other != other)
-
-
-def _shown(value: Any) -> str:
-  if isinstance(value, list | tuple):
-    return ",".join(map(str, value))
-  return str(value)
 
 
 def _checked(where: Path, page: Page, name: str, value: Any) -> Any:

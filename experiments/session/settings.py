@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from unroll.settings import Role, Setting, described
+from unroll.settings import Role, Setting, described, shown
 from unroll.types import Better
 
 Group = TypeVar("Group")
@@ -78,7 +78,7 @@ class Settings:
   def shown(self, *names: str) -> str:
     """Some of the values, as messages name them: those that the page has."""
     return ", ".join(
-      f"{name}={_text(getattr(group, name))}"
+      f"{name}={shown(getattr(group, name))}"
       for name in names
       for group in self._groups.values()
       if name in described(type(group))
@@ -90,7 +90,3 @@ class Settings:
       (group,) = (kind for kind in groups if name in described(kind))
       groups[group] = dataclasses.replace(groups[group], **{name: value})
     return groups
-
-
-def _text(value: Any) -> str:
-  return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -154,9 +154,30 @@ def parsed(setting: Setting, text: str) -> Any:
   return checked(setting, value)
 
 
+def refuse(group: Any, choice: str, *shared: str) -> None:
+  """Refuses settings of a group that differ from their defaults, but for shared ones.
+
+  Args:
+    group: a value of a dataclass of settings.
+    choice: what was chosen that they say nothing to, as `model=transformer`.
+    *shared: the names of those that say something to it.
+
+  Raises:
+    BadInput: there is one.
+  """
+  for name, known in described(type(group)).items():
+    value = getattr(group, name)
+    if name not in shared and value != known.default:
+      raise BadInput(f"{name}={shown(value)} says nothing to {choice}: drop it")
+
+
+def shown(value: Any) -> str:
+  """A value as messages name it."""
+  return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _one(setting: Setting, value: Any, whole: Any) -> Any:
-  shown = ",".join(map(str, whole)) if isinstance(whole, list | tuple) else whole
-  kind, wrong = setting.type, f"{setting.name}={shown}"
+  kind, wrong = setting.type, f"{setting.name}={shown(whole)}"
   if setting.kind == "checkpoint":
     if value in ("best", "newest") or isinstance(value, int):
       return value

@@ -1,9 +1,11 @@
 """Batches of sequences of like length, each of about the same number of steps."""
 
+import copy
 import functools
 import hashlib
 import math
 from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from unroll.data.batches import ALL, AnyBatch, Source
 from unroll.types import BadInput
 
+Other = TypeVar("Other")
 # A batch has a multiple of the greatest common divisor of this and the usual one: any
 # number of devices up to 8 that divides the usual batch divides every batch.
 DEVICES = 840
@@ -100,6 +103,12 @@ class Buckets(Source[AnyBatch]):
   def __getitem__(self, step: int) -> AnyBatch:
     rows = self.chosen(step)[self.part(step)]
     return self.make(rows, self.bounds[self._at(step)[0]])
+
+  def mapped(self, change: Callable[[AnyBatch], Other]) -> "Buckets[Other]":
+    """The same batches in the same order, each changed."""
+    other, make = cast(Buckets[Any], copy.copy(self)), self.make
+    other.make = lambda rows, steps: change(make(rows, steps))
+    return other
 
   def part(self, step: int) -> slice:
     """Which of the columns of a batch are those of this process."""

@@ -14,7 +14,8 @@ from unroll.attention import Memory
 from unroll.data.pairs import Sizes
 from unroll.models.decoder import Decoder, Decoders, Start
 from unroll.models.translator import Encoders, Translator, source_width, translator
-from unroll.transformer import Form, Stack, cache, refuse, transformer
+from unroll.settings import refuse
+from unroll.transformer import Form, Stack, cache, transformer
 from unroll.types import Array, BadInput, Carry, keyed
 
 
@@ -95,9 +96,9 @@ def _transformer(
   del places  # of coverage, which a Transformer has not
   if plan.name != "none":
     raise BadInput(f"remat={plan.name}: a translator takes none; leave it out")
-  refuse(encoders, "transformer", "source_embedding", "share_embeddings")
+  refuse(encoders, "model=transformer", "source_embedding", "share_embeddings")
   own = ("embedding", "embedding_dropout", "tie_embeddings", "label_smoothing")
-  refuse(decoders, "transformer", *own, "coverage_loss")
+  refuse(decoders, "model=transformer", *own, "coverage_loss")
   embedding = source_width(encoders, decoders, sizes)
   core, width = layers.encoder(embedding, bidirectional=True)
   form = layers.form(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from unroll.attention import AttendingCarry, Memory
 from unroll.compose import DeepCarry
-from unroll.types import Array, Carry, is_draw
+from unroll.types import Array, BadInput, Carry, is_draw
 
 BRIDGES = ("dense", "copy", "zero")
 
@@ -66,3 +66,17 @@ def copied(carry: DeepCarry, start: Start) -> DeepCarry:
   own = first.cell
   own = own._replace(layers=given) if isinstance(own, DeepCarry) else given[0]
   return carry._replace(layers=(first._replace(cell=own, last=start.summary),))
+
+
+def check_places(carry: DeepCarry, memory: Memory) -> None:
+  """Refuses a memory with more places than the coverage of a decoder's carry.
+
+  Raises:
+    BadInput: it is one.
+  """
+  first, there = carry.layers[0], memory.valid.shape[1]
+  if isinstance(first, AttendingCarry) and 0 < first.coverage.shape[1] < there:
+    raise BadInput(
+      f"what is read has {there} places, and with `coverage` this model reads at most "
+      f"{first.coverage.shape[1]} at once: read it in parts"
+    )

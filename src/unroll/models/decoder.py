@@ -17,7 +17,7 @@ from unroll.attention import Form, Memory, Sizes, attending
 from unroll.compose import Wiring, deep, mask
 from unroll.layers import Layer, Recurrent, stacked
 from unroll.models import pointer
-from unroll.models.bridge import BRIDGES, Bridge, Start, copied
+from unroll.models.bridge import BRIDGES, Bridge, Start, check_places, copied
 from unroll.models.parts import EMBEDDING_DROPOUT, Embedding, Head, Readout
 from unroll.models.pointer import Pointer
 from unroll.settings import setting
@@ -144,12 +144,16 @@ class Decoder(nn.Module):
     Args:
       start: what the encoder made of the source.
       draws: a carry with the randomness to use.
+
+    Raises:
+      BadInput: coverage takes less than all places of the memory.
     """
     carry = self.recurrent.initial_carry(len(start.summary))
     if self.bridge == "dense":
       carry = self.first(carry, start.summary)
     elif self.bridge == "copy":
       carry = copied(carry, start)
+    check_places(carry, start.memory)
     return keyed(carry, draws)
 
   def __call__(

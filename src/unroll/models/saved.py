@@ -12,12 +12,14 @@ from unroll.data.classes.reader import Reader
 from unroll.data.examples import Examples
 from unroll.data.lexicon import Lexicon
 from unroll.data.music.rolls import KEYS
+from unroll.data.speech import dictation
 from unroll.data.speech import reader as speech
 from unroll.data.synthetic.named import TASKS
 from unroll.data.vocabulary import VOCABULARY, Vocabulary
 from unroll.models import captioner as captioners
 from unroll.models import classifier as classifiers
 from unroll.models import frames as frame_models
+from unroll.models import listener as listeners
 from unroll.models import tagger as taggers
 from unroll.models import transcriber as transcribers
 from unroll.models import translator as translators
@@ -37,7 +39,7 @@ from unroll.types import BadInput
 SERIES, SCORES = "series.json", "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
-PLACES = 1000  # tokens of a source that a model with coverage can read
+PLACES = 1000  # tokens or steps that a model with coverage can read at once
 SPEECH = "speech.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
@@ -250,10 +252,20 @@ def _transcribe(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   if SPEECH not in files:
     raise BadInput(f"{SPEECH} is missing: restore it")
   shape = speech.Reader.from_json(files[SPEECH], SPEECH).shape
-  chosen = group(transcribers.Transcribers, flags)
-  module = transcribers.transcriber(
-    chosen, architecture(flags), shape, dtype=flags["dtype"]
-  )
+  chosen, own = group(transcribers.Transcribers, flags), architecture(flags)
+  if chosen.alignment == "attention":
+    sizes = dictation.Sizes.of(shape)
+    listener = listeners.listener(
+      group(Decoders, flags),
+      own,
+      sizes,
+      bidirectional=chosen.bidirectional,
+      places=PLACES,
+      weights=True,
+      dtype=flags["dtype"],
+    )
+    return _conditional(listener, listeners.example(sizes), files)
+  module = transcribers.transcriber(chosen, own, shape, dtype=flags["dtype"])
 
   def apply(params, carry, inputs, valid=None):
     return carry, module.apply(params, inputs, carry, valid)

@@ -22,12 +22,22 @@ from unroll.settings import setting
 from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Sums, afresh
 
+ALIGNMENTS = ("ctc", "attention")
+
 
 @dataclass(frozen=True)
 class Transcribers:
   """Models of speech"""
 
-  bidirectional: bool = setting(True, "every layer reads from both sides")
+  alignment: str = setting(
+    "ctc",
+    "how labels without times find theirs: ctc, all paths of a label or none a step "
+    "that say them; attention, a decoder writes one after another and looks back",
+    choices=ALIGNMENTS,
+  )
+  bidirectional: bool = setting(
+    True, "every layer that reads sounds reads from both sides"
+  )
 
 
 class Transcriber(nn.Module):

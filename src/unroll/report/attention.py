@@ -24,7 +24,7 @@ class Read(NamedTuple):
   """A text, and what was read of another as each word was written.
 
   Attributes:
-    source: S words.
+    source: S words; of places that follow closely some may be empty.
     target: T words.
     weights: `[T, S]`, from 0 to 1.
   """
@@ -138,5 +138,5 @@ def _picture(axes: "Axes", image: NDArray, word: str, weights: NDArray | None) -
 def _size(one: Read) -> float:
   """The size of words, in points, so that those of long texts do not overlap."""
   tall = min(72 * TALLEST / max(len(one.target), 1), 72 * CELL)
-  wide = 72 * (WIDTH - 2) / max(len(one.source), 1)
+  wide = 72 * (WIDTH - 2) / max(sum(map(bool, one.source)), 1)
   return float(np.clip(0.7 * min(tall, wide), 3, 10))

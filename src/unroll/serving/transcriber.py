@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from unroll import ctc, transcription
 from unroll.data.examples import Examples
-from unroll.data.powers import Powers
-from unroll.data.speech.reader import BLANK, UNITS, Reader, batch
+from unroll.data.speech.reader import BLANK, Reader
+from unroll.models.listener import Listener
 from unroll.models.saved import SPEECH, Built
 from unroll.score import Scores
+from unroll.serving import listener
+from unroll.serving.sounds import batches, said
 from unroll.serving.value import Functions
-from unroll.types import Array, BadInput, Params
-
-ROWS = 64  # sounds side by side
+from unroll.types import Array, Params
 
 
 def functions(built: Built) -> Functions:
@@ -29,18 +29,12 @@ def functions(built: Built) -> Functions:
 
   `score(params, sounds, texts)`: the log-probability of a text of each sound, and its
   labels; -inf where a sound is too short for them.
+
+  One with a decoder in place of CTC answers as `listener` says.
   """
   reader, module = Reader.from_json(built.files[SPEECH], SPEECH), built.module
-
-  def batches(
-    sounds: Sequence[NDArray], labels: Sequence[NDArray[np.int32]]
-  ) -> Powers[Examples]:
-    steps = [reader.sequence(np.asarray(sound)) for sound in sounds]
-
-    def made(rows: NDArray[np.int64], length: int) -> Examples:
-      return batch(steps.__getitem__, labels, rows, length, reader.shape.features)
-
-    return Powers([*map(len, steps)], made, ROWS)
+  if isinstance(module, Listener):
+    return listener.functions(built)
 
   def predict(
     params: Params,
@@ -50,21 +44,14 @@ def functions(built: Built) -> Functions:
     beams: int = 10,
   ) -> list[str]:
     decode = transcription.decoder(decoder, beams)
-    source = batches(sounds, [np.zeros(0, np.int32)] * len(sounds))
+    source = batches(reader, sounds, [np.zeros(0, np.int32)] * len(sounds))
     heard = transcription.listener(module, source, decode)(params)
     return [reader.text(labels) for labels in heard]
 
   def score(params: Params, sounds: Sequence[NDArray], texts: Sequence[str]) -> Scores:
-    if len(sounds) != len(texts):
-      raise BadInput(
-        f"there are {len(sounds)} sounds and {len(texts)} texts: pair them"
-      )
-    labels = [
-      reader.numbers(UNITS[reader.units].split(text), f"text {number}")
-      for number, text in enumerate(texts, 1)
-    ]
+    labels = said(reader, sounds, texts)
     found, likelihood = np.zeros(len(texts), np.float32), _likelihood(module)
-    source = batches(sounds, labels)
+    source = batches(reader, sounds, labels)
     for number, some in enumerate(source):
       rows = source.chosen(number)
       found[rows[rows >= 0]] = np.asarray(likelihood(params, some))[rows >= 0]

@@ -3,7 +3,7 @@
 from unroll.transformer.blocks import cache, transformer
 from unroll.transformer.cache import Cache
 from unroll.transformer.form import Form
-from unroll.transformer.settings import Stack, Transformer, refuse, stack
+from unroll.transformer.settings import Stack, Transformer, stack
 
 __all__ = [
   "Cache",
@@ -11,7 +11,6 @@ __all__ = [
   "Stack",
   "Transformer",
   "cache",
-  "refuse",
   "stack",
   "transformer",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 
 from unroll.architecture import Architecture
 from unroll.layers import Layer
-from unroll.settings import described, setting
+from unroll.settings import refuse, setting
 from unroll.transformer.blocks import transformer
 from unroll.transformer.form import Form
 from unroll.types import BadInput
@@ -98,24 +98,7 @@ def stack(chosen: Transformer, architecture: Architecture) -> Architecture | Sta
     BadInput: a setting of the other kind has another value than its default.
   """
   if chosen.model == "recurrent":
-    refuse(chosen, "recurrent")
+    refuse(chosen, "model=recurrent")
     return architecture
-  refuse(architecture, "transformer", *SHARED)
+  refuse(architecture, "model=transformer", *SHARED)
   return Stack(chosen, architecture.dropout, architecture.dropout_mask == "sequence")
-
-
-def refuse(group: Any, model: str, *shared: str) -> None:
-  """Refuses settings of a group that differ from their defaults, but for shared ones.
-
-  Raises:
-    BadInput: there is one, which says nothing to this kind of model.
-  """
-  kind = type(group)
-  for name, known in described(kind).items():
-    value = getattr(group, name)
-    if name not in shared and value != known.default:
-      raise BadInput(f"{name}={_text(value)} says nothing to model={model}: drop it")
-
-
-def _text(value: Any) -> str:
-  return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -91,6 +91,11 @@ class Reader(NamedTuple):
     """What a model needs to know."""
     return Shape(self.mel.bands * self.stack, len(self.labels) + 1)
 
+  @property
+  def seconds(self) -> float:
+    """From one step to the next."""
+    return self.stack * self.mel.hop / self.mel.rate
+
   def steps(self, samples: NDArray[np.integer]) -> NDArray[np.int64]:
     """How many steps sounds of so many samples have."""
     frames = np.asarray(samples, np.int64) // self.mel.hop + 1
