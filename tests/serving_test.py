@@ -287,7 +287,9 @@ def test_a_task_of_long_memory_is_answered_from_a_fresh_carry():
   close(found.predict(params, inputs), built.apply(params, carry, inputs)[1], 1e-5)
 
 
-@pytest.mark.parametrize("kind", quickly(["translate", "caption", "listen"], "translate"))
+@pytest.mark.parametrize(
+  "kind", quickly(["translate", "caption", "listen"], "translate")
+)
 def test_hypotheses_have_the_score_of_their_texts(kind):
   found, params, _ = model(kind)
   things = ASKED[kind][0]
