@@ -136,6 +136,15 @@ def test_a_vector_is_a_row_of_the_table():
   same(one_hot.dense(), np.eye(V, dtype=np.float32)[TOKENS])
 
 
+def test_scaled_vectors_are_the_table_times_the_root_of_its_width():
+  plain, scaled = Embedding(V, E), Embedding(V, E, scaled=True)
+  params = scaled.init(jax.random.key(0), TOKENS)
+  vectors = scaled.apply(params, TOKENS).dense()
+  close(vectors, plain.apply(params, TOKENS).dense() * np.float32(np.sqrt(E)), 1e-6)
+  table = scaled.apply(params, method="table")
+  same(table, plain.apply(params, method="table"))
+
+
 @pytest.mark.parametrize("width", [E, 0])
 def test_dropout_leaves_out_a_token_wherever_it_stands(width):
   size = 500

@@ -97,8 +97,8 @@ def _transformer(
   if plan.name != "none":
     raise BadInput(f"remat={plan.name}: a translator takes none; leave it out")
   refuse(encoders, "model=transformer", "source_embedding", "share_embeddings")
-  own = ("embedding", "embedding_dropout", "tie_embeddings", "label_smoothing")
-  refuse(decoders, "model=transformer", *own, "coverage_loss")
+  own = ("embedding", "embedding_dropout", "scale_embeddings", "tie_embeddings")
+  refuse(decoders, "model=transformer", *own, "label_smoothing", "coverage_loss")
   embedding = source_width(encoders, decoders, sizes)
   core, width = layers.encoder(embedding, bidirectional=True)
   form = layers.form(
@@ -117,6 +117,7 @@ def _transformer(
     tie=decoders.tie_embeddings,
     copies=copies,
     embedding_dropout=decoders.embedding_dropout,
+    scaled=decoders.scale_embeddings,
     dtype=dtypes,
     form=form,
   )
@@ -128,5 +129,6 @@ def _transformer(
     shared=encoders.share_embeddings,
     coverage_loss=decoders.coverage_loss,
     embedding_dropout=decoders.embedding_dropout,
+    scaled=decoders.scale_embeddings,
     dtype=dtypes,
   )

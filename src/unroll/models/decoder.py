@@ -44,6 +44,11 @@ class Decoders:
 
   embedding: int = setting(256, "width of the vectors of tokens", least=1)
   embedding_dropout: float = setting(0.0, EMBEDDING_DROPOUT)
+  scale_embeddings: bool = setting(
+    False,
+    "vectors of tokens are read times the square root of their width: their numbers "
+    "start at about 1, and small data are learned sooner",
+  )
   attention: str = setting(
     "additive",
     "what each step reads of the source: none; last, the encoder's end; mean, every "
@@ -96,6 +101,7 @@ class Decoder(nn.Module):
     copies: the next token may be one of the source, where the weights of the places
       are its probabilities (See, Liu & Manning 2017).
     embedding_dropout: see `Embedding`.
+    scaled: see `Embedding`.
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
@@ -111,6 +117,7 @@ class Decoder(nn.Module):
   output_dropout: float = 0.0
   copies: bool = False
   embedding_dropout: float = 0.0
+  scaled: bool = False
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
   named: bool = False
@@ -122,7 +129,10 @@ class Decoder(nn.Module):
         f"decoder, {self.width}: make them equal"
       )
     self.embed = Embedding(
-      self.vocabulary, self.embedding, dropout=self.embedding_dropout
+      self.vocabulary,
+      self.embedding,
+      dropout=self.embedding_dropout,
+      scaled=self.scaled,
     )
     self.recurrent = Recurrent(self.core, dtype=self.dtype, named=self.named)
     if self.keys:
@@ -294,6 +304,7 @@ def decoder(
     output_dropout=wiring.output_dropout,
     copies=copies,
     embedding_dropout=chosen.embedding_dropout,
+    scaled=chosen.scale_embeddings,
     dtype=None if dtype == "float32" else jnp.dtype(dtype),
     **architecture.model_options(),
   )

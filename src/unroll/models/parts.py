@@ -3,6 +3,7 @@
 A model's attribute names are the names of its parameters: `embed` and `output`.
 """
 
+import math
 from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
@@ -32,6 +33,8 @@ class Embedding(nn.Module):
     init_table: of the table `[V, E]`; by default normal with variance 1/E.
     dropout: rate of the tokens whose vector training leaves out, wherever they stand in
       a batch (Gal & Ghahramani 2016).
+    scaled: vectors are read times the square root of E (Vaswani et al. 2017), so that
+      their numbers start at about 1; not the table, which an output layer may share.
   """
 
   vocabulary: int
@@ -40,6 +43,7 @@ class Embedding(nn.Module):
     1.0, "fan_in", "normal", out_axis=0
   )
   dropout: float = 0.0
+  scaled: bool = False
 
   def setup(self):
     if not 0 <= self.dropout < 1:
@@ -61,6 +65,8 @@ class Embedding(nn.Module):
         where it has none, the stream `dropout` gives one, see `layers.Recurrent`.
     """
     table = self.table()
+    if self.scaled:
+      table = table * math.sqrt(self.width or 1)
     if self.dropout and (draw := self._draw(carry)).key is not None:
       kept = mask(draw, (self.vocabulary, 1), self.dropout, _SITE, locked=True)
       table = table * kept.astype(table.dtype)

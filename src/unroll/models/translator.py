@@ -44,17 +44,22 @@ class Translator(Reading, kw_only=True):
     embedding: E, of the source.
     shared: both sides have the decoder's vectors.
     embedding_dropout: of the source, see `Embedding`.
+    scaled: the source's vectors too, see `Embedding`.
   """
 
   embedding: int
   shared: bool = False
   embedding_dropout: float = 0.0
+  scaled: bool = False
 
   def setup(self):
     super().setup()
     if not self.shared:
       self.embed = Embedding(
-        self.sizes.source, self.embedding, dropout=self.embedding_dropout
+        self.sizes.source,
+        self.embedding,
+        dropout=self.embedding_dropout,
+        scaled=self.scaled,
       )
 
   def encode(
@@ -104,6 +109,7 @@ def translator(
     embedding=embedding,
     shared=encoders.share_embeddings,
     embedding_dropout=decoders.embedding_dropout,
+    scaled=decoders.scale_embeddings,
     **halves(
       decoders,
       architecture,
