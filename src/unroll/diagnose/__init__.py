@@ -1,0 +1,18 @@
+"""What a gradient is like: how it flows back through time, and why it fades or grows."""
+
+from unroll.diagnose.flow import Decay, decay, norms_by_lag
+from unroll.diagnose.lyapunov import lyapunov
+from unroll.diagnose.probes import changes, probed, probed_layer, with_changes
+from unroll.diagnose.spectra import spectral_radii
+
+__all__ = [
+  "Decay",
+  "changes",
+  "decay",
+  "lyapunov",
+  "norms_by_lag",
+  "probed",
+  "probed_layer",
+  "spectral_radii",
+  "with_changes",
+]
