@@ -32,7 +32,6 @@ from unroll.architecture import Architecture
 from unroll.loading import Loaded
 from unroll.report.gradients import gradients
 from unroll.settings import setting
-from unroll.transformer import Transformer
 from unroll.types import BadInput, Params
 
 
@@ -64,7 +63,10 @@ class GradLab:
     32, "places of the validation text to look at", least=1, role="call"
   )
   before: int = setting(
-    100, "tokens that are read before a window, from a fresh state", least=0, role="call"
+    100,
+    "tokens that are read before a window, from a fresh state",
+    least=0,
+    role="call",
   )
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
 
@@ -78,9 +80,7 @@ def main(settings: Settings) -> None:
     _tokens(chosen, model, run), chosen.windows, chosen.before, chosen.lags
   )
   _check_size(settings, model, run, params)
-  found = flows.measured(
-    model.module, params, run[Architecture], at, chosen.exponents
-  )
+  found = flows.measured(model.module, params, run[Architecture], at, chosen.exponents)
   state = "at the start" if chosen.fresh else f"step {model.at}"
   print(f"{chosen.workdir}, {state}, {chosen.windows} places of the validation text")
   print("\n".join(flows.tell(found)))
@@ -88,7 +88,9 @@ def main(settings: Settings) -> None:
   picture = Path(chosen.workdir, name)
   with extra(picture):
     shown = run.shown("cell", "layers", "hidden")
-    gradients(found.norms, f"{picture.parent.resolve().name}, {state}: {shown}", picture)
+    gradients(
+      found.norms, f"{picture.parent.resolve().name}, {state}: {shown}", picture
+    )
     print(picture)
   result(_summary(found, 0 if chosen.fresh else model.at, picture), chosen.json)
 
@@ -97,30 +99,29 @@ def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:
   """The model of the run, and the run's settings."""
   if not chosen.workdir:
     raise BadInput("give `workdir`, the folder of a run of experiments.charlm")
-  page = loading.configuration(Path(chosen.workdir))["experiment"]
-  if page != charlm.PAGE.name:
+  config = loading.configuration(Path(chosen.workdir))
+  if config["experiment"] != charlm.PAGE.name:
     raise BadInput(
-      f"workdir={chosen.workdir} is a run of experiments.{page}: give one of "
-      "experiments.charlm"
+      f"workdir={chosen.workdir} is a run of experiments.{config['experiment']}: give "
+      "one of experiments.charlm"
     )
-  where = {"workdir": chosen.workdir, "checkpoint": chosen.checkpoint}
-  if chosen.corpus:
-    where["corpus"] = chosen.corpus
-  model, run = modes.opened(Settings.of(charlm.PAGE, **where), "corpus")
-  if run[Transformer].model != "recurrent":
+  if config["flags"].get("model", "recurrent") != "recurrent":
     raise BadInput(
       f"workdir={chosen.workdir} is a Transformer, which carries no state from step to "
       "step: give the run of a recurrent model"
     )
-  return model, run
+  where = {"workdir": chosen.workdir, "checkpoint": chosen.checkpoint}
+  if chosen.corpus:
+    where["corpus"] = chosen.corpus
+  return modes.opened(Settings.of(charlm.PAGE, **where), "corpus")
 
 
 def _fresh(model: Loaded, run: Settings) -> Params:
   """The parameters that the run started with."""
   if donor := run[Transfer].init_from:
     raise BadInput(
-      f"fresh: this run started with the parameters of {donor}: look at those, or give "
-      "another run"
+      f"`fresh`: this run started with the parameters of {donor}: look at those, or "
+      "give another run"
     )
   key = jax.random.key(run[Training].seed)
   return jax.jit(model.module.init)(key, jnp.zeros((1, 1), jnp.int32))

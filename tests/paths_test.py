@@ -21,6 +21,7 @@ NAMED = {
   "experiments.cloze": {*RUN, "corpus", "tokenizer"},
   "experiments.forecast": {*RUN, "csv"},
   "experiments.frames": {*RUN, "data", "input", "output"},
+  "experiments.gradlab": {"corpus", "workdir"},
   "experiments.memory": RUN,
   "experiments.music": {*RUN, "output", "primer", "scores"},
   "experiments.tag": {*RUN, "input", "test", "train", "val"},

@@ -89,20 +89,25 @@ def _norms(
 ) -> dict[str, NDArray]:
   """The mean norms `[N + 1]` of the gradient of the loss at the last step."""
   steps, count = at.inputs.shape
-  own = params["params"]["recurrent"]["core"]
-  carry: Any = cell.carry(own, count)
-  if len(at.before):
-    alone = model.clone(core=layers.recurrent(cell))
-    carry, _ = jax.jit(alone.apply)(params, at.before, carry)
+  alone = model.clone(core=layers.recurrent(cell))
   reset = np.zeros(at.inputs.shape, bool)
   batch = Batch(at.inputs, at.targets, np.ones(reset.shape, np.float32), reset, None)
 
-  def loss(changes: Array) -> Array:
-    probed = model.clone(core=diagnose.probed_layer(cell, changes))
-    found: Any = probed.apply(params, batch, carry, method="log_probs")
-    return -jnp.sum(found[2][-1])
+  @jax.jit
+  def norms(params: Params) -> dict[str, Array]:
+    own = params["params"]["recurrent"]["core"]
+    carry: Any = cell.carry(own, count)
+    if len(at.before):
+      carry, _ = alone.apply(params, at.before, carry)
 
-  found = diagnose.norms_by_lag(loss, cell, own, steps, count)
+    def loss(changes: Array) -> Array:
+      probed = model.clone(core=diagnose.probed_layer(cell, changes))
+      found: Any = probed.apply(params, batch, carry, method="log_probs")
+      return -jnp.sum(found[2][-1])
+
+    return diagnose.norms_by_lag(loss, cell, own, steps, count)
+
+  found = norms(params)
   return {name: np.mean(np.asarray(part), axis=1) for name, part in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a gradient is like: how it flows back through time, and why it fades or grows."""
+"""What a gradient is like: how it flows back through time, why it fades or grows."""
 
 from unroll.diagnose.flow import Decay, decay, norms_by_lag
 from unroll.diagnose.lyapunov import lyapunov

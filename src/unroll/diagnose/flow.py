@@ -26,7 +26,7 @@ def norms_by_lag(
 
   carry_t is what step t reads, so that lag 0 is the carry that step T itself starts
   from. The loss at several T costs no more than at one: give each a sequence of its
-  own. Time and memory are those of a training step of `[T, B]`.
+  own. Time and memory are those of a training step of `[T, B]`, under `jax.jit`.
 
   Args:
     loss: of changes `[T, B, S]`, see `probes`, to the sum over sequences of their
@@ -40,12 +40,16 @@ def norms_by_lag(
     For each state by name, `[T, B]`, the lag from 0 to T - 1 first; the Euclidean norm
     over its units, in the unit of the loss per that of the state.
   """
-  gradient = jax.jit(jax.grad(loss))(probes.changes(cell, params, steps, batch))
+  gradient = jax.grad(loss)(probes.changes(cell, params, steps, batch))
   parts = states.named(gradient, states.sizes(cell, params))
-  return {
-    name: jnp.sqrt(jnp.sum(jnp.square(part), axis=-1))[::-1]
-    for name, part in parts.items()
-  }
+  return {name: _norm(part)[::-1] for name, part in parts.items()}
+
+
+def _norm(vectors: Array) -> Array:
+  """The norms of `[…, H]`: no square falls below the least of float32."""
+  largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
+  scaled = vectors / jnp.where(largest > 0, largest, 1)
+  return largest[..., 0] * jnp.sqrt(jnp.sum(jnp.square(scaled), axis=-1))
 
 
 class Decay(NamedTuple):

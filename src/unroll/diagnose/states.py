@@ -29,14 +29,14 @@ def sizes(cell: Cell, params: Params) -> dict[str, int]:
 
 def vector(carry: Carry) -> Array:
   """The states of a carry, `[B, S]`."""
-  leaves = [leaf for _, leaf in _nodes(carry) if _is_state(leaf)]
-  return jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], axis=-1)
+  rows = [leaf.reshape(leaf.shape[0], -1) for leaf in _of(carry)]
+  return jnp.concatenate(rows, axis=-1)
 
 
 def moved(carry: Carry, change: Array) -> Carry:
   """The carry with `change [B, S]` added to its states."""
-  start = itertools.accumulate((leaf.size // leaf.shape[0] for leaf in _of(carry)))
-  parts = iter(jnp.split(change, list(start)[:-1], axis=-1))
+  ends = list(itertools.accumulate(leaf[0].size for leaf in _of(carry)))
+  parts = iter(jnp.split(change, ends[:-1], axis=-1))
 
   def one(leaf: Any) -> Any:
     if not _is_state(leaf):

@@ -36,5 +36,7 @@ def gradients(
         label=f"{layer} {state}".strip(),
       )
   axes.set_xlabel("lag, steps", color=MUTED)
-  dress(axes, "Gradient of one step's loss to the carry that an earlier step reads", "")
+  dress(
+    axes, "Gradient of one step's loss to the carry that an earlier step reads", "norm"
+  )
   save(figure, path)

@@ -1,0 +1,104 @@
+"""The page that looks into the gradients of a run."""
+
+import json
+import math
+
+import pytest
+
+from experiments import gradlab
+from experiments.session.messages import with_flags
+from experiments.session.settings import Settings
+from tests.commands import run
+from unroll.types import BadInput
+
+SMALL = ["--corpus=book.txt", "--hidden=4", "--batch=2", "--truncation=tbptt:8"]
+LOOK = {"lags": 12, "before": 5, "windows": 3, "exponents": 2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """A run whose parameters stay as they start, and a text."""
+  folder = tmp_path_factory.mktemp("gradlab")
+  (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  (folder / "other.txt").write_text("another text " * 60)
+  steps = ["--steps=2", "--learning_rate=0", "--seed=3", "--workdir=run"]
+  done = run(folder, "charlm", *SMALL, *steps)
+  assert done.code == 0, done.err
+  return folder
+
+
+@pytest.fixture
+def look(folder, monkeypatch, capsys):
+  """The page in this process: values -> what it prints, and its JSON."""
+  monkeypatch.chdir(folder)
+
+  def look(**values):
+    gradlab.main(Settings.of(gradlab.PAGE, json=True, **LOOK, **values))
+    *lines, last = capsys.readouterr().out.splitlines()
+    return lines, json.loads(last)
+
+  return look
+
+
+@pytest.mark.slow
+def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
+  lines, found = look(workdir="run")
+  _, fresh = look(workdir="run", fresh=True)
+  assert found["step"] > 0 and fresh["step"] == 0
+  assert found["exponents"] == pytest.approx(fresh["exponents"], rel=1e-4)
+  assert found["spectral_radii"] == fresh["spectral_radii"]
+  assert [*found["layers"]] == ["layer 1", "layer 2"]
+  for layer, states in found["layers"].items():
+    assert [*states] == ["c", "h"]
+    for name, state in states.items():
+      start = fresh["layers"][layer][name]["norms"]
+      assert state["norms"] == pytest.approx(start, rel=1e-4)
+      assert len(state["norms"]) == 13 and min(state["norms"]) > 0
+      half = math.log(0.5) / math.log(state["rate"])
+      assert state["half_life"] == pytest.approx(half)
+  assert len(found["exponents"]) == 2
+  assert len(found["spectral_radii"]["layer 2"]["w_h"]) == 4
+  for picture in ("gradients.png", "gradients_fresh.png"):
+    assert (folder / "run" / picture).stat().st_size
+  assert "half-life" in lines[1] and lines[2].startswith("layer 1 c")
+
+
+def refused(said, **values):
+  with pytest.raises(BadInput) as caught:
+    gradlab.main(Settings.of(gradlab.PAGE, **{**LOOK, **values}))
+  message = with_flags(str(caught.value), set(gradlab.PAGE.settings))
+  assert said in message and "\n" not in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("said", "values"),
+  [
+    ("--lags=300 with --before=5 takes 307 tokens", {"lags": 300}),
+    ("state of this model has 16 numbers", {"exponents": 17}),
+    ("other.txt is not the text", {"corpus": "other.txt"}),
+  ],
+)
+def test_what_a_run_does_not_have_is_refused(folder, monkeypatch, said, values):
+  monkeypatch.chdir(folder)
+  refused(said, workdir="run", **values)
+
+
+@pytest.mark.parametrize(
+  ("said", "page", "flags"),
+  [
+    ("is a run of experiments.music", "music", {}),
+    ("is a Transformer", "charlm", {"model": "transformer"}),
+  ],
+)
+def test_a_run_of_another_kind_is_refused(tmp_path, said, page, flags):
+  config = {"experiment": page, "flags": flags, "data": "", "files": {}}
+  (tmp_path / "config.json").write_text(json.dumps(config))
+  refused(said, workdir=str(tmp_path))
+
+
+def test_the_command_ends_with_code_2(tmp_path):
+  refused("give --workdir, the folder of a run")
+  done = run(tmp_path, "gradlab", "--workdir=nowhere")
+  assert done.code == 2 and done.out == ""
+  assert done.err == "error: nowhere holds no config.json: give the folder of a run\n"
