@@ -56,6 +56,7 @@ def test_a_linear_network_forgets_at_its_rate():
   np.testing.assert_allclose([rate, half_life], [A, np.log(2) / -np.log(A)])
   assert memory is None  # 0.8^11 is above 1 %
   assert diagnose.decay(A ** np.arange(40)).memory == 21
+  assert diagnose.decay(np.zeros(4)).memory == 0  # nothing flows
 
 
 @pytest.mark.parametrize("kind", ["lstm", "stack"])

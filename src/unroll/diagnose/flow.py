@@ -59,7 +59,7 @@ class Decay(NamedTuple):
     rate: the factor of a step in the exponential that fits best, by least squares of
       the logarithms; above 1 they grow. NaN where fewer than two are above zero.
     half_life: the steps in which that halves; infinite where it does not fade.
-    memory: the smallest lag of which the norm, and all later ones, are below 1 % of
+    memory: the smallest lag of which the norm, and all later ones, are at most 1 % of
       that of lag 0; None where none is.
   """
 
@@ -76,6 +76,6 @@ def decay(norms: ArrayLike) -> Decay:
   if there.size > 1:
     rate = math.exp(np.polyfit(there, np.log(norms[there]), 1)[0])
   half_life = math.inf if rate >= 1 else -math.log(2) / math.log(rate)
-  (held,) = np.nonzero(~(norms < FADED * norms[0]))
-  last = int(held[-1]) + 1
+  (held,) = np.nonzero(~(norms <= FADED * norms[0]))
+  last = int(held[-1]) + 1 if held.size else 0
   return Decay(rate, half_life, last if last < norms.size else None)
