@@ -97,6 +97,7 @@ def test_dynamic_evaluation_scores_first_and_then_learns(cache):
   assert loss_of(adaptation.dynamic(part, 0.5, 0.1), 7) != loss_of(part, 7)
 
 
+@pytest.mark.slow
 def test_draws_are_averaged_as_probabilities():
   drops = model(dropout=0.4)
   begin = lambda params, batch: start(params, batch, drops)  # noqa: E731
@@ -111,6 +112,7 @@ def test_draws_are_averaged_as_probabilities():
   close(loss_of(adaptation.averaged(drops, begin, 4, KEY), 200), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_a_chunk_has_draws_of_its_own():
   drops = model(dropout=0.4)
   begin = lambda params, batch: start(params, batch, drops)  # noqa: E731

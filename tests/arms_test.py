@@ -130,11 +130,11 @@ def batched(source, first):
 @pytest.mark.parametrize(
   ("cell", "partition", "how", "by", "looped"),
   [
-    ("lstm", "sequential", "adam", "global_norm", True),
     ("rnn", "random", "rmsprop", "param_norm", False),
     *(
       pytest.param(*row, marks=pytest.mark.slow)
       for row in (
+        ("lstm", "sequential", "adam", "global_norm", True),
         ("gru", "random", "sgd", "value", True),
         ("lstm", "random", "momentum", "agc", False),
       )

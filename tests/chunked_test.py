@@ -154,6 +154,7 @@ def test_all_in_half_precision_is_near(name):
   assert np.median(np.abs(off)) < 0.02
 
 
+@pytest.mark.slow
 @each
 def test_second_derivatives_are_those_of_the_loop(name):
   def second(evaluation, backward):

@@ -102,9 +102,10 @@ def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
   "search",
   [
-    *("tpe", "cmaes"),
+    "tpe",
     *(
-      pytest.param(s, marks=pytest.mark.slow) for s in ("random", "nsga2", "hyperband")
+      pytest.param(s, marks=pytest.mark.slow)
+      for s in ("random", "cmaes", "nsga2", "hyperband")
     ),
     pytest.param("gp", marks=pytest.mark.peers),  # needs torch
   ],
