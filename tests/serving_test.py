@@ -168,6 +168,20 @@ def test_nothing_has_no_answer(kind):
   assert len(found.predict(params, [])) == 0
 
 
+def test_nothing_is_moved_that_is_not_told_to():
+  for kind, asked in {**ASKED, "tag": (WORDS,)}.items():
+    found, params, _ = model(kind)
+    with jax.transfer_guard_host_to_device("disallow"):
+      if kind in ("translate", "caption"):
+        found.generate(params, asked[0], beams=2)
+      else:
+        found.predict(params, asked[0])
+      if kind != "tag":
+        found.score(params, *asked)
+      if kind in ("language", "music"):
+        found.generate(params, length=3)
+
+
 # One by one.
 
 

@@ -181,8 +181,8 @@ def test_what_is_not_forced_is_the_likeliest_token():
 @some
 def test_the_gradient_through_scheduled_sampling_is_exact(kind):
   """Against finite differences, the draws fixed: the choices are the same nearby."""
+  made, params = model(kind)
   with jax.enable_x64(True):
-    made, params = model(kind)
     params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
     own = batch(kind, forced=np.random.default_rng(5).random((T, B)) < 0.4)
     own = own._replace(weight=own.weight.astype(np.float64))

@@ -139,7 +139,7 @@ def search(
     context,
     carry,
     first.astype(jnp.int32),
-    jnp.clip(limits.astype(jnp.int32), 0, length),
+    limits.astype(jnp.int32),
     None if valid is None or not coverage_penalty else placed(valid),
     placed(np.float32(length_penalty)),
     placed(np.float32(coverage_penalty)),
@@ -195,7 +195,7 @@ def _search(
   forbid: tuple[int, ...],
   covers: bool,
 ) -> Found:
-  batch = len(first)
+  batch, limits = len(first), jnp.clip(limits, 0, length)
   own = jnp.arange(beams, dtype=jnp.int32)
   context = jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=0), context)
   carry = _each(lambda leaf: jnp.repeat(leaf, beams, axis=0), carry)

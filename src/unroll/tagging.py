@@ -64,7 +64,8 @@ def labeller(
   def labels(params: Params) -> list[list[str]]:
     found: list[list[str]] = [[] for _ in sentences]
     for step, batch in enumerate(source):
-      numbers = np.asarray(own(params, batch.inputs, batch.valid))
+      given = jax.device_put((batch.inputs, batch.valid))
+      numbers = np.asarray(own(params, *given))
       for row, column in zip(source.chosen(step).tolist(), numbers.T):
         if row >= 0:
           found[row] = [lexicon.labels[n] for n in column[: lengths[row]]]

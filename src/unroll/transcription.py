@@ -81,7 +81,8 @@ def listener(
     found: list[tuple[int, ...]] = [()] * len(source.lengths)
     for step in range(len(source)):
       batch, rows = source[step], source.chosen(step)
-      logits = np.asarray(logits_of(params, batch.inputs, batch.valid))
+      given = jax.device_put((batch.inputs, batch.valid))
+      logits = np.asarray(logits_of(params, *given))
       assert batch.valid is not None
       for row, labels in zip(rows.tolist(), decode(logits, batch.valid)):
         if row >= 0:

@@ -73,7 +73,8 @@ def written(
 
   def of_all(params: Params) -> list[list[Hypothesis]]:
     found: list[list[Hypothesis]] = [[] for _ in lengths]
-    for number, batch in enumerate(batches):
+    for number, given in enumerate(batches):
+      batch = jax.device_put(given)
       rows = batches.chosen(number)
       limits = [limit(lengths[row]) if row >= 0 else 0 for row in rows.tolist()]
       memory, carry = encode(params, batch)

@@ -39,7 +39,9 @@ def functions(built: Built) -> Functions:
     )
     for number, (inputs, valid) in enumerate(batches):
       rows = batches.chosen(number)
-      found[rows[rows >= 0]] = np.asarray(chances(params, inputs, valid))[rows >= 0]
+      found[rows[rows >= 0]] = np.asarray(
+        chances(params, *jax.device_put((inputs, valid)))
+      )[rows >= 0]
     return found
 
   def score(params: Params, things: Sequence[Any], labels: Sequence[str]) -> Scores:

@@ -46,7 +46,9 @@ def functions(built: Built) -> Functions:
     tokens = np.concatenate([vocabulary.encode(before), *parts])
     gap, filled, found = tokens.size - sum(part.size for part in parts), before, []
     for part, rest in zip(parts, after):
-      chances = np.array(chances_of(params, tokens)[gap])
+      chances = np.array(
+        jax.device_get(chances_of(params, jax.device_put(tokens)))[gap]
+      )
       if vocabulary.unknown is not None:
         chances[vocabulary.unknown] = 0
       best = np.array([chances.argmax()])

@@ -42,7 +42,9 @@ def scores(
   batches, log_probs = Powers(longest, made, ROWS), _log_probs(module)
   for number, batch in enumerate(batches):
     rows = batches.chosen(number)
-    found[rows[rows >= 0]] = np.asarray(log_probs(params, batch))[rows >= 0]
+    found[rows[rows >= 0]] = np.asarray(log_probs(params, jax.device_put(batch)))[
+      rows >= 0
+    ]
   return Scores(found, np.array([*map(len, targets)], np.int32))
 
 

@@ -48,7 +48,7 @@ def functions(built: Built) -> Functions:
     none = np.zeros((horizon, past.shape[1], shape.targets), np.float32)
     scaled = ((past - scaler.mean) / scaler.scale).astype(np.float32)
     window = Horizon(scaled, ahead.astype(np.float32), none, none, none)
-    found = np.moveaxis(np.asarray(forecast(params, window)), 2, -1)
+    found = np.moveaxis(np.asarray(forecast(params, jax.device_put(window))), 2, -1)
     return np.moveaxis(scaler.invert(found), -1, 2)
 
   return Functions(predict)

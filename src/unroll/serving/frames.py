@@ -31,7 +31,7 @@ def functions(built: Built) -> Functions:
       )
     if horizon < 1:
       raise BadInput(f"horizon={horizon}: give the number of frames, at least 1")
-    return np.asarray(_ahead(built.module, horizon)(params, frames))
+    return np.asarray(_ahead(built.module, horizon)(params, jax.device_put(frames)))
 
   return Functions(predict)
 

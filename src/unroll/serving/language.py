@@ -46,7 +46,9 @@ def functions(built: Built) -> Functions:
     batches = Powers([*map(len, tokens)], lambda *some: padded(tokens, *some), ROWS)
     for number, (batch, valid) in enumerate(batches):
       rows = batches.chosen(number)
-      found[rows[rows >= 0]] = np.asarray(after(params, batch, valid))[rows >= 0]
+      found[rows[rows >= 0]] = np.asarray(
+        after(params, *jax.device_put((batch, valid)))
+      )[rows >= 0]
     return found
 
   def generate(

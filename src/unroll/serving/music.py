@@ -46,8 +46,8 @@ def functions(built: Built) -> Functions:
     found = np.zeros((len(rolls), KEYS), np.float32)
     ends = [np.append(roll, np.zeros((1, KEYS), np.uint8), axis=0) for roll in rolls]
     for rows, keys, valid in _batches(ends):
-      _, logits = nats_of(params, keys, valid)
-      found[rows[rows >= 0]] = np.asarray(jax.nn.sigmoid(logits))[rows >= 0]
+      _, chances = nats_of(params, keys, valid)
+      found[rows[rows >= 0]] = np.asarray(chances)[rows >= 0]
     return found
 
   def generate(
@@ -87,7 +87,7 @@ def functions(built: Built) -> Functions:
 def _batches(rolls: Sequence[Roll]):
   batches = Powers([*map(len, rolls)], lambda *some: padded(rolls, *some), ROWS)
   for number, batch in enumerate(batches):
-    yield batches.chosen(number), *batch
+    yield batches.chosen(number), *jax.device_put(batch)
 
 
 @lru_cache(maxsize=16)  # so that the same model is the same program
@@ -104,13 +104,13 @@ def _nats(module: Any):
 
   @jax.jit
   def nats(params: Params, keys: Array, valid: Array) -> tuple[Array, Array]:
-    """The nats of each roll, `[B]`, and the logits of its last step, `[B, 88]`."""
+    """The nats of each roll, `[B]`, and its last step as it was expected, `[B, 88]`."""
     truth = keys.astype(jnp.float32)
     before = jnp.concatenate([jnp.zeros_like(truth[:1]), truth[:-1]])
     _, logits = apply(params, initial_carry(module, params, keys.shape[1]), before)
     each = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), truth).sum(-1)
     last = jnp.maximum(jnp.sum(valid, axis=0) - 1, 0)
     end = jnp.take_along_axis(logits, last[None, :, None], axis=0)[0]
-    return jnp.sum(jnp.where(valid, each, 0), axis=0), end
+    return jnp.sum(jnp.where(valid, each, 0), axis=0), jax.nn.sigmoid(end)
 
   return nats

@@ -22,7 +22,7 @@ def functions(built: Built) -> Functions:
   outputs = _outputs(built.module)
 
   def predict(params: Params, inputs: Array) -> NDArray[np.float32]:
-    return np.asarray(outputs(params, inputs))
+    return np.asarray(outputs(params, jax.device_put(inputs)))
 
   return Functions(predict)
 

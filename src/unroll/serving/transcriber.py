@@ -54,7 +54,9 @@ def functions(built: Built) -> Functions:
     source = batches(reader, sounds, labels)
     for number, some in enumerate(source):
       rows = source.chosen(number)
-      found[rows[rows >= 0]] = np.asarray(likelihood(params, some))[rows >= 0]
+      found[rows[rows >= 0]] = np.asarray(likelihood(params, jax.device_put(some)))[
+        rows >= 0
+      ]
     return Scores(found, np.array([*map(len, labels)], np.int32))
 
   return Functions(predict, score=score)
