@@ -251,7 +251,9 @@ def test_dropout_draws_from_the_stream_of_flax(make):
     assert np.any(one != other)
 
 
-@pytest.mark.parametrize("make", [language, cloze])
+@pytest.mark.parametrize(
+  "make", [language, pytest.param(cloze, marks=pytest.mark.slow)]
+)
 def test_tokens_are_left_out_where_they_are_read(make):
   plain, model = make(), make().clone(embedding_dropout=0.5)
   params = parameters(model)

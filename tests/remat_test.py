@@ -80,7 +80,16 @@ def test_every_cell(name):
 
 
 @pytest.mark.parametrize(
-  "plan, reverse", [*((plan, False) for plan in PLANS), ("every:1", True)]
+  "plan, reverse",
+  [
+    ("rests", False),
+    ("every:1", True),
+    *(
+      pytest.param(plan, False, marks=pytest.mark.slow)
+      for plan in PLANS
+      if plan != "rests"
+    ),
+  ],
 )
 def test_every_plan(plan, reverse):
   equal(WHOLE["lstm"], rematerialised(CELLS["lstm"], PLANS[plan]), reverse=reverse)

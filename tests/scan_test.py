@@ -34,6 +34,16 @@ from unroll import scan
 from unroll.types import is_draw, seed
 
 all_cells = pytest.mark.parametrize("name", CELLS)
+EACH = (
+  "rnn",
+  "lstm",
+  "projected",
+  "deep",
+  "skip",
+  "dropout",
+  "zoneout",
+  "learned_carry",
+)
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
 HALF = T // 2
 
@@ -90,7 +100,7 @@ def loop(cell, params, carry, xs, valid, reset, reverse):
   return carry, np.stack(ys)
 
 
-@pytest.mark.parametrize("name", CELLS | USERS)
+@pytest.mark.parametrize("name", quickly(CELLS | USERS, *EACH, *USERS))
 def test_unroll_is_a_loop_over_steps(name):
   everything = drawn(name)
   for valid, reset in MASKS.values():
@@ -118,7 +128,7 @@ def test_masks_that_say_nothing_change_nothing(name):
   close(unroll(*everything, reset=NEVER.astype(np.int32)), plain, 1e-6)
 
 
-@all_cells
+@pytest.mark.parametrize("name", quickly(CELLS, *EACH))
 @both_ways
 def test_a_split_sequence_is_the_whole(name, reverse):
   cell, params, carry, xs = drawn(name)
@@ -173,7 +183,9 @@ def test_reverse_is_flip_forward_flip(name):
 
 
 @all_cells
-@pytest.mark.parametrize("masks", ["padding", "holes", "padding_resets"])
+@pytest.mark.parametrize(
+  "masks", quickly(["padding", "holes", "padding_resets"], "padding_resets")
+)
 def test_junk_at_invalid_steps_reaches_nothing(name, masks):
   cell, params, carry, xs = drawn(name)
   valid, reset = MASKS[masks]
@@ -238,7 +250,9 @@ def test_many_networks_at_once(name):
   close(outs, np.stack([unroll(cell, p, carry, xs)[1] for p in (params, other)]), 1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "deep", "twice"])
+@pytest.mark.parametrize(
+  "name", quickly(["lstm", "gru", "deep", "twice"], "lstm", "deep")
+)
 @pytest.mark.parametrize("derived", [True, False], ids=["", "recorded"])
 def test_gradients_of_many_networks_at_once(name, derived):
   """One carry for all: what a network does not change is no network's own.
