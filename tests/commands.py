@@ -20,7 +20,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
   [
     *("jax", "flax.linen", "optax", "orbax.checkpoint", "grain", "matplotlib.pyplot"),
-    *("tensorboardX", "unroll.loading"),
+    "tensorboardX",
   ]
 )
 PATIENCE = 600  # seconds
