@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 from tables import CELLS, B, H, close, initial, noise, parameters, quick
 
 from unroll import gradients, scan
@@ -60,7 +59,7 @@ KEY = jax.random.key(0)
 def estimate_of(scheme: Scheme, loss=loss):
   """`(params, carry, batch) -> Estimate`, of a scheme that keeps and draws nothing."""
   estimator = scheme.estimator(loss)
-  assert estimator.init(None, None) == ()
+  assert estimator.init(None, None, None) == ()
   return lambda params, carry, batch: estimator.estimate(params, carry, (), batch, KEY)
 
 
@@ -311,55 +310,9 @@ def test_influence_balancing(k, derivative, silent):
     np.testing.assert_allclose(grads, derivative, atol=0.006)
 
 
-def rtrl() -> Scheme:
-  """Real-time recurrent learning (Williams & Zipser 1989), a chunk at a time.
-
-  Its memory is the influence of the parameters on the carry, d carry / d params.
-  """
-
-  def estimator(loss):
-    def init(params, carry):
-      sizes = (ravel_pytree(tree)[0].size for tree in (carry, params))
-      return jnp.zeros(tuple(sizes))
-
-    def estimate(params, carry, influence, batch, key):
-      del key
-      (flat, params_of), (state, carry_of) = map(ravel_pytree, (params, carry))
-
-      def run(flat, state):
-        value, (carry, sums) = loss(params_of(flat), carry_of(state), batch)
-        return (value, ravel_pytree(carry)[0]), (value, carry, sums)
-
-      slopes, (value, carry, sums) = jax.jacfwd(run, (0, 1), has_aux=True)(flat, state)
-      (of_value, by_state), (of_carry, on) = slopes
-      grads = params_of(of_value + by_state @ influence)
-      return gradients.Estimate(value, carry, of_carry + on @ influence, sums, grads)
-
-    return gradients.Estimator(init, estimate)
-
-  return Scheme(estimator, backward="autodiff", chunks=gradients.Chunks(2))
-
-
-def test_a_memory_carries_what_the_cut_would_lose():
-  """RTRL in chunks adds up to the gradient through the whole sequence."""
-  params, carry = start()
-  scheme, whole = rtrl(), batch(6)
-  estimator = scheme.estimator(squares(scheme.backward))
-  expected = estimate_of(gradients.full())(params, carry, whole)
-  memory, total, parts = estimator.init(params, carry), 0, {}
-  for piece in cut(whole, *range(0, 7, scheme.chunks.length)):
-    found = quick(estimator.estimate)(params, carry, memory, piece, KEY)
-    carry, memory = found.carry, found.memory
-    count = found.sums["loss"].count
-    total = total + count * ravel_pytree(found.grads)[0]
-    parts = added(parts, found.sums)
-  close((carry, parts), (expected.carry, expected.sums), 1e-5)
-  close(total / parts["loss"].count, ravel_pytree(expected.grads)[0], 1e-5)
-
-
 def test_a_scheme_of_forward_mode_needs_a_loss_for_it():
   params, carry = start()
-  estimator = rtrl().estimator(loss)
-  memory = estimator.init(params, carry)
+  estimator = gradients.uoro().estimator(loss)
+  memory = estimator.init(params, carry, batch(2))
   with pytest.raises(TypeError, match="give backward='autodiff' for forward mode"):
     estimator.estimate(params, carry, memory, batch(2), KEY)

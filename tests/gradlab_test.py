@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from tables import B, D, H
 
-from unroll import cells, compose, diagnose, scan
-from unroll.diagnose import states
+from unroll import cells, compose, diagnose, scan, states
 from unroll.types import BadInput
 
 T, A = 12, 0.8

@@ -336,8 +336,8 @@ def noisy() -> Scheme:
       memory = (jnp.roll(draws, 1).at[0].set(noise), mean)
       return found._replace(memory=memory, grads=grads)
 
-    def init(params, carry):
-      del carry
+    def init(params, carry, batch):
+      del carry, batch
       return jnp.zeros(4), jax.tree.map(jnp.zeros_like, params)
 
     return Estimator(init, smooth)
@@ -348,7 +348,7 @@ def noisy() -> Scheme:
 def remembering(opt):
   """The state before the first step of `noisy`, of a cell that draws too."""
   params, carry = PARAMS[DROPPING], DROPPING.carry(PARAMS[DROPPING], B)
-  memory = noisy().estimator(squares(DROPPING)).init(params, carry)
+  memory = noisy().estimator(squares(DROPPING)).init(params, carry, None)
   return train.initial_state(params, opt, carry, memory)
 
 

@@ -25,26 +25,38 @@ from unroll.types import Array, Params
 
 
 class Pieces(NamedTuple):
-  """A task under the settings of its training."""
+  """A task under the settings of its training.
+
+  Attributes:
+    task: what is trained.
+    training: its settings.
+    scheme: how the gradient is taken.
+    loss: built for the scheme.
+    multiples: of the learning rate, by parameter.
+    example: a batch, of which only the shapes are read; None where nothing is trained.
+  """
 
   task: Task
   training: Training
   scheme: Scheme
   loss: ChunkLoss
   multiples: Callable[[Params, Array], Params] | None
+  example: Any = None
 
   @classmethod
-  def of(cls, task: Task, settings: Settings, plan: remat.Plan) -> "Pieces":
+  def of(
+    cls, task: Task, settings: Settings, plan: remat.Plan, example: Any = None
+  ) -> "Pieces":
     """Builds the loss under a plan, for the backward pass of the scheme."""
     scheme = scheme_of(settings)
     loss, multiples = task.loss(plan, scheme.backward), settings[Transfer].multiples()
-    return cls(task, settings[Training], scheme, loss, multiples)
+    return cls(task, settings[Training], scheme, loss, multiples, example)
 
   def fresh(self, seed: Array) -> TrainState:
     """The state of a run before its first step."""
     params = self.task.init(jax.random.key(seed))
     carry = self.task.carry(params, self.training.batch)
-    kept = self.scheme.estimator(self.loss).init(params, carry)
+    kept = self.scheme.estimator(self.loss).init(params, carry, self.example)
     return initial_state(params, self.training.make_optimizer(), carry, kept)
 
   def step_of(self, arm: Arm) -> Step:
@@ -70,7 +82,10 @@ class Pieces(NamedTuple):
     state = jax.eval_shape(self.fresh, seed)
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # and gradients
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    memory.check(needed, settings.shown(*self.task.sized_by, "batch"))
+    sized_by = [*self.task.sized_by, "batch"]
+    if jax.tree.leaves(state.memory):
+      sized_by.append("truncation")
+    memory.check(needed, settings.shown(*sized_by))
     return state
 
   def lowered(

@@ -36,6 +36,7 @@ from experiments.session.training import Training
 from unroll import loop, remat
 from unroll.data.batches import ALL, Source
 from unroll.data.prefetch import dispatches
+from unroll.gradients.scheme import duration
 from unroll.loading import load, texts
 from unroll.run import Hooks, Objective, Progress, Run
 from unroll.runlog import RunLog
@@ -110,12 +111,14 @@ def evaluate(settings: Settings, build: Build) -> None:
 def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
   """The pieces of the program under the plan of `remat`."""
   training = settings[Training]
+  example = task.train(training.seed, ALL)[0]
 
-  def lowered(plan: remat.Plan, batch: Any) -> jax.stages.Lowered:
-    return Pieces.of(task, settings, plan).lowered(batch, place.spread, settings)
+  def lowered(plan: remat.Plan) -> jax.stages.Lowered:
+    pieces = Pieces.of(task, settings, plan, example)
+    return pieces.lowered(example, place.spread, settings)
 
-  plan = planning.chosen(lowered, training, lambda: task.train(training.seed, ALL)[0])
-  return Pieces.of(task, settings, plan)
+  plan = planning.chosen(lowered, training, duration(example))
+  return Pieces.of(task, settings, plan, example)
 
 
 def _budget(each: Sequence[Settings], sources: Sequence[Source]) -> loop.Budget:

@@ -20,7 +20,7 @@ class Truncation:
   """Truncation"""
 
   truncation: str = setting(
-    "tbptt:64", "reach of the gradient: full, tbptt:K, tbptt:K1,K2 or random:K"
+    "tbptt:64", f"how the gradient through time is taken: {gradients.FORMS}"
   )
 
   def scheme(self) -> gradients.Scheme:

@@ -165,10 +165,11 @@ class Spread:
     self._mesh = Mesh(np.array(devices), ("batch",))
 
   def state(self, state: TrainState) -> TrainState:
-    """The shardings of a training state: its carry `[B, ...]` is spread."""
+    """The shardings of a training state: its carry and memory `[B, ...]` are spread."""
     whole = jax.tree.map(lambda leaf: self.whole, state)
-    carry = jax.tree.map(lambda leaf: self.rows(leaf, 0), state.carry)
-    return whole._replace(carry=carry)
+    spread = (state.carry, state.memory)
+    carry, memory = jax.tree.map(lambda leaf: self.rows(leaf, 0), spread)
+    return whole._replace(carry=carry, memory=memory)
 
   def batches(self, batches: Any) -> Any:
     """The shardings of batches `[steps, T, B]`; whole where B does not divide."""
@@ -218,8 +219,9 @@ class Spread:
     return jax.tree.map(place, parts)
 
   def gathered(self, state: TrainState) -> TrainState:
-    """The state with a carry that each process has all of; all must ask for it."""
+    """The state, all of it in each process; all must ask for it."""
     if jax.process_count() == 1:
       return state
-    carry = multihost_utils.process_allgather(state.carry, tiled=True)
-    return state._replace(carry=carry)
+    spread = (state.carry, state.memory)
+    carry, memory = multihost_utils.process_allgather(spread, tiled=True)
+    return state._replace(carry=carry, memory=memory)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unroll.diagnose import probes, states
+from unroll import states
+from unroll.diagnose import probes
 from unroll.types import Array, Cell, Params
 
 FADED = 0.01  # of the norm at lag 0: what counts as forgotten

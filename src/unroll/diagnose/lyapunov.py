@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from unroll.diagnose import states
+from unroll import states
 from unroll.types import Array, BadInput, Carry, Cell, Lookup, Params
 
 

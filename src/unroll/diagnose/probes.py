@@ -7,8 +7,7 @@ usual path.
 
 import jax.numpy as jnp
 
-from unroll import scan
-from unroll.diagnose import states
+from unroll import scan, states
 from unroll.layers import Layer
 from unroll.types import Array, Carry, Cell, Lookup, Params
 

@@ -3,6 +3,7 @@
 from unroll import specs
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
+from unroll.gradients.online import rtrl, sketched, uoro
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.truncated import truncated
@@ -11,22 +12,35 @@ from unroll.types import BadInput, Sums
 END = 2**31  # of what a device counts with
 
 
+FORMS = (
+  "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, rtrl or rtrl:K, "
+  "uoro or uoro:K, sketched:RANK or sketched:RANK,K"
+)
+
+
 def named_scheme(spec: str) -> Scheme:
-  """Reads `full`, `tbptt:K`, `tbptt:K1,K2` or `random:K`.
+  """Reads one of `FORMS`.
 
   Raises:
     BadInput: for anything else, or lengths that the scheme does not take.
   """
-  match specs.split(spec, int):
-    case "full", ():
-      return full()
-    case "tbptt", (_,) | (_, _) as lengths if 1 <= min(lengths) <= max(lengths) < END:
-      return truncated(*lengths)
-    case "random", (k,) if SHORTEST <= k < END:
-      return random(k)
+  name, numbers = specs.split(spec, int)
+  if all(1 <= number < END for number in numbers):
+    match name, numbers:
+      case "full", ():
+        return full()
+      case "tbptt", (_,) | (_, _):
+        return truncated(*numbers)
+      case "random", (k,) if k >= SHORTEST:
+        return random(k)
+      case "rtrl", () | (_,):
+        return rtrl(*numbers)
+      case "uoro", () | (_,):
+        return uoro(*numbers)
+      case "sketched", (_,) | (_, _):
+        return sketched(*numbers)
   raise BadInput(
-    f"truncation={spec}: choose full, tbptt:K or tbptt:K1,K2 with lengths of at "
-    f"least 1, or random:K with K at least {SHORTEST}, all below {END}"
+    f"truncation={spec}: choose {FORMS}, with numbers of at least 1, all below {END}"
   )
 
 
@@ -40,5 +54,8 @@ __all__ = [
   "full",
   "named_scheme",
   "random",
+  "rtrl",
+  "sketched",
   "truncated",
+  "uoro",
 ]

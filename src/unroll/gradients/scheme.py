@@ -46,12 +46,13 @@ class Estimator(NamedTuple):
   way of the carry, and what the gradient has to know of the past by the memory.
 
   Attributes:
-    init: `(params, carry) -> memory` before the first chunk.
+    init: `(params, carry, batch) -> memory` before the first chunk. The batch is one
+      like those to come, of which only the shapes are read.
     estimate: `(params, carry, memory, batch, key) -> Estimate`. The key is another for
       every step of training.
   """
 
-  init: Callable[[Params, Carry], Memory]
+  init: Callable[[Params, Carry, Batch], Memory]
   estimate: Callable[[Params, Carry, Memory, Batch, Key], Estimate]
 
 
@@ -87,7 +88,7 @@ def memoryless(
     (value, (carry, sums)), grads = take(params, carry, batch)
     return Estimate(value, carry, memory, sums, grads)
 
-  return Estimator(lambda params, carry: (), estimate)
+  return Estimator(lambda params, carry, batch: (), estimate)
 
 
 def no_sums(

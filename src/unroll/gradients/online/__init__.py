@@ -1,0 +1,7 @@
+"""Schemes that keep a memory: what the past has to do with the parameters."""
+
+from unroll.gradients.online.rtrl import rtrl
+from unroll.gradients.online.sketched import sketched
+from unroll.gradients.online.uoro import uoro
+
+__all__ = ["rtrl", "sketched", "uoro"]
