@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from tables import CELLS, B, H, close, initial, noise, parameters, quick
 
 from unroll import gradients, scan
@@ -316,3 +317,108 @@ def test_a_scheme_of_forward_mode_needs_a_loss_for_it():
   memory = estimator.init(params, carry, batch(2))
   with pytest.raises(TypeError, match="give backward='autodiff' for forward mode"):
     estimator.estimate(params, carry, memory, batch(2), KEY)
+
+
+class Masked(NamedTuple):
+  """A batch with steps that are not valid at its end."""
+
+  x: np.ndarray
+  y: np.ndarray
+  weight: np.ndarray
+  valid: np.ndarray
+
+
+def test_artbp_grows_from_block_to_block():
+  """Each step back over the edge of a block multiplies the gradient by a factor."""
+  params, carry = start()
+  k, block = 6, 2
+  found = quick(estimate_of(gradients.artbp(k, block)))(params, carry, batch())
+  factor = 1 / (1 - block / k)
+
+  def grown(params):
+    @jax.custom_vjp
+    def passed(carry):
+      return carry
+
+    passed.defvjp(
+      lambda carry: (carry, ()),
+      lambda _, slope: (jax.tree.map(lambda s: s * factor, slope),),
+    )
+    total, state = 0.0, carry
+    for piece in cut(batch(), *range(0, LENGTH, block), LENGTH):
+      part, state = summed(params, passed(state), piece)
+      total = total + part
+    return total / batch().weight.sum(), state
+
+  (value, after), expected = jax.value_and_grad(grown, has_aux=True)(params)
+  close(found.grads, expected, 1e-5)
+  close((found.value, found.carry), (value, after), 1e-5)
+
+
+def test_artbp_is_right_in_the_mean():
+  """Over all ways to cut six steps, each with its probability: exactly."""
+  params, carry = start()
+  k, length = 3, 6
+  whole = batch(length)
+  estimate = quick(estimate_of(gradients.artbp(k)))
+  expected = estimate_of(gradients.full())(params, carry, whole).grads
+  chance, mean = 1 / k, 0.0
+  for ways in range(2 ** (length - 1)):
+    cuts = [t for t in range(1, length) if ways >> (t - 1) & 1]
+    weight = chance ** len(cuts) * (1 - chance) ** (length - 1 - len(cuts))
+    state = carry
+    for piece in cut(whole, 0, *cuts, length):
+      part = estimate(params, state, piece)
+      state = part.carry
+      mean = mean + weight * piece.weight.sum() * ravel_pytree(part.grads)[0]
+  close(mean / whole.weight.sum(), ravel_pytree(expected)[0], 1e-4)
+
+
+def test_artbp_stops_where_the_steps_do():
+  params, carry = start()
+  estimate = quick(estimate_of(gradients.artbp(4), padded))
+  for length in (0, 1, LENGTH):
+    valid = np.zeros((LENGTH, B), bool)
+    valid[:length] = True
+    whole = batch()
+    found = estimate(params, carry, Masked(*whole, valid))
+    short = estimate(params, carry, Masked(*cut(whole, 0, length)[0], valid[:length]))
+    close((found.grads, found.carry), (short.grads, short.carry), 1e-6)
+
+
+def padded(params, carry, batch: Masked):
+  """The chunk loss `squares` of the steps that are valid."""
+  carry, ys = scan.unroll(CELL, params, carry, batch.x, valid=batch.valid)
+  weight = jnp.where(batch.valid, batch.weight, 0)[..., None]
+  sums = Sums(jnp.sum((ys - batch.y) ** 2 * weight), jnp.sum(weight))
+  return sums.mean(), (carry, {"loss": sums})
+
+
+def test_artbp_lengths():
+  chunks = gradients.artbp(40, 8).chunks
+  drawn = chunks.lengths(np.random.default_rng(0), 1_000_000)
+  assert drawn.sum() >= 1_000_000 and drawn.max() == chunks.length == 320
+  assert np.all(drawn % 8 == 0) and drawn.min() == 8
+  assert abs(drawn.mean() - 40) < 0.5
+  assert np.array_equal(drawn, chunks.lengths(np.random.default_rng(0), 1_000_000))
+
+
+@pytest.mark.parametrize("k", [1, 2, 100])
+def test_a_telescope_is_right_in_the_mean(k):
+  params, carry = start()
+  estimator = gradients.telescope(k).estimator(loss)
+  full = estimate_of(gradients.full())(params, carry, batch())
+
+  @jax.jit
+  @jax.vmap
+  def drawn(key):
+    return ravel_pytree(estimator.estimate(params, carry, (), batch(), key).grads)[0]
+
+  found = drawn(jax.random.split(KEY, 300))
+  expected = ravel_pytree(full.grads)[0]
+  if k == 100:
+    close(found[0], expected, 1e-5)
+  else:
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    assert np.max(np.abs(np.mean(found, axis=0) - expected) / (error + 1e-6)) < 4
+    assert np.max(error) > 1e-4

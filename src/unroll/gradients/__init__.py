@@ -1,11 +1,13 @@
 """How the gradient through time is taken: schemes are values, swapped at will."""
 
 from unroll import specs
+from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
 from unroll.gradients.online import rtrl, sketched, uoro
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
+from unroll.gradients.telescope import telescope
 from unroll.gradients.truncated import truncated
 from unroll.types import BadInput, Sums
 
@@ -13,8 +15,9 @@ END = 2**31  # of what a device counts with
 
 
 FORMS = (
-  "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, rtrl or rtrl:K, "
-  "uoro or uoro:K, sketched:RANK or sketched:RANK,K"
+  "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
+  "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
+  "sketched:RANK or sketched:RANK,K"
 )
 
 
@@ -33,6 +36,12 @@ def named_scheme(spec: str) -> Scheme:
         return truncated(*numbers)
       case "random", (k,) if k >= SHORTEST:
         return random(k)
+      case "artbp", (k,) if 1 < k < END // 8:
+        return artbp(k)
+      case "artbp", (k, block) if block < k < END // 8 and k % block == 0:
+        return artbp(k, block)
+      case "telescope", (k,):
+        return telescope(k)
       case "rtrl", () | (_,):
         return rtrl(*numbers)
       case "uoro", () | (_,):
@@ -51,11 +60,13 @@ __all__ = [
   "Estimator",
   "Scheme",
   "Sums",
+  "artbp",
   "full",
   "named_scheme",
   "random",
   "rtrl",
   "sketched",
+  "telescope",
   "truncated",
   "uoro",
 ]
