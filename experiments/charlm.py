@@ -116,7 +116,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     data,
     model,
     kind="language",
-    loss=functools.partial(next_token_loss, model, penalties=settings[Penalties]),
+    loss=functools.partial(next_token_loss, penalties=settings[Penalties]),
     train=of_documents(text.lanes if sequential else text.windows),
     sources={name: of_documents(sources[name]) for name in order},
     shows=(SAMPLES,),

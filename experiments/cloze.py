@@ -28,7 +28,7 @@ from unroll import remat, scan
 from unroll.architecture import Architecture, Precision
 from unroll.gradients import ChunkLoss
 from unroll.layers import MERGES
-from unroll.models.cloze import cloze_loss
+from unroll.models.cloze import ClozeModel, cloze_loss
 from unroll.models.masked import cloze_of
 from unroll.serving.cloze import GAP
 from unroll.settings import setting
@@ -76,7 +76,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     dtype=settings[Precision].dtype,
   )
 
-  def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
+  def loss(_: ClozeModel, plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
     return cloze_loss(model_of(plan=plan), backward)
 
   return text.task(

@@ -1,6 +1,5 @@
 """Evaluations: numbers by name, and memory that does not grow with a split."""
 
-import functools
 import os
 import subprocess
 import sys
@@ -98,7 +97,7 @@ def evaluated(size):
     data,
     model,
     kind="language",
-    loss=functools.partial(next_token_loss, model),
+    loss=next_token_loss,
     train=text.lanes,
     sources={"streamed": text.evaluation_lanes, "windowed": text.evaluation_windows},
   )

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.parts import layers
 from experiments.session.settings import Settings
-from experiments.session.task import Evaluation, Size, Task
+from experiments.session.task import Evaluation, MakeCarry, MakeLoss, Size, Task
 from experiments.session.terminal import say
 from experiments.session.training import Training, Truncation
 from unroll import memory, remat, scan
@@ -24,7 +24,7 @@ from unroll.layers import initial_carry
 from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.models.parts import EMBEDDING_DROPOUT
 from unroll.settings import setting
-from unroll.types import BadInput, Sums
+from unroll.types import BadInput, Cell, Sums
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def task(
   model: Any,
   *,
   kind: str,
-  loss: Callable[[remat.Plan, scan.Backward], ChunkLoss],
+  loss: Callable[[Any, remat.Plan, scan.Backward], ChunkLoss],
   train: Callable[[Settings, np.ndarray, int, slice], Source],
   sources: Mapping[str, Callable[[Batches, np.ndarray], Source]],
   **others: Any,
@@ -239,7 +239,7 @@ def task(
     data: the text.
     model: a Linen module of tokens `[T, B]` that has an `initial_carry`.
     kind: of the model, by which `unroll.load` builds it again.
-    loss: see `Task`.
+    loss: (model, plan, backward) -> its chunk loss.
     train: `lanes` or `windows`.
     sources: how a split is evaluated, by name; the first decides.
     **others: further attributes of the task.
@@ -252,10 +252,19 @@ def task(
       data.facts[split],
     )
 
+  def around(change: Callable[[Cell], Cell]) -> tuple[MakeCarry, MakeLoss] | None:
+    core = getattr(model, "core", None)
+    if core is None or core.around is None:
+      return None
+    changed = model.clone(core=core.around(change))
+    carry = functools.partial(initial_carry, changed)
+    return carry, functools.partial(loss, changed)
+
   return Task(
     init=lambda key: model.init(key, jnp.zeros((1, 1), jnp.int32)),
     carry=functools.partial(initial_carry, model),
-    loss=loss,
+    loss=functools.partial(loss, model),
+    around=around,
     train=lambda seed, columns: train(settings, data.tokens["train"], seed, columns),
     evaluations={s: evaluation(s) for s in ("val", "test") if s in data.tokens},
     measures=(NATS, BITS_PER_CHAR, BITS_PER_BYTE, PERPLEXITY),

@@ -122,7 +122,7 @@ class Alone:
         start = jax.jit(
           lambda params: pieces.task.carry(params, source.rows), out_shardings=rows
         )
-        run = make_evaluate(pieces.loss, (rows, self.spread.whole))
+        run = make_evaluate(pieces.evaluated, (rows, self.spread.whole))
         programs.append((start, run))
       [(start, run)] = programs
       return evaluated(run, params, start(params), batches)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.session.settings import Settings
-from experiments.session.task import Task
+from experiments.session.task import MakeCarry, MakeLoss, Task
 from experiments.session.training import Training, scheme_of
 from experiments.session.transfer import Transfer
 from unroll import devices, memory, remat
@@ -21,7 +21,7 @@ from unroll.train import (
   make_dispatch,
   make_step,
 )
-from unroll.types import Array, Params
+from unroll.types import Array, BadInput, Cell, Params
 
 
 class Pieces(NamedTuple):
@@ -32,6 +32,8 @@ class Pieces(NamedTuple):
     training: its settings.
     scheme: how the gradient is taken.
     loss: built for the scheme.
+    carry: (parameters, B) -> the carry that it starts with.
+    evaluated: the loss that is evaluated, of the task's own carry.
     multiples: of the learning rate, by parameter.
     example: a batch, of which only the shapes are read; None where nothing is trained.
   """
@@ -40,6 +42,8 @@ class Pieces(NamedTuple):
   training: Training
   scheme: Scheme
   loss: ChunkLoss
+  carry: MakeCarry
+  evaluated: ChunkLoss
   multiples: Callable[[Params, Array], Params] | None
   example: Any = None
 
@@ -49,13 +53,20 @@ class Pieces(NamedTuple):
   ) -> "Pieces":
     """Builds the loss under a plan, for the backward pass of the scheme."""
     scheme = scheme_of(settings)
-    loss, multiples = task.loss(plan, scheme.backward), settings[Transfer].multiples()
-    return cls(task, settings[Training], scheme, loss, multiples, example)
+    evaluated = loss = task.loss(plan, scheme.backward)
+    carry = task.carry
+    if scheme.cell:
+      carry, make = _around(task, settings, scheme.cell)
+      loss = make(plan, scheme.backward)
+    multiples = settings[Transfer].multiples()
+    return cls(
+      *(task, settings[Training], scheme, loss, carry, evaluated, multiples, example)
+    )
 
   def fresh(self, seed: Array) -> TrainState:
     """The state of a run before its first step."""
     params = self.task.init(jax.random.key(seed))
-    carry = self.task.carry(params, self.training.batch)
+    carry = self.carry(params, self.training.batch)
     kept = self.scheme.estimator(self.loss).init(params, carry, self.example)
     return initial_state(params, self.training.make_optimizer(), carry, kept)
 
@@ -86,6 +97,8 @@ class Pieces(NamedTuple):
     if jax.tree.leaves(state.memory):
       sized_by.append("truncation")
     memory.check(needed, settings.shown(*sized_by))
+    if self.scheme.cell:  # which may refuse a cell when it steps
+      jax.eval_shape(self.loss, state.params, state.carry, self.example)
     return state
 
   def lowered(
@@ -107,6 +120,19 @@ class Pieces(NamedTuple):
     dispatch = make_dispatch(self.step_of, (shardings, spread.whole))
     control = Control(*np.ones(len(Control._fields), np.float32))
     return dispatch.lower(arm, state, batches, np.int32(1), control)
+
+
+def _around(
+  task: Task, settings: Settings, change: Callable[[Cell], Cell]
+) -> tuple[MakeCarry, MakeLoss]:
+  """The carry and the loss of a task with other cells."""
+  found = task.around and task.around(change)
+  if not found:
+    raise BadInput(
+      f"{settings.shown('truncation')} takes recurrent layers that read from left to "
+      "right, without noise on their weights: use another model, or tbptt:K"
+    )
+  return found
 
 
 def parameters(state: TrainState) -> int:

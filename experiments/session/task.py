@@ -11,7 +11,7 @@ from unroll.gradients import ChunkLoss
 from unroll.loading import Loaded
 from unroll.metrics import Measure
 from unroll.train import Arm
-from unroll.types import Carry, Key, Params, Sums
+from unroll.types import Carry, Cell, Key, Params, Sums
 
 
 class Kept(Protocol):
@@ -56,6 +56,11 @@ class Size(NamedTuple):
   steps: float
 
 
+MakeCarry = Callable[[Params, int], Carry]
+MakeLoss = Callable[[remat.Plan, scan.Backward], ChunkLoss]
+Around = Callable[[Callable[[Cell], Cell]], tuple[MakeCarry, MakeLoss] | None]
+
+
 class Task(NamedTuple):
   """What is trained, on what data, and how it is measured.
 
@@ -63,6 +68,8 @@ class Task(NamedTuple):
     init: key -> parameters.
     carry: (parameters, B) -> the carry that sequences start with.
     loss: (plan, backward) -> its chunk loss.
+    around: (cell -> cell) -> carry and loss as above, of the model with other cells for
+      the same parameters; None, or of none, where the model has no such cells.
     train: (seed, columns) -> training batches, or only some of their columns.
     evaluations: split -> how it is evaluated; "val" while training.
     measures: what people read of the sums; the first chooses the best checkpoint.
@@ -84,8 +91,8 @@ class Task(NamedTuple):
   """
 
   init: Callable[[Key], Params]
-  carry: Callable[[Params, int], Carry]
-  loss: Callable[[remat.Plan, scan.Backward], ChunkLoss]
+  carry: MakeCarry
+  loss: MakeLoss
   train: Callable[[int, slice], Source]
   evaluations: Mapping[str, Evaluation]
   measures: tuple[Measure, ...]
@@ -100,6 +107,7 @@ class Task(NamedTuple):
   check: Callable[[], None] = lambda: None
   judge: Callable[[Params, str], Mapping[str, float]] | None = None
   show: Callable[[Settings, Loaded, Path], None] | None = None
+  around: Around | None = None
 
 
 class Member(NamedTuple):

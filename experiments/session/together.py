@@ -143,7 +143,7 @@ class Together:
     start = self._group.program(
       lambda params: pieces.task.carry(params, source.rows), (0,)
     )
-    run = self._group.program(evaluation(pieces.loss), (0, 0, None, None))
+    run = self._group.program(evaluation(pieces.evaluated), (0, 0, None, None))
     batches = Pass(
       source, lambda *both: jax.device_put((np.int32(both[0]), both[1]), shared)
     )

@@ -27,6 +27,11 @@ def sizes(cell: Cell, params: Params) -> dict[str, int]:
   return found
 
 
+def parts(carry: Carry) -> list[Array]:
+  """The states of a carry, each `[B, …]`."""
+  return list(_of(carry))
+
+
 def vector(carry: Carry) -> Array:
   """The states of a carry, `[B, S]`."""
   rows = [leaf.reshape(leaf.shape[0], -1) for leaf in _of(carry)]

@@ -4,7 +4,7 @@ from unroll import specs
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
-from unroll.gradients.online import rtrl, sketched, uoro
+from unroll.gradients.online import eprop, rtrl, sketched, snap1, uoro
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.telescope import telescope
@@ -17,7 +17,7 @@ END = 2**31  # of what a device counts with
 FORMS = (
   "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
   "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
-  "sketched:RANK or sketched:RANK,K"
+  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, eprop or eprop:K"
 )
 
 
@@ -46,6 +46,10 @@ def named_scheme(spec: str) -> Scheme:
         return rtrl(*numbers)
       case "uoro", () | (_,):
         return uoro(*numbers)
+      case "snap1", () | (_,):
+        return snap1(*numbers)
+      case "eprop", () | (_,):
+        return eprop(*numbers)
       case "sketched", (_,) | (_, _):
         return sketched(*numbers)
   raise BadInput(
@@ -61,11 +65,13 @@ __all__ = [
   "Scheme",
   "Sums",
   "artbp",
+  "eprop",
   "full",
   "named_scheme",
   "random",
   "rtrl",
   "sketched",
+  "snap1",
   "telescope",
   "truncated",
   "uoro",

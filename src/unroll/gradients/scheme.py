@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from unroll import scan
 from unroll.gradients.chunks import Chunks
-from unroll.types import Array, Carry, Key, Params, Sums
+from unroll.types import Array, Carry, Cell, Key, Params, Sums
 
 # Any pytree of time-major arrays [T, B, ...].
 Batch = Any
@@ -65,12 +65,15 @@ class Scheme(NamedTuple):
       `scan.unroll`: "autodiff" where the estimator takes derivatives in forward mode.
     chunks: how the data are cut.
     rate: `batch -> factor` on the learning rate.
+    cell: what the cells of the loss must be in its place, with the same parameters and
+      outputs, and a carry of its own; None: as they are.
   """
 
   estimator: Callable[[ChunkLoss], Estimator]
   backward: scan.Backward = "fast"
   chunks: Chunks = Chunks()
   rate: Callable[[Batch], Array | float] = lambda batch: 1.0
+  cell: Callable[[Cell], Cell] | None = None
 
 
 def memoryless(

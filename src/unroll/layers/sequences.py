@@ -38,12 +38,15 @@ class Layer(NamedTuple):
     unroll: `(params, carry, xs [T, B, …], *, context, valid, reset, reverse, backward,
       every) -> (carry, ys [T, B, …])`, with the meaning of `scan.unroll`.
     context: whether it reads a context, as of `Cell`.
+    around: `(cell -> cell) -> layer`: the same with other cells for the same
+      parameters; None where that cannot be.
   """
 
   init: Callable[[Key], Params]
   carry: Callable[[Params, int], Carry]
   unroll: Callable[..., tuple[Carry, Array]]
   context: bool = False
+  around: "Callable[[Callable[[Cell], Cell]], Layer] | None" = None
 
 
 def recurrent(cell: Cell) -> Layer:
@@ -52,7 +55,10 @@ def recurrent(cell: Cell) -> Layer:
   def unroll(params, carry, xs, **options):
     return scan.unroll(cell, params, carry, xs, **options)
 
-  return Layer(cell.init, cell.carry, unroll, cell.context)
+  return Layer(
+    *(cell.init, cell.carry, unroll, cell.context),
+    around=lambda change: recurrent(change(cell)),
+  )
 
 
 def as_layer(part: Cell | Layer) -> Layer:
@@ -117,11 +123,16 @@ def stacked(*parts: Cell | Layer, wiring: Wiring | None = None) -> Layer:
     draw = advanced(carry.draw, xs.shape[0], every=every, reverse=reverse)
     return DeepCarry(carries, draw), ys
 
+  def around(change: Callable[[Cell], Cell]) -> Layer:
+    changed = [layer.around(change) for layer in layers if layer.around]
+    return stacked(*changed, wiring=wiring)
+
   return Layer(
     init=lambda key: init_all(layers, key),
     carry=lambda params, batch: DeepCarry(carry_all(layers, params, batch), no_draw()),
     unroll=unroll,
     context=reads,
+    around=around if all(layer.around for layer in layers) else None,
   )
 
 

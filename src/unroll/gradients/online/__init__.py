@@ -1,7 +1,8 @@
 """Schemes that keep a memory: what the past has to do with the parameters."""
 
+from unroll.gradients.online.local import eprop, snap1
 from unroll.gradients.online.rtrl import rtrl
 from unroll.gradients.online.sketched import sketched
 from unroll.gradients.online.uoro import uoro
 
-__all__ = ["rtrl", "sketched", "uoro"]
+__all__ = ["eprop", "rtrl", "sketched", "snap1", "uoro"]

@@ -1,0 +1,144 @@
+"""Cell -> Cell: each unit carries with it what its own parameters have done to it.
+
+The influence d states / d params is kept only where a parameter belongs to the unit of
+the state: a column of a gate's matrix, an element of its bias. That is SnAp-1 (Menick,
+Elsen, Evci, Osindero, Simonyan & Graves 2021), and exact where units do not read each
+other, as in a layer of a linear recurrent unit. Without what a unit reads of itself
+through the recurrent matrix it is the eligibility trace of e-prop (Bellec et al. 2020),
+which for a leaky network is that of RFLO (Murray 2019).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unroll import states
+from unroll.gradients.chunks import Chunks
+from unroll.gradients.online import units
+from unroll.gradients.scheme import Scheme
+from unroll.gradients.truncated import truncated
+from unroll.types import Array, BadInput, Carry, Cell, Params
+
+# By number of a leaf of the parameters: [B, F, …, k, H], of F states of H units by the
+# parameters of k gates; … is the input of a matrix [D, kH], and nothing of a bias [kH].
+Traces = dict[int, Array]
+
+
+class TracedCarry(NamedTuple):
+  """A cell's carry, and the influence of the parameters on its states."""
+
+  carry: Carry
+  traces: Traces
+
+
+def snap1(k: int = 1) -> Scheme:
+  """SnAp-1: the influence of a unit's own parameters on it, k steps an update.
+
+  Its memory is F numbers for each parameter and sequence, of F states of a unit. Layers
+  follow their own states; the gradient from an upper layer reaches a lower one, and the
+  embedding, within its own step alone.
+
+  Args:
+    k: steps of an update, at least 1.
+  """
+  scheme = truncated(1)
+  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, True))
+
+
+def eprop(k: int = 1) -> Scheme:
+  """e-prop: `snap1` without what a unit reads of itself through a matrix.
+
+  The gradient of the loss at a step is that of the read-out itself, "symmetric
+  feedback". Memory and layers are as in `snap1`.
+
+  Args:
+    k: steps of an update, at least 1.
+  """
+  scheme = truncated(1)
+  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, False))
+
+
+def traced(cell: Cell, diagonal: bool) -> Cell:
+  """The cell whose gradient through the past is that of its traces alone.
+
+  No gradient flows from step to step. A step hands the one that reaches the carry
+  before it to the parameters, by way of the traces.
+
+  Args:
+    cell: of which every state is `[B, H]`, and a unit depends on others only through
+      products `x @ w` by whole matrices `[…, kH]` of its parameters.
+    diagonal: also follows what a unit reads of itself through such a product.
+
+  Raises:
+    BadInput: when it steps, for another cell.
+  """
+
+  def carry(params: Params, batch: int) -> TracedCarry:
+    begun = cell.carry(params, batch)
+    count, width = units.counts(begun)
+    traces = {}
+    for number, leaf in enumerate(jax.tree.leaves(params)):
+      if form := units.form(leaf, width):
+        shape = (batch, count, *form.rest, form.gates, width)
+        traces[number] = jnp.zeros(shape, leaf.dtype)
+    return TracedCarry(begun, traces)
+
+  def step(params: Params, carry: TracedCarry, x: Array):
+    inner, traces = jax.lax.stop_gradient(carry)
+    nothing = jnp.zeros_like(states.vector(inner))
+    change = _delivered(nothing, jax.tree.leaves(params), traces)
+    z = cell.project(params, x[None])[0]
+    new, y = cell.step(params, states.moved(inner, change), z)
+    at = jax.lax.stop_gradient((params, inner, x))
+    return TracedCarry(new, _followed(cell, diagonal, traces, *at)), y
+
+  if cell.context or cell.prepare is not Cell._field_defaults["prepare"]:
+    raise BadInput(units.REFUSAL)
+  return Cell(cell.init, carry, lambda params, xs: xs, step)
+
+
+@jax.custom_vjp
+def _delivered(nothing: Array, leaves: list[Array], traces: Traces) -> Array:
+  """No change of the states, whose gradient goes to the parameters by the traces."""
+  del leaves, traces
+  return nothing
+
+
+def _delivered_fwd(nothing, leaves, traces):
+  return nothing, (leaves, traces)
+
+
+def _delivered_bwd(residuals, slope):
+  leaves, traces = residuals
+  grads = []
+  for number, leaf in enumerate(leaves):
+    if number not in traces:
+      grads.append(jnp.zeros_like(leaf))
+      continue
+    trace = traces[number]
+    rows, count, *rest, _, width = trace.shape
+    slopes = slope.reshape(rows, count, *[1] * len(rest), 1, width)
+    grad = jnp.sum(slopes * trace, axis=(0, 1))
+    grad = jnp.sum(grad) if leaf.size == 1 else grad
+    grads.append(grad.reshape(leaf.shape).astype(leaf.dtype))
+  return jnp.zeros_like(slope), grads, jax.tree.map(jnp.zeros_like, traces)
+
+
+_delivered.defvjp(_delivered_fwd, _delivered_bwd)
+
+
+def _followed(
+  cell: Cell, diagonal: bool, traces: Traces, params: Params, carry: Carry, x: Array
+) -> Traces:
+  """The traces after a step."""
+  found = units.slopes(cell, diagonal, params, carry, x)
+  followed = {}
+  for number, trace in traces.items():
+    between = [1] * (trace.ndim - 3)
+    new = sum(found.leaves.get(number, ()), jnp.zeros_like(trace))
+    for state, slopes in enumerate(found.states):  # [B, F, H]
+      *rows, last = slopes.shape
+      new = new + slopes.reshape(*rows, *between, last) * trace[:, state : state + 1]
+    followed[number] = new
+  return followed
