@@ -313,5 +313,10 @@ def needs_key(run: Callable[[Carry], Any], carry: Carry) -> bool:
   if all(node.key is not None for node in nodes if is_draw(node)):
     return False
   # A carry tells who may draw. Who does stands in the program alone.
-  program = str(jax.make_jaxpr(run)(seed(carry, jax.random.key(0))))
+  return draws(run, seed(carry, jax.random.key(0)))
+
+
+def draws(run: Callable[..., Any], *args: Any) -> bool:
+  """Whether a function of arrays draws random numbers; it is traced, not run."""
+  program = str(jax.make_jaxpr(run)(*args))
   return any(drawn in program for drawn in ("random_bits", "random_gamma"))

@@ -1,12 +1,15 @@
 """What a gradient is like: how it flows back through time, why it fades or grows."""
 
+from unroll.diagnose.bias import Bias, bias
 from unroll.diagnose.flow import Decay, decay, norms_by_lag
 from unroll.diagnose.lyapunov import lyapunov
 from unroll.diagnose.probes import changes, probed, probed_layer, with_changes
 from unroll.diagnose.spectra import spectral_radii
 
 __all__ = [
+  "Bias",
   "Decay",
+  "bias",
   "changes",
   "decay",
   "lyapunov",
