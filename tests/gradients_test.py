@@ -13,8 +13,9 @@ from jax.flatten_util import ravel_pytree
 from tables import CELLS, B, H, close, initial, noise, parameters, quick
 
 from unroll import gradients, scan
+from unroll.diagnose import influence_balancing
 from unroll.gradients.scheme import Scheme
-from unroll.types import BadInput, Cell, Sums, added
+from unroll.types import BadInput, Sums, added
 
 LENGTH = 7
 CELL = CELLS["rnn"]
@@ -256,28 +257,6 @@ def test_named_schemes(spec, length, overlap):
 def test_another_scheme_is_refused(spec):
   with pytest.raises(BadInput, match=f"truncation={spec}: choose full, tbptt:K"):
     gradients.named_scheme(spec)
-
-
-def influence_balancing(units: int = 23, positive: int = 10) -> Cell:
-  """s' = A s + θ (+1 × p, -1 × (n - p)), A = ½ I + ½ superdiagonal.
-
-  Tallec & Ollivier (2018): what a unit does first is outweighed later by the others,
-  so that a short view of θ's influence on s_1 has the wrong sign.
-  """
-  transition = 0.5 * (np.eye(units) + np.eye(units, k=1))
-  signs = np.where(np.arange(units) < positive, 1.0, -1.0)
-
-  def step(params, s, z):
-    del z
-    s = s @ transition.T + jnp.broadcast_to(params * signs, s.shape)
-    return s, s[:, :1]
-
-  return Cell(
-    init=lambda key: jnp.float64(0.5),
-    carry=lambda params, batch: jnp.zeros((batch, units)),
-    project=lambda params, xs: xs,
-    step=step,
-  )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from unroll.types import BadInput
 ROOT = Path(__file__).parents[1]
 RUN = {"arms", "init_from", "workdir"}
 NAMED = {
+  "experiments.balancing": {"picture"},
   "experiments.caption": {*RUN, "captions", "data", "input"},
   "experiments.charlm": {*RUN, "corpus", "input", "tokenizer"},
   "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},

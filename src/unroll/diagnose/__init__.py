@@ -1,5 +1,6 @@
 """What a gradient is like: how it flows back through time, why it fades or grows."""
 
+from unroll.diagnose.balancing import influence_balancing
 from unroll.diagnose.bias import Bias, bias
 from unroll.diagnose.flow import Decay, decay, norms_by_lag
 from unroll.diagnose.lyapunov import lyapunov
@@ -12,6 +13,7 @@ __all__ = [
   "bias",
   "changes",
   "decay",
+  "influence_balancing",
   "lyapunov",
   "norms_by_lag",
   "probed",
