@@ -127,19 +127,19 @@ def _followed(scheme: gradients.Scheme, chosen: Balancing) -> Way:
     example = Batch(jnp.ones((size, 1), bool))
     memory = estimator.init(theta, carry, example)
 
-    def one(state: Any, chunk: Any) -> Any:
-      theta, carry, memory = state
-      number, new, end = chunk
+    def one(number: Array, state: Any) -> Any:
+      theta, carry, memory, thetas = state
+      new, end = news[number], ends_of[number]
       there = jnp.arange(size) < chunks.overlap + new
       own = jax.random.fold_in(key, number)
       made = estimator.estimate(theta, carry, memory, Batch(there[:, None]), own)
       rate = chosen.learning_rate / jnp.sqrt(1 + end / 1000)
       theta = theta - rate * new.astype(theta.dtype) * made.grads
-      return (theta, made.carry, made.memory), theta
+      return theta, made.carry, made.memory, thetas.at[number].set(theta)
 
-    steps = (jnp.arange(len(ends)), jnp.asarray(lengths), jnp.asarray(ends, float))
-    _, thetas = jax.lax.scan(one, (theta, carry, memory), steps)
-    return thetas
+    news, ends_of = jnp.asarray(lengths), jnp.asarray(ends, float)
+    state = (theta, carry, memory, jnp.zeros(len(ends)))
+    return jax.lax.fori_loop(0, len(ends), one, state)[-1]
 
   theta = cell.init(jax.random.key(0))
   return Way(ends, np.asarray(run(theta, jax.random.key(chosen.seed))))

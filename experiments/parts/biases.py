@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from experiments.session.terminal import say
 from unroll import remat
 from unroll.data.batches import Source
 from unroll.diagnose import Bias, bias
+from unroll.gradients.scheme import over_chunks
 from unroll.types import Array, BadInput, Params, draws
 
 # What is drawn within a step would be drawn in another way by each scheme.
@@ -120,22 +120,9 @@ def _gradients(
   @jax.jit
   def added_up(params: Params, state: Any, batches: Any, key: Array) -> Array:
     """The mean gradient of all chunks."""
-    size = len(jax.tree.leaves(batches)[0])
-
-    def one(at: Any, chunk: Any) -> Any:
-      (carry, memory), total, count = at
-      number, batch = chunk
-      own = jax.random.fold_in(key, number)
-      made = estimator.estimate(params, carry, memory, batch, own)
-      weight = made.sums["loss"].count
-      total = total + weight * ravel_pytree(made.grads)[0]
-      return ((made.carry, made.memory), total, count + weight), None
-
-    flat = ravel_pytree(params)[0]
-    start = (state, jnp.zeros_like(flat), jnp.float32(0))
-    chunks = (jnp.arange(size), batches)
-    (_, total, count), _ = jax.lax.scan(one, start, chunks)
-    return total / jnp.maximum(count, 1)
+    carry, memory = state
+    *_, grads = over_chunks(estimator, params, carry, memory, batches, key)
+    return ravel_pytree(grads)[0]
 
   state = begun(params)
   chance = not fixed or draws(

@@ -310,13 +310,11 @@ def lend(carry: Carry, key: Key) -> Carry:
 def needs_key(run: Callable[[Carry], Any], carry: Carry) -> bool:
   """Whether a function of a carry draws, and the carry has not every key for it."""
   nodes = jax.tree.leaves(carry, is_leaf=is_draw)
-  if all(node.key is not None for node in nodes if is_draw(node)):
-    return False
-  # A carry tells who may draw. Who does stands in the program alone.
-  return draws(run, seed(carry, jax.random.key(0)))
+  lacks = any(node.key is None for node in nodes if is_draw(node))
+  return lacks and draws(run, seed(carry, jax.random.key(0)))
 
 
 def draws(run: Callable[..., Any], *args: Any) -> bool:
-  """Whether a function of arrays draws random numbers; it is traced, not run."""
+  """Whether a function draws random numbers; it is traced, not run."""
   program = str(jax.make_jaxpr(run)(*args))
-  return any(drawn in program for drawn in ("random_bits", "random_gamma"))
+  return "random_bits" in program or "random_gamma" in program

@@ -76,6 +76,42 @@ class Scheme(NamedTuple):
   cell: Callable[[Cell], Cell] | None = None
 
 
+def over_chunks(
+  estimator: Estimator, params: Params, carry: Carry, memory: Memory, chunks: Batch, key
+) -> tuple[Carry, Memory, Params]:
+  """The mean gradient of many chunks in turn, at the same parameters.
+
+  Args:
+    estimator: of a chunk loss.
+    params: the parameters.
+    carry: before the first chunk.
+    memory: before the first chunk.
+    chunks: batches of one shape, stacked on a leading axis.
+    key: chunk n draws from `fold_in(key, n)`.
+
+  Returns:
+    The carry and the memory after the last chunk; the gradient.
+  """
+
+  def one(state, chunk):
+    (carry, memory), total, count = state
+    number, batch = chunk
+    own = jax.random.fold_in(key, number)
+    found = estimator.estimate(params, carry, memory, batch, own)
+    weight = found.sums["loss"].count
+    total = jax.tree.map(
+      lambda t, g: t + weight.astype(g.dtype) * g, total, found.grads
+    )
+    return ((found.carry, found.memory), total, count + weight), None
+
+  nothing = jax.tree.map(jnp.zeros_like, params)
+  numbered = (jnp.arange(duration(chunks)), chunks)
+  state = ((carry, memory), nothing, jnp.zeros((), jnp.float32))
+  (after, total, count), _ = jax.lax.scan(one, state, numbered)
+  weight = jnp.maximum(count, 1)
+  return *after, jax.tree.map(lambda t: t / weight.astype(t.dtype), total)
+
+
 def memoryless(
   take: Callable[[Params, Carry, Batch], tuple[tuple[Array, Any], Params]],
 ) -> Estimator:
