@@ -1,38 +1,41 @@
-"""How gradients flow back through time in a language model, trained or at its start.
+"""How gradients flow back through time in a recurrent model, trained or at its start.
 
   python -m experiments.gradlab --workdir=RUN
   python -m experiments.gradlab --workdir=RUN --fresh
   python -m experiments.gradlab --workdir=RUN --lags=500 --exponents=16 --json
 
-RUN is a run of experiments.charlm. Of the loss of one step: how large its gradient is
-at the carries of each layer by how many steps lie between, at places of the validation
-text; how fast it fades; the Lyapunov exponents of the states along that text; the
+RUN is a run of charlm, classify, forecast, memory or music whose layers read from left
+to right. Of the loss of one step, or of a sequence at its end: how large its gradient
+is at the carries of each layer by how many steps lie between, on sequences of the
+validation part; how fast it fades; the Lyapunov exponents of the states along them; the
 spectral radii of the recurrent matrices. `docs/gradients.md` explains them.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from numpy.typing import NDArray
 
-from experiments import charlm
-from experiments.parts import flows, text
-from experiments.parts.flows import Flows
-from experiments.parts.text import Text
+from experiments import charlm, classify, forecast, memory, music
+from experiments.parts import flows, kinds
+from experiments.parts.flows import Flows, Model, Stretch
+from experiments.parts.kinds import KINDS, Places
 from experiments.session import door, modes
 from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, result
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
-from unroll import diagnose, loading, memory
+from unroll import diagnose, loading
 from unroll.architecture import Architecture
 from unroll.loading import Loaded
+from unroll.memory import check
+from unroll.models import saved
 from unroll.report.gradients import gradients
 from unroll.settings import setting
 from unroll.types import BadInput, Params
+
+PAGES = {one.PAGE.name: one.PAGE for one in (charlm, classify, forecast, memory, music)}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class GradLab:
   """Gradients through time"""
 
   workdir: str = setting(
-    "", "the folder of a run of experiments.charlm", kind="path", role="call"
+    "", "the folder of a run, such as one of charlm", kind="path", role="call"
   )
   checkpoint: str = setting(
     "best",
@@ -53,18 +56,20 @@ class GradLab:
   )
   corpus: str = setting(
     "",
-    "the text, where it is a file that is no longer where the run read it",
+    "the text, or other data, where they are a file that is no longer where the run "
+    "read it",
     kind="path",
     role="call",
   )
   lags: int = setting(200, "steps that a gradient flows back", least=1, role="call")
   exponents: int = setting(8, "Lyapunov exponents; 0: none", least=0, role="call")
   windows: int = setting(
-    32, "places of the validation text to look at", least=1, role="call"
+    32, "sequences of the validation part to look at, at most", least=1, role="call"
   )
   before: int = setting(
     100,
-    "tokens that are read before a window, from a fresh state",
+    "steps that are read first, from a fresh state: of a text before a window; the "
+    "exponents do not count them",
     least=0,
     role="call",
   )
@@ -74,15 +79,14 @@ class GradLab:
 def main(settings: Settings) -> None:
   """Measures, prints a table and draws."""
   chosen = settings[GradLab]
-  model, run = _opened(chosen)
-  params = _fresh(model, run) if chosen.fresh else model.params
-  at = flows.windows(
-    _tokens(chosen, model, run), chosen.windows, chosen.before, chosen.lags
-  )
-  _check_size(settings, model, run, params)
-  found = flows.measured(model.module, params, run[Architecture], at, chosen.exponents)
-  state = "at the start" if chosen.fresh else f"step {model.at}"
-  print(f"{chosen.workdir}, {state}, {chosen.windows} places of the validation text")
+  loaded, run = _opened(chosen)
+  model, batch = _model(chosen, loaded, run), _batch(chosen, loaded, run)
+  at = flows.stretch(model, batch)
+  _check_size(settings, model, at)
+  found = flows.measured(model, batch, at, chosen.lags, chosen.before, chosen.exponents)
+  state = "at the start" if chosen.fresh else f"step {loaded.at}"
+  where = f"{at.end.size} sequences of the validation part"
+  print(f"{chosen.workdir}, {state}, {where}")
   print("\n".join(flows.tell(found)))
   name = "gradients_fresh.png" if chosen.fresh else "gradients.png"
   picture = Path(chosen.workdir, name)
@@ -92,73 +96,69 @@ def main(settings: Settings) -> None:
       found.norms, f"{picture.parent.resolve().name}, {state}: {shown}", picture
     )
     print(picture)
-  result(_summary(found, 0 if chosen.fresh else model.at, picture), chosen.json)
+  result(_summary(found, 0 if chosen.fresh else loaded.at, picture), chosen.json)
 
 
 def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:
   """The model of the run, and the run's settings."""
   if not chosen.workdir:
-    raise BadInput("give `workdir`, the folder of a run of experiments.charlm")
+    raise BadInput("give `workdir`, the folder of a run, such as one of charlm")
   config = loading.configuration(Path(chosen.workdir))
-  if config["experiment"] != charlm.PAGE.name:
-    raise BadInput(
-      f"workdir={chosen.workdir} is a run of experiments.{config['experiment']}: give "
-      "one of experiments.charlm"
-    )
-  if config["flags"].get("model", "recurrent") != "recurrent":
-    raise BadInput(
-      f"workdir={chosen.workdir} is a Transformer, which carries no state from step to "
-      "step: give the run of a recurrent model"
-    )
-  where = {"workdir": chosen.workdir, "checkpoint": chosen.checkpoint}
+  kinds.refuse_others(chosen.workdir, config)
+  name, where = config["experiment"], dict[str, str]()
   if chosen.corpus:
-    where["corpus"] = chosen.corpus
-  return modes.opened(Settings.of(charlm.PAGE, **where), "corpus")
+    if not KINDS[name].file:
+      raise BadInput(f"corpus={chosen.corpus}: a run of {name} reads no file: drop it")
+    where[KINDS[name].file] = chosen.corpus
+  of_call = {"workdir": chosen.workdir, "checkpoint": chosen.checkpoint}
+  return modes.opened(Settings.of(PAGES[name], **of_call, **where), *where)
 
 
-def _fresh(model: Loaded, run: Settings) -> Params:
+def _model(chosen: GradLab, loaded: Loaded, run: Settings) -> Model:
+  """The model of the run, with its parameters or those that it started with."""
+  flags, kind = loaded.config["flags"], KINDS[run.page.name]
+  params = _fresh(loaded, run) if chosen.fresh else loaded.params
+  return Model(
+    loaded.module, params, run[Architecture], lambda model: kind.loss(model, flags)
+  )
+
+
+def _fresh(loaded: Loaded, run: Settings) -> Params:
   """The parameters that the run started with."""
   if donor := run[Transfer].init_from:
     raise BadInput(
       f"`fresh`: this run started with the parameters of {donor}: look at those, or "
       "give another run"
     )
-  key = jax.random.key(run[Training].seed)
-  return jax.jit(model.module.init)(key, jnp.zeros((1, 1), jnp.int32))
+  config, key = loaded.config, jax.random.key(run[Training].seed)
+  kind = config.get("model") or saved.KINDS[config["experiment"]]
+  built = saved.built(kind, config["flags"], loaded.files)
+  return jax.jit(built.module.init)(key, built.example)
 
 
-def _tokens(chosen: GradLab, model: Loaded, run: Settings) -> NDArray[np.int32]:
-  """The validation text, which is long enough."""
-  data = text.load(run[Text], model.vocabulary)
-  if data.digest != model.config["data"]:
+def _batch(chosen: GradLab, loaded: Loaded, run: Settings) -> Any:
+  """Sequences of the validation part of the data that the run was trained on."""
+  kind = KINDS[run.page.name]
+  digest, sequences = kind.read(run, loaded)
+  if digest != loaded.config["data"]:
     raise BadInput(
-      f"{run.shown('corpus')} is not the text that {chosen.workdir} was trained on: "
-      "give `corpus`, where it is now"
+      f"{run.shown(kind.file)} is not what {chosen.workdir} was trained on: give "
+      "`corpus`, where that is now"
     )
-  tokens, needed = data.tokens["val"], chosen.before + chosen.lags + 2
-  if needed > tokens.size:
-    raise BadInput(
-      f"lags={chosen.lags} with before={chosen.before} takes {needed} tokens, and the "
-      f"validation text has {tokens.size}: lower them"
-    )
-  return tokens
+  return sequences(Places(chosen.windows, chosen.before, chosen.lags))
 
 
-def _check_size(
-  settings: Settings, model: Loaded, run: Settings, params: Params
-) -> None:
+def _check_size(settings: Settings, model: Model, at: Stretch) -> None:
   """Refuses what cannot be measured, or not in memory."""
   chosen = settings[GradLab]
-  _, cell = flows.stack_of(model.module, run[Architecture])
-  row = diagnose.changes(cell, params["params"]["recurrent"]["core"], 1, 1).size
+  row = diagnose.changes(at.cell, model.own, 1, 1).size
   if chosen.exponents > row:
     raise BadInput(
       f"exponents={chosen.exponents}: the state of this model has {row} numbers, give "
       "at most as many"
     )
   # Changes, their gradient, and what the loop keeps of both.
-  steps = chosen.lags + chosen.before + 1
-  memory.check(16 * row * steps * chosen.windows, settings.shown("lags", "windows"))
+  check(16 * row * at.valid.size, settings.shown("lags", "windows"))
 
 
 def _summary(found: Flows, step: int, picture: Path) -> dict:
@@ -173,7 +173,7 @@ def _summary(found: Flows, step: int, picture: Path) -> dict:
   return {
     "step": step,
     "layers": states,
-    "exponents": found.exponents.mean(axis=0).tolist(),
+    "exponents": flows.mean_exponents(found),
     "spectral_radii": found.radii,
     "picture": str(picture),
   }

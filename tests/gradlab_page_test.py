@@ -64,6 +64,32 @@ def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
   assert "half-life" in lines[1] and lines[2].startswith("layer 1 c")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("page", "flags", "lags"),
+  [
+    ("memory", ["--task=dyck", "--length=20"], 19),
+    ("forecast", ["--series=sine", "--window=12", "--horizon=3"], 11),
+    ("classify", ["--data=lines.tsv"], 7),
+    ("music", ["--scores=scores.json"], 2),
+  ],
+)
+def test_other_runs_are_looked_into_as_well(folder, look, page, flags, lags):
+  text = "\n".join(f"{' '.join('abcdefgh'[: 2 + n % 7])}\t{n % 2}" for n in range(60))
+  (folder / "lines.tsv").write_text(f"text\tlabel\n{text}")
+  pieces = [[[60, 64], [], [67]], [[60], [62]]]
+  (folder / "scores.json").write_text(json.dumps({"train": pieces, "valid": pieces}))
+  small = ["--hidden=4", "--layers=1", "--steps=2", "--learning_rate=0"]
+  done = run(folder, page, *flags, *small, f"--workdir={page}")
+  assert done.code == 0, done.err
+  _, found = look(workdir=page)
+  _, fresh = look(workdir=page, fresh=True)
+  norms = found["layers"]["layer 1"]["c"]["norms"]
+  assert norms == pytest.approx(fresh["layers"]["layer 1"]["c"]["norms"], rel=1e-4)
+  assert len(norms) == min(lags, LOOK["lags"]) + 1 and min(norms) > 0
+  assert found["exponents"] == pytest.approx(fresh["exponents"], rel=1e-4)
+
+
 def refused(said, **values):
   with pytest.raises(BadInput) as caught:
     gradlab.main(Settings.of(gradlab.PAGE, **{**LOOK, **values}))
@@ -77,7 +103,7 @@ def refused(said, **values):
   [
     ("--lags=300 with --before=5 takes 307 tokens", {"lags": 300}),
     ("state of this model has 16 numbers", {"exponents": 17}),
-    ("other.txt is not the text", {"corpus": "other.txt"}),
+    ("other.txt is not what run was trained on", {"corpus": "other.txt"}),
   ],
 )
 def test_what_a_run_does_not_have_is_refused(folder, monkeypatch, said, values):
@@ -88,8 +114,11 @@ def test_what_a_run_does_not_have_is_refused(folder, monkeypatch, said, values):
 @pytest.mark.parametrize(
   ("said", "page", "flags"),
   [
-    ("is a run of experiments.music", "music", {}),
+    ("is a run of experiments.tag, whose layers do not only read", "tag", {}),
     ("is a Transformer", "charlm", {"model": "transformer"}),
+    ("has model=mlp", "forecast", {"model": "mlp"}),
+    ("reads its own forecasts", "forecast", {"head": "feedback"}),
+    ("also read from right to left", "classify", {"bidirectional": True}),
   ],
 )
 def test_a_run_of_another_kind_is_refused(tmp_path, said, page, flags):

@@ -1,6 +1,6 @@
-"""How gradients flow through a language model: measured on windows of a text."""
+"""How gradients flow through a model with recurrent layers: measured on sequences."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -8,44 +8,64 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.parts.kinds import ends
 from unroll import compose, diagnose, layers
 from unroll.architecture import Architecture
-from unroll.data.batches import Batch
 from unroll.diagnose import Decay
-from unroll.models.language import LanguageModel
-from unroll.types import Array, Cell, Params
+from unroll.gradients import ChunkLoss
+from unroll.layers import Layer
+from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Named = dict[str, dict[str, Any]]  # by layer, and then by state or parameter
 
 
-class Windows(NamedTuple):
-  """Sequences at places of a text, evenly apart, each with a step to look at.
+class Model(NamedTuple):
+  """A model whose layers are to be looked into.
 
   Attributes:
-    before: `[W, B]`, tokens that bring the state to where the text is.
-    inputs: `[N + 1, B]`, those after them, to the last step.
-    targets: `[N + 1, B]`, the tokens that follow each.
+    module: has them as `core`, within the part `recurrent`.
+    params: its parameters.
+    chosen: the layers.
+    loss: of a module like it, the mean of sequences.
   """
 
-  before: NDArray[np.int32]
-  inputs: NDArray[np.int32]
-  targets: NDArray[np.int32]
+  module: Any
+  params: Params
+  chosen: Architecture
+  loss: Callable[[Any], ChunkLoss]
+
+  @property
+  def own(self) -> Params:
+    """The parameters of its layers."""
+    return self.params["params"]["recurrent"]["core"]
 
 
-def windows(tokens: NDArray[np.int32], count: int, before: int, lags: int) -> Windows:
-  """Windows `[before + lags + 2]` of tokens, which are at least as many."""
-  length = before + lags + 2
-  starts = np.linspace(0, tokens.size - length, count).astype(int)
-  found = tokens[starts[None] + np.arange(length)[:, None]]
-  return Windows(found[:before], found[before:-1], found[before + 1 :])
+class Stretch(NamedTuple):
+  """What the layers of a model read of a batch.
+
+  Attributes:
+    cells: of the layers.
+    cell: all of them as one, for the same parameters.
+    inputs: the width of what each layer is fed.
+    xs: `[T, B, D]`.
+    valid: `[T, B]`, the steps that they take.
+    end: `[B]`, the step that the loss of a sequence looks back from.
+  """
+
+  cells: list[Cell]
+  cell: Cell
+  inputs: list[int]
+  xs: Array
+  valid: NDArray[np.bool_]
+  end: NDArray[np.int_]
 
 
 class Flows(NamedTuple):
   """What was found.
 
   Attributes:
-    norms: of the gradient by layer and state, `[N + 1]` by lag, the mean of windows.
-    exponents: `[B, k]`, of each window.
+    norms: of the gradient by layer and state, `[N + 1]` by lag, the mean of sequences.
+    exponents: `[B, k]`, of each sequence.
     radii: by layer and parameter, a number a matrix.
   """
 
@@ -54,61 +74,91 @@ class Flows(NamedTuple):
   radii: Named
 
 
-def stack_of(model: LanguageModel, chosen: Architecture) -> tuple[list[Cell], Cell]:
-  """The cells of a model's layers, and all of them as one, for the same parameters."""
-  cells = chosen.cells(model.embedding or model.vocabulary)
-  return cells, compose.deep(*cells, wiring=chosen.wiring)
+def stretch(model: Model, batch: Any) -> Stretch:
+  """What the layers of a model read of a batch, as `kinds` makes them."""
+  seen: list[tuple[Array, Array | None]] = []
+
+  @jax.jit
+  def read(params: Params, batch: Any):
+    watched = model.module.clone(core=_watched(model.module.core, seen))
+    carry = layers.initial_carry(model.module, params, batch.weight.shape[1])
+    model.loss(watched)(params, carry, batch)
+    return seen[0]
+
+  xs, valid = read(model.params, batch)
+  steps = np.ones(xs.shape[:2], bool) if valid is None else np.asarray(valid)
+  chosen, width = model.chosen, xs.shape[-1]
+  cells = chosen.cells(width)
+  deep = compose.deep(*cells, wiring=chosen.wiring)
+  inputs = chosen.wiring.input_sizes(width, chosen.sizes)
+  return Stretch(cells, deep, inputs, xs, steps, ends(batch, steps))
+
+
+def _watched(core: Layer, seen: list) -> Layer:
+  """The layer, which notes what it reads, and which steps are valid."""
+
+  def unroll(params: Params, carry: Carry, xs: Array | Lookup, **options):
+    read = xs.dense() if isinstance(xs, Lookup) else xs
+    seen.append((read, options.get("valid")))
+    return core.unroll(params, carry, xs, **options)
+
+  return core._replace(unroll=unroll)
 
 
 def measured(
-  model: LanguageModel, params: Params, chosen: Architecture, at: Windows, k: int
+  model: Model, batch: Any, at: Stretch, lags: int, settle: int, k: int
 ) -> Flows:
   """Gradients by lag, k exponents and the spectra of a model.
 
-  The exponents count the steps after `before`, in which their directions settle.
+  Args:
+    model: the model.
+    batch: sequences, each with a loss of its own.
+    at: what its layers read of them.
+    lags: N, at most; no more than the longest sequence has.
+    settle: steps that the exponents do not count, in which directions settle; half of
+      sequences that have no more.
+    k: how many exponents.
   """
-  cells, cell = stack_of(model, chosen)
-  own = params["params"]["recurrent"]["core"]
-  carry = cell.carry(own, at.inputs.shape[1])
-  whole = jnp.asarray(np.concatenate([at.before, at.inputs]))
-  exponents = np.zeros((len(carry.layers), 0))
+  steps, count = at.valid.shape
+  carry = at.cell.carry(model.own, count)
+  exponents = np.zeros((count, 0))
   if k:
-    xs: Any = model.apply(params, whole, method=lambda model, ids: model.embed(ids))
-    exponents = diagnose.lyapunov(cell, own, carry, xs, k, settle=len(at.before))
-  inputs = chosen.wiring.input_sizes(model.embedding or model.vocabulary, chosen.sizes)
-  spectra = map(diagnose.spectral_radii, cells, own, inputs)
+    settle = settle if settle < steps else steps // 2
+    valid = None if at.valid.all() else jnp.asarray(at.valid)
+    options: dict[str, Any] = {"settle": settle, "valid": valid}
+    exponents = diagnose.lyapunov(at.cell, model.own, carry, at.xs, k, **options)
+  spectra = map(diagnose.spectral_radii, at.cells, model.own, at.inputs)
   return Flows(
-    _by_layer(_norms(model, params, cell, at)),
+    _by_layer(_norms(model, batch, at, lags)),
     np.asarray(exponents),
     {f"layer {number}": found for number, found in enumerate(spectra, 1)},
   )
 
 
-def _norms(
-  model: LanguageModel, params: Params, cell: Cell, at: Windows
-) -> dict[str, NDArray]:
-  """The mean norms `[N + 1]` of the gradient of the loss at the last step."""
-  steps, count = at.inputs.shape
-  alone = model.clone(core=layers.recurrent(cell))
-  reset = np.zeros(at.inputs.shape, bool)
-  batch = Batch(at.inputs, at.targets, np.ones(reset.shape, np.float32), reset, None)
+def _norms(model: Model, batch: Any, at: Stretch, lags: int) -> dict[str, NDArray]:
+  """The mean norms `[N + 1]` of the gradient of losses, by the lag from their ends."""
+  steps, count = at.valid.shape
 
   @jax.jit
-  def norms(params: Params) -> dict[str, Array]:
-    own = params["params"]["recurrent"]["core"]
-    carry: Any = cell.carry(own, count)
-    if len(at.before):
-      carry, _ = alone.apply(params, at.before, carry)
+  def norms(params: Params, batch: Any) -> dict[str, Array]:
+    carry = at.cell.carry(model.own, count)
 
     def loss(changes: Array) -> Array:
-      probed = model.clone(core=diagnose.probed_layer(cell, changes))
-      found: Any = probed.apply(params, batch, carry, method="log_probs")
-      return -jnp.sum(found[2][-1])
+      probed = model.module.clone(core=diagnose.probed_layer(at.cell, changes))
+      mean, _ = model.loss(probed)(params, carry, batch)
+      return mean * batch.weight.shape[1]
 
-    return diagnose.norms_by_lag(loss, cell, own, steps, count)
+    return diagnose.norms_by_lag(loss, at.cell, model.own, steps, count)
 
-  found = norms(params)
-  return {name: np.mean(np.asarray(part), axis=1) for name, part in found.items()}
+  found = norms(model.params, batch)
+  # Row i of a sequence is the lag from the last step of all: its own lag begins later.
+  lag = np.arange(min(lags, int(at.end.max())) + 1)[:, None]
+  row = np.minimum(steps - 1 - at.end + lag, steps - 1)
+  there = lag <= at.end
+  return {
+    name: np.mean(np.take_along_axis(np.asarray(part), row, 0), axis=1, where=there)
+    for name, part in found.items()
+  }
 
 
 def _by_layer(found: Mapping[str, NDArray]) -> Named:
@@ -128,6 +178,11 @@ def decays(norms: Named) -> dict[str, dict[str, Decay]]:
   }
 
 
+def mean_exponents(found: Flows) -> list[float]:
+  """The exponents `[k]`, the mean of the sequences that are long enough."""
+  return np.nanmean(found.exponents, axis=0).tolist()
+
+
 def tell(found: Flows) -> Iterable[str]:
   """The lines of a table."""
   fades, lags = decays(found.norms), len(next(iter(_first(found.norms)))) - 1
@@ -141,7 +196,7 @@ def tell(found: Flows) -> Iterable[str]:
       reach = f"> {lags}" if memory is None else str(memory)
       yield f"{f'{layer} {state}':14}{values}{rate:10.4f}{half:11.1f}{reach:>9}"
   if found.exponents.size:
-    values = " ".join(f"{value:.4f}" for value in found.exponents.mean(axis=0))
+    values = " ".join(f"{value:.4f}" for value in mean_exponents(found))
     yield f"Lyapunov exponents, nats a step: {values}"
   for layer, radii in found.radii.items():
     for name, each in radii.items():

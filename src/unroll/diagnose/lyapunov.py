@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll import states
+from unroll.scan.masks import select
 from unroll.types import Array, BadInput, Carry, Cell, Lookup, Params
 
 
@@ -18,6 +19,7 @@ def lyapunov(
   k: int,
   *,
   settle: int = 0,
+  valid: Array | None = None,
 ) -> Array:
   """The k largest exponents of a cell that reads real inputs, nats a step.
 
@@ -36,10 +38,12 @@ def lyapunov(
     k: how many; at most S, the numbers of a carry.
     settle: steps at the start that are not counted, in which directions turn towards
       those that grow most.
+    valid: `[T, B]`; other steps hold the carry and the directions, and do not count.
+      None: all steps are.
 
   Returns:
     `[B, k]`, in the order of the directions: largest first, once settled. Minus
-    infinity where a direction is lost.
+    infinity where a direction is lost; NaN where no step of a sequence counts.
 
   Raises:
     BadInput: the state has fewer numbers than k.
@@ -57,18 +61,23 @@ def lyapunov(
   basis = jax.random.normal(jax.random.key(0), (batch, size, k), dtype)
   zero = jnp.zeros((batch, size), dtype)
 
-  def step(state, z):
-    carry, basis = state
+  if valid is None:
+    valid = jnp.ones((length, batch), bool)
+
+  def step(state, at):
+    (carry, basis), (z, here) = state, at
 
     def after(change: Array) -> Array:
       return states.vector(cell.step(params, states.moved(carry, change), z)[0])
 
     _, push = jax.linearize(after, zero)
     pushed = jax.vmap(push, in_axes=2, out_axes=2)(basis)
-    basis, triangle = jnp.linalg.qr(pushed)
+    turned, triangle = jnp.linalg.qr(pushed)
     growth = jnp.log(jnp.abs(jnp.diagonal(triangle, axis1=1, axis2=2)))
-    return (cell.step(params, carry, z)[0], basis), growth
+    new = (cell.step(params, carry, z)[0], turned)
+    return select(here, new, state), jnp.where(here[:, None], growth, 0)
 
   start = (carry, jnp.linalg.qr(basis)[0])
-  _, growth = jax.lax.scan(step, start, zs)
-  return jnp.mean(growth[settle:], axis=0)
+  _, growth = jax.lax.scan(step, start, (zs, valid))
+  counted = jnp.sum(valid[settle:], axis=0).astype(dtype)
+  return jnp.sum(growth[settle:], axis=0) / counted[:, None]
