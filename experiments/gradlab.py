@@ -7,8 +7,9 @@
 RUN is a run of charlm, classify, forecast, memory or music whose layers read from left
 to right. Of the loss of one step, or of a sequence at its end: how large its gradient
 is at the carries of each layer by how many steps lie between, on sequences of the
-validation part; how fast it fades; the Lyapunov exponents of the states along them; the
-spectral radii of the recurrent matrices. `docs/gradients.md` explains them.
+validation part; how fast it fades; the Lyapunov exponents of the states along them;
+what the gates keep of a state; singular values of products of Jacobians; the spectra of
+the recurrent matrices. `docs/gradients.md` explains them.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from typing import Any
 import jax
 
 from experiments import charlm, classify, forecast, memory, music
-from experiments.parts import flows, kinds
-from experiments.parts.flows import Flows, Model, Stretch
+from experiments.parts import findings, flows, kinds
+from experiments.parts.flows import Model, Stretch
 from experiments.parts.kinds import KINDS, Places
 from experiments.session import door, modes
 from experiments.session.settings import Page, Settings
@@ -63,6 +64,13 @@ class GradLab:
   )
   lags: int = setting(200, "steps that a gradient flows back", least=1, role="call")
   exponents: int = setting(8, "Lyapunov exponents; 0: none", least=0, role="call")
+  products: tuple[int, ...] = setting(
+    (),
+    "lags of which the singular values of the product of Jacobians are taken, such as "
+    "1,10,100; empty: none",
+    least=1,
+    role="call",
+  )
   windows: int = setting(
     32, "sequences of the validation part to look at, at most", least=1, role="call"
   )
@@ -83,20 +91,35 @@ def main(settings: Settings) -> None:
   model, batch = _model(chosen, loaded, run), _batch(chosen, loaded, run)
   at = flows.stretch(model, batch)
   _check_size(settings, model, at)
-  found = flows.measured(model, batch, at, chosen.lags, chosen.before, chosen.exponents)
+  found = flows.measured(
+    model,
+    batch,
+    at,
+    lags=chosen.lags,
+    settle=chosen.before,
+    k=chosen.exponents,
+    products=chosen.products,
+  )
   state = "at the start" if chosen.fresh else f"step {loaded.at}"
   where = f"{at.end.size} sequences of the validation part"
   print(f"{chosen.workdir}, {state}, {where}")
-  print("\n".join(flows.tell(found)))
+  print("\n".join(findings.tell(found)))
   name = "gradients_fresh.png" if chosen.fresh else "gradients.png"
   picture = Path(chosen.workdir, name)
   with extra(picture):
     shown = run.shown("cell", "layers", "hidden")
     gradients(
-      found.norms, f"{picture.parent.resolve().name}, {state}: {shown}", picture
+      found.norms,
+      f"{picture.parent.resolve().name}, {state}: {shown}",
+      picture,
+      gates=found.gates,
+      products=found.products,
+      eigenvalues=found.eigenvalues,
     )
     print(picture)
-  result(_summary(found, 0 if chosen.fresh else loaded.at, picture), chosen.json)
+  told = findings.summary(found)
+  step = 0 if chosen.fresh else loaded.at
+  result({"step": step, **told, "picture": str(picture)}, chosen.json)
 
 
 def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:
@@ -159,24 +182,9 @@ def _check_size(settings: Settings, model: Model, at: Stretch) -> None:
     )
   # Changes, their gradient, and what the loop keeps of both.
   check(16 * row * at.valid.size, settings.shown("lags", "windows"))
-
-
-def _summary(found: Flows, step: int, picture: Path) -> dict:
-  fades = flows.decays(found.norms)
-  states = {
-    layer: {
-      state: {"norms": values.tolist(), **fades[layer][state]._asdict()}
-      for state, values in each.items()
-    }
-    for layer, each in found.norms.items()
-  }
-  return {
-    "step": step,
-    "layers": states,
-    "exponents": flows.mean_exponents(found),
-    "spectral_radii": found.radii,
-    "picture": str(picture),
-  }
+  if chosen.products:
+    # The basis, the products and their inverse, each before and after a step.
+    check(24 * row**2 * flows.FEW, settings.shown("products"))
 
 
 PAGE = Page("gradlab", main, (GradLab,))

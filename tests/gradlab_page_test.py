@@ -43,11 +43,15 @@ def look(folder, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
   lines, found = look(workdir="run")
-  _, fresh = look(workdir="run", fresh=True)
+  _, fresh = look(workdir="run", fresh=True, products=(1, 5))
   assert found["step"] > 0 and fresh["step"] == 0
   assert found["exponents"] == pytest.approx(fresh["exponents"], rel=1e-4)
   for layer, radii in found["spectral_radii"].items():
     assert radii["w_h"] == pytest.approx(fresh["spectral_radii"][layer]["w_h"])
+    largest = [
+      max(abs(complex(*v)) for v in of) for of in found["eigenvalues"][layer]["w_h"]
+    ]
+    assert radii["w_h"] == pytest.approx(largest)
   assert [*found["layers"]] == ["layer 1", "layer 2"]
   for layer, states in found["layers"].items():
     assert [*states] == ["c", "h"]
@@ -58,6 +62,13 @@ def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
       half = math.log(0.5) / math.log(state["rate"])
       assert state["half_life"] == pytest.approx(half)
   assert len(found["exponents"]) == 2
+  gates = found["gates"]["layer 2"]["c"]
+  assert 1 < min(gates["scales"]) and gates["open"] == 0  # the forget gates' bias is 1
+  assert lines[7].startswith("kept by a gate") and lines[8].startswith("layer 1 c")
+  assert found["log_singular_values"] == {}
+  assert [*fresh["log_singular_values"]] == ["1", "5"]
+  last = fresh["log_singular_values"]["5"]
+  assert last["smallest"] < last["largest"] < 5
   assert len(found["spectral_radii"]["layer 2"]["w_h"]) == 4
   for picture in ("gradients.png", "gradients_fresh.png"):
     assert (folder / "run" / picture).stat().st_size

@@ -1,6 +1,6 @@
 """How gradients flow through a model with recurrent layers: measured on sequences."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.parts.kinds import ends
-from unroll import compose, diagnose, layers
+from unroll import compose, diagnose, layers, scan
 from unroll.architecture import Architecture
-from unroll.diagnose import Decay
+from unroll.diagnose import Extremes
 from unroll.gradients import ChunkLoss
 from unroll.layers import Layer
 from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Named = dict[str, dict[str, Any]]  # by layer, and then by state or parameter
+FEW = 2  # sequences of which products of whole Jacobians are taken
 
 
 class Model(NamedTuple):
@@ -66,12 +67,24 @@ class Flows(NamedTuple):
   Attributes:
     norms: of the gradient by layer and state, `[N + 1]` by lag, the mean of sequences.
     exponents: `[B, k]`, of each sequence.
-    radii: by layer and parameter, a number a matrix.
+    eigenvalues: by layer and parameter, `[H]` a matrix.
+    gates: a `Gate` by layer and state, of those that a gate keeps.
+    products: natural logarithms of singular values by lag, the mean of `FEW` sequences.
   """
 
   norms: Named
   exponents: NDArray
-  radii: Named
+  eigenvalues: Named
+  gates: Named
+  products: dict[int, Extremes]
+
+  @property
+  def radii(self) -> Named:
+    """The largest absolute eigenvalues, a number a matrix."""
+    return {
+      layer: {name: [float(np.abs(m).max()) for m in of] for name, of in each.items()}
+      for layer, each in self.eigenvalues.items()
+    }
 
 
 def stretch(model: Model, batch: Any) -> Stretch:
@@ -106,9 +119,15 @@ def _watched(core: Layer, seen: list) -> Layer:
 
 
 def measured(
-  model: Model, batch: Any, at: Stretch, lags: int, settle: int, k: int
+  model: Model,
+  batch: Any,
+  at: Stretch,
+  lags: int,
+  settle: int,
+  k: int,
+  products: tuple[int, ...] = (),
 ) -> Flows:
-  """Gradients by lag, k exponents and the spectra of a model.
+  """Gradients by lag, k exponents, gates and spectra of a model.
 
   Args:
     model: the model.
@@ -118,21 +137,44 @@ def measured(
     settle: steps that the exponents do not count, in which directions settle; half of
       sequences that have no more.
     k: how many exponents.
+    products: lags of which the singular values are taken, of Jacobians that end where
+      the losses do; those that a sequence has.
   """
   steps, count = at.valid.shape
   carry = at.cell.carry(model.own, count)
+  valid = None if at.valid.all() else jnp.asarray(at.valid)
+  factors = diagnose.keeping(at.cell, model.own, carry, at.xs, valid)
   exponents = np.zeros((count, 0))
   if k:
     settle = settle if settle < steps else steps // 2
-    valid = None if at.valid.all() else jnp.asarray(at.valid)
     options: dict[str, Any] = {"settle": settle, "valid": valid}
     exponents = diagnose.lyapunov(at.cell, model.own, carry, at.xs, k, **options)
-  spectra = map(diagnose.spectral_radii, at.cells, model.own, at.inputs)
+  spectra = map(diagnose.eigenvalues, at.cells, model.own, at.inputs)
+  gates = {name: diagnose.gate(part, at.valid) for name, part in factors.items()}
   return Flows(
     _by_layer(_norms(model, batch, at, lags)),
     np.asarray(exponents),
     {f"layer {number}": found for number, found in enumerate(spectra, 1)},
+    _by_layer(gates),
+    _products(model, at, products),
   )
+
+
+def _products(model: Model, at: Stretch, lags: tuple[int, ...]) -> dict[int, Extremes]:
+  """Singular values by lag, of Jacobians that end where the losses of sequences do."""
+  lags = tuple(sorted({lag for lag in lags if lag <= at.end.max()}))
+  if not lags:
+    return {}
+  (long,) = np.nonzero(at.end >= lags[-1])
+  some, steps = long[:FEW], np.arange(len(at.valid))[:, None]
+  begin = at.end[some] + 1 - lags[-1]
+  xs, carry = at.xs[:, some], at.cell.carry(model.own, len(some))
+  valid = jnp.asarray(steps < begin)
+  carry, _ = scan.unroll(at.cell, model.own, carry, xs, valid=valid)
+  rest = xs[begin + steps[: lags[-1]], np.arange(len(some))]
+  found = diagnose.singular_values(at.cell, model.own, carry, rest, lags)
+  means = [np.mean(np.asarray(each, np.float64), axis=1).tolist() for each in found]
+  return {lag: Extremes(*each) for lag, *each in zip(lags, *means)}
 
 
 def _norms(model: Model, batch: Any, at: Stretch, lags: int) -> dict[str, NDArray]:
@@ -161,48 +203,10 @@ def _norms(model: Model, batch: Any, at: Stretch, lags: int) -> dict[str, NDArra
   }
 
 
-def _by_layer(found: Mapping[str, NDArray]) -> Named:
+def _by_layer(found: Mapping[str, Any]) -> Named:
   """`layers/0/h` under layer 1 and h."""
   layered: Named = {}
-  for name, norms in found.items():
+  for name, part in found.items():
     _, number, *state = name.split("/")
-    layered.setdefault(f"layer {int(number) + 1}", {})["/".join(state)] = norms
+    layered.setdefault(f"layer {int(number) + 1}", {})["/".join(state)] = part
   return layered
-
-
-def decays(norms: Named) -> dict[str, dict[str, Decay]]:
-  """How fast each of the norms fades."""
-  return {
-    layer: {state: diagnose.decay(values) for state, values in states.items()}
-    for layer, states in norms.items()
-  }
-
-
-def mean_exponents(found: Flows) -> list[float]:
-  """The exponents `[k]`, the mean of the sequences that are long enough."""
-  return np.nanmean(found.exponents, axis=0).tolist()
-
-
-def tell(found: Flows) -> Iterable[str]:
-  """The lines of a table."""
-  fades, lags = decays(found.norms), len(next(iter(_first(found.norms)))) - 1
-  shown = [lag for lag in (0, 1, 10, 100, 1000) if lag < lags] + [lags]
-  heads = "".join(f"{f'lag {lag}':>10}" for lag in shown)
-  yield f"{'|dL/dcarry|':14}{heads}{'a step':>10}{'half-life':>11}{'memory':>9}"
-  for layer, states in found.norms.items():
-    for state, norms in states.items():
-      rate, half, memory = fades[layer][state]
-      values = "".join(f"{norms[lag]:10.2e}" for lag in shown)
-      reach = f"> {lags}" if memory is None else str(memory)
-      yield f"{f'{layer} {state}':14}{values}{rate:10.4f}{half:11.1f}{reach:>9}"
-  if found.exponents.size:
-    values = " ".join(f"{value:.4f}" for value in mean_exponents(found))
-    yield f"Lyapunov exponents, nats a step: {values}"
-  for layer, radii in found.radii.items():
-    for name, each in radii.items():
-      values = " ".join(f"{value:.3f}" for value in each)
-      yield f"spectral radius, {layer} {name}: {values}"
-
-
-def _first(norms: Named) -> Iterable[NDArray]:
-  return next(iter(norms.values())).values()

@@ -3,21 +3,29 @@
 from unroll.diagnose.balancing import influence_balancing
 from unroll.diagnose.bias import Bias, bias
 from unroll.diagnose.flow import Decay, decay, norms_by_lag
+from unroll.diagnose.jacobians import Extremes, singular_values
+from unroll.diagnose.keeping import Gate, gate, keeping
 from unroll.diagnose.lyapunov import lyapunov
 from unroll.diagnose.probes import changes, probed, probed_layer, with_changes
-from unroll.diagnose.spectra import spectral_radii
+from unroll.diagnose.spectra import eigenvalues, spectral_radii
 
 __all__ = [
   "Bias",
   "Decay",
+  "Extremes",
+  "Gate",
   "bias",
   "changes",
   "decay",
+  "eigenvalues",
+  "gate",
   "influence_balancing",
+  "keeping",
   "lyapunov",
   "norms_by_lag",
   "probed",
   "probed_layer",
+  "singular_values",
   "spectral_radii",
   "with_changes",
 ]

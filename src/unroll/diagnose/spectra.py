@@ -1,8 +1,9 @@
-"""Spectral radii of the matrices that a cell multiplies its state by."""
+"""Eigenvalues of the matrices that a cell multiplies its state by."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
 from unroll.scan.products import products_of
 from unroll.types import Cell, Params
@@ -11,7 +12,17 @@ from unroll.types import Cell, Params
 def spectral_radii(
   cell: Cell, params: Params, input_size: int
 ) -> dict[str, list[float]]:
-  """The largest absolute eigenvalue of each recurrent matrix.
+  """The largest absolute value of the `eigenvalues` of each recurrent matrix."""
+  return {
+    name: [float(np.abs(each).max()) for each in matrices]
+    for name, matrices in eigenvalues(cell, params, input_size).items()
+  }
+
+
+def eigenvalues(
+  cell: Cell, params: Params, input_size: int
+) -> dict[str, list[NDArray]]:
+  """The eigenvalues of each recurrent matrix.
 
   Recurrent are those that a step multiplies, as `x @ w`; `[H, kH]` are k matrices side
   by side, of the gates in the cell's order. Others than square ones have none.
@@ -22,8 +33,8 @@ def spectral_radii(
     input_size: D.
 
   Returns:
-    By the name of the parameter, a number a matrix; nothing of a cell of which the
-    step does other than multiply by whole matrices.
+    By the name of the parameter, `[H]` a matrix, real or complex; nothing of a cell
+    of which the step does other than multiply by whole matrices.
   """
   params = cell.prepare(params)
   z = cell.project(params, jnp.zeros((1, 1, input_size)))[0]
@@ -36,5 +47,5 @@ def spectral_radii(
     if columns % rows == 0:
       blocks = np.split(np.asarray(matrix, np.float64), columns // rows, axis=1)
       name = jax.tree_util.keystr(path, simple=True, separator="/")
-      found[name] = [float(np.abs(np.linalg.eigvals(b)).max()) for b in blocks]
+      found[name] = [np.linalg.eigvals(block) for block in blocks]
   return found
