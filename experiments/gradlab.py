@@ -2,7 +2,8 @@
 
   python -m experiments.gradlab --workdir=RUN
   python -m experiments.gradlab --workdir=RUN --fresh
-  python -m experiments.gradlab --workdir=RUN --lags=500 --exponents=16 --json
+  python -m experiments.gradlab --workdir=RUN --lags=500 --products=1,10,100 --json
+  python -m experiments.gradlab --cells=rnn,rnn@uniform,gru,lstm --lengths=10,30,60
 
 RUN is a run of charlm, classify, forecast, memory or music whose layers read from left
 to right. Of the loss of one step, or of a sequence at its end: how large its gradient
@@ -19,7 +20,7 @@ from typing import Any
 import jax
 
 from experiments import charlm, classify, forecast, memory, music
-from experiments.parts import findings, flows, kinds
+from experiments.parts import findings, flows, kinds, ratios
 from experiments.parts.flows import Model, Stretch
 from experiments.parts.kinds import KINDS, Places
 from experiments.session import door, modes
@@ -81,12 +82,31 @@ class GradLab:
     least=0,
     role="call",
   )
+  cells: tuple[str, ...] = setting(
+    (),
+    "instead of a run: cells as they start, CELL[:OPTIONS][@START] such as "
+    "rnn@uniform,lstm:forget_bias=2, of which the gradients at the first and the last "
+    "of T inputs are compared",
+    role="call",
+  )
+  lengths: tuple[int, ...] = setting(
+    (10, 30, 60), "T for cells", least=1, most=10_000, role="call"
+  )
+  starts: int = setting(
+    10,
+    "draws of a cell's parameters, of which a geometric mean is taken",
+    least=1,
+    role="call",
+  )
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
 
 
 def main(settings: Settings) -> None:
   """Measures, prints a table and draws."""
   chosen = settings[GradLab]
+  if chosen.cells:
+    _compare(chosen)
+    return
   loaded, run = _opened(chosen)
   model, batch = _model(chosen, loaded, run), _batch(chosen, loaded, run)
   at = flows.stretch(model, batch)
@@ -122,10 +142,28 @@ def main(settings: Settings) -> None:
   result({"step": step, **told, "picture": str(picture)}, chosen.json)
 
 
+def _compare(chosen: GradLab) -> None:
+  """Prints how much of a gradient is left at the first step, of cells as they start."""
+  if chosen.workdir:
+    raise BadInput(f"workdir={chosen.workdir} with `cells`: give one of them")
+  if not chosen.lengths:
+    raise BadInput("`lengths` is empty: give the numbers of steps, such as 10,30,60")
+  layers = {spec: ratios.layer(spec) for spec in ratios.specs(chosen.cells)}
+  found = {
+    spec: ratios.ratios(layer, chosen.lengths, chosen.starts)
+    for spec, layer in layers.items()
+  }
+  print("\n".join(ratios.tell(found, chosen.lengths)))
+  summary = {spec: ratios.middle(each) for spec, each in found.items()}
+  result({"lengths": list(chosen.lengths), "ratios": summary}, chosen.json)
+
+
 def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:
   """The model of the run, and the run's settings."""
   if not chosen.workdir:
-    raise BadInput("give `workdir`, the folder of a run, such as one of charlm")
+    raise BadInput(
+      "give `workdir`, the folder of a run, such as one of charlm; or `cells`"
+    )
   config = loading.configuration(Path(chosen.workdir))
   kinds.refuse_others(chosen.workdir, config)
   name, where = config["experiment"], dict[str, str]()
