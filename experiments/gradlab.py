@@ -149,13 +149,8 @@ def _compare(chosen: GradLab) -> None:
   if not chosen.lengths:
     raise BadInput("`lengths` is empty: give the numbers of steps, such as 10,30,60")
   layers = {spec: ratios.layer(spec) for spec in ratios.specs(chosen.cells)}
-  found = {
-    spec: ratios.ratios(layer, chosen.lengths, chosen.starts)
-    for spec, layer in layers.items()
-  }
-  print("\n".join(ratios.tell(found, chosen.lengths)))
-  summary = {spec: ratios.middle(each) for spec, each in found.items()}
-  result({"lengths": list(chosen.lengths), "ratios": summary}, chosen.json)
+  found = ratios.tell(layers, chosen.lengths, chosen.starts)
+  result({"lengths": list(chosen.lengths), "ratios": found}, chosen.json)
 
 
 def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:
@@ -222,7 +217,7 @@ def _check_size(settings: Settings, model: Model, at: Stretch) -> None:
   check(16 * row * at.valid.size, settings.shown("lags", "windows"))
   if chosen.products:
     # The basis, the products and their inverse, each before and after a step.
-    check(24 * row**2 * flows.FEW, settings.shown("products"))
+    check(48 * row**2 * flows.FEW, settings.shown("products"))
 
 
 PAGE = Page("gradlab", main, (GradLab,))

@@ -14,6 +14,7 @@ from unroll.architecture import Architecture
 from unroll.diagnose import Extremes
 from unroll.gradients import ChunkLoss
 from unroll.layers import Layer
+from unroll.scan.precision import is_real
 from unroll.types import Array, Carry, Cell, Lookup, Params
 
 Named = dict[str, dict[str, Any]]  # by layer, and then by state or parameter
@@ -161,7 +162,10 @@ def measured(
 
 
 def _products(model: Model, at: Stretch, lags: tuple[int, ...]) -> dict[int, Extremes]:
-  """Singular values by lag, of Jacobians that end where the losses of sequences do."""
+  """Singular values by lag, of Jacobians that end where the losses of sequences do.
+
+  In 64 bits: the smallest of one step is often below the rounding of the largest.
+  """
   lags = tuple(sorted({lag for lag in lags if lag <= at.end.max()}))
   if not lags:
     return {}
@@ -172,7 +176,9 @@ def _products(model: Model, at: Stretch, lags: tuple[int, ...]) -> dict[int, Ext
   valid = jnp.asarray(steps < begin)
   carry, _ = scan.unroll(at.cell, model.own, carry, xs, valid=valid)
   rest = xs[begin + steps[: lags[-1]], np.arange(len(some))]
-  found = diagnose.singular_values(at.cell, model.own, carry, rest, lags)
+  with jax.enable_x64(True):
+    own, carry, rest = jax.tree.map(_wide, (model.own, carry, rest))
+    found = diagnose.singular_values(at.cell, own, carry, rest, lags)
   means = [np.mean(np.asarray(each, np.float64), axis=1).tolist() for each in found]
   return {lag: Extremes(*each) for lag, *each in zip(lags, *means)}
 
@@ -201,6 +207,10 @@ def _norms(model: Model, batch: Any, at: Stretch, lags: int) -> dict[str, NDArra
     name: np.mean(np.take_along_axis(np.asarray(part), row, 0), axis=1, where=there)
     for name, part in found.items()
   }
+
+
+def _wide(leaf: Array) -> Array:
+  return leaf.astype(jnp.float64) if is_real(leaf) else leaf
 
 
 def _by_layer(found: Mapping[str, Any]) -> Named:

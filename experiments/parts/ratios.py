@@ -90,11 +90,19 @@ def middle(found: NDArray) -> list[float]:
     return np.exp(np.mean(np.log(found), axis=0)).tolist()
 
 
-def tell(found: Mapping[str, NDArray], lengths: Sequence[int]) -> Iterable[str]:
-  """The lines of a table: a cell each, the geometric mean of starts."""
-  width = max(map(len, ("|dL/dx_1|/|dL/dx_T|", *found))) + 1
-  yield f"{'|dL/dx_1|/|dL/dx_T|':{width}}" + "".join(
-    f"{f'T = {n}':>10}" for n in lengths
-  )
-  for spec, each in found.items():
-    yield f"{spec:{width}}" + "".join(f"{value:>10.1e}" for value in middle(each))
+def tell(
+  each: Mapping[str, Architecture], lengths: Sequence[int], starts: int
+) -> dict[str, list[float]]:
+  """Measures layers by name, and prints a table of them, a line as soon as it is known.
+
+  Returns:
+    By name, the geometric means of starts for each length.
+  """
+  title, found = "|dL/dx_1|/|dL/dx_T|", dict[str, list[float]]()
+  width = max(map(len, (title, *each)))
+  print(f"{title:{width}}" + "".join(f"{f'T = {length}':>10}" for length in lengths))
+  for name, chosen in each.items():
+    found[name] = middle(ratios(chosen, lengths, starts))
+    values = "".join(f"{value:>10.1e}" for value in found[name])
+    print(f"{name:{width}}{values}", flush=True)
+  return found

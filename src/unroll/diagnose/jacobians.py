@@ -21,7 +21,9 @@ class Extremes(NamedTuple):
 
   Attributes:
     largest: above 0, some change of the carry has grown.
-    smallest: minus infinity where some change is lost, at the precision of the carry.
+    smallest: minus infinity where some change is lost. That of one step is known to
+      the rounding of its largest: give a carry of 64 bits (`jax.enable_x64`) where some
+      units forget nearly all.
   """
 
   largest: Array
