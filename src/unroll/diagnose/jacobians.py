@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll.diagnose import states
+from unroll import states
 from unroll.types import Array, BadInput, Carry, Cell, Params
 
 

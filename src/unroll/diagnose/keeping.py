@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from unroll.diagnose import states
+from unroll import states
 from unroll.linear import product
 from unroll.pairs import Pair
 from unroll.scan.masks import select
