@@ -134,7 +134,8 @@ def test_exponents_are_those_of_the_product_of_jacobians():
   whole = jax.jacobian(last)(carry)
   _, volume = jnp.linalg.slogdet(whole.h[:, 0])
   # A step between them that is not valid is as if it were not there.
-  padded, valid = jnp.insert(xs, 1, 7.0, axis=0), jnp.ones((4, B), bool).at[1].set(False)
+  padded = jnp.insert(xs, 1, 7.0, axis=0)
+  valid = jnp.ones((4, B), bool).at[1].set(False)
   found = diagnose.lyapunov(cell, params, carry, padded, H, valid=valid)
   np.testing.assert_allclose(3 * jnp.sum(found[0]), volume, rtol=1e-9)
 
