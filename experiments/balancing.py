@@ -10,7 +10,6 @@ draws the way.
 """
 
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,7 +67,7 @@ class Batch(NamedTuple):
 def main(settings: Settings) -> None:
   """Follows every scheme, prints where it ends, draws."""
   chosen = settings[Balancing]
-  specs = listed(chosen.schemes)
+  specs = gradients.listed(chosen.schemes)
   schemes = {spec: gradients.named_scheme(spec) for spec in specs}
   with jax.enable_x64(True):
     ways = {spec: _followed(scheme, chosen) for spec, scheme in schemes.items()}
@@ -84,11 +83,6 @@ def main(settings: Settings) -> None:
       balancing(ways, LEAST, chosen.picture)
       print(chosen.picture)
   result({"schemes": told, "least": LEAST}, chosen.json)
-
-
-def listed(text: str) -> list[str]:
-  """The specs of a list, of which a comma ahead of a digit is no end."""
-  return re.split(r",(?!\d)", text)
 
 
 def _loss(backward: scan.Backward) -> gradients.ChunkLoss:
@@ -118,6 +112,7 @@ def _followed(scheme: gradients.Scheme, chosen: Balancing) -> Way:
   lengths = np.full(-(-chosen.steps // length), length)
   if chunks.lengths:
     lengths = chunks.lengths(np.random.default_rng(chosen.seed), chosen.steps)
+    lengths = lengths[: np.searchsorted(np.cumsum(lengths), chosen.steps) + 1]
   ends = np.cumsum(lengths)
   size = chunks.overlap + length
 

@@ -3,6 +3,7 @@
   python -m experiments.gradlab --workdir=RUN
   python -m experiments.gradlab --workdir=RUN --fresh
   python -m experiments.gradlab --workdir=RUN --lags=500 --products=1,10,100 --json
+  python -m experiments.gradlab --workdir=RUN --schemes=tbptt:16,snap1,uoro:8,artbp:16
   python -m experiments.gradlab --cells=rnn,rnn@uniform,gru,lstm --lengths=10,30,60
 
 RUN is a run of charlm, classify, forecast, memory or music whose layers read from left
@@ -20,7 +21,7 @@ from typing import Any
 import jax
 
 from experiments import charlm, classify, forecast, memory, music
-from experiments.parts import findings, flows, kinds, ratios
+from experiments.parts import biases, findings, flows, kinds, ratios
 from experiments.parts.flows import Model, Stretch
 from experiments.parts.kinds import KINDS, Places
 from experiments.session import door, modes
@@ -28,12 +29,12 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, result
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
-from unroll import diagnose, loading
+from unroll import diagnose, gradients, loading
 from unroll.architecture import Architecture
 from unroll.loading import Loaded
 from unroll.memory import check
 from unroll.models import saved
-from unroll.report.gradients import gradients
+from unroll.report import gradients as pictures
 from unroll.settings import setting
 from unroll.types import BadInput, Params
 
@@ -82,6 +83,15 @@ class GradLab:
     least=0,
     role="call",
   )
+  schemes: str = setting(
+    "",
+    "instead of flows: truncation schemes, each as charlm has them, of which the "
+    "gradient is compared with the full one",
+    role="call",
+  )
+  draws: int = setting(
+    32, "gradients of a scheme that draws, to see its mean", least=2, role="call"
+  )
   cells: tuple[str, ...] = setting(
     (),
     "instead of a run: cells as they start, CELL[:OPTIONS][@START] such as "
@@ -108,6 +118,9 @@ def main(settings: Settings) -> None:
     _compare(chosen)
     return
   loaded, run = _opened(chosen)
+  if chosen.schemes:
+    _schemes(chosen, loaded, run)
+    return
   model, batch = _model(chosen, loaded, run), _batch(chosen, loaded, run)
   at = flows.stretch(model, batch)
   _check_size(settings, model, at)
@@ -128,7 +141,7 @@ def main(settings: Settings) -> None:
   picture = Path(chosen.workdir, name)
   with extra(picture):
     shown = run.shown("cell", "layers", "hidden")
-    gradients(
+    pictures.gradients(
       found.norms,
       f"{picture.parent.resolve().name}, {state}: {shown}",
       picture,
@@ -151,6 +164,29 @@ def _compare(chosen: GradLab) -> None:
   layers = {spec: ratios.layer(spec) for spec in ratios.specs(chosen.cells)}
   found = ratios.tell(layers, chosen.lengths, chosen.starts)
   result({"lengths": list(chosen.lengths), "ratios": found}, chosen.json)
+
+
+def _schemes(chosen: GradLab, loaded: Loaded, run: Settings) -> None:
+  """Prints how far gradients of truncation schemes are from the full one."""
+  specs = gradients.listed(chosen.schemes)
+  for spec in specs:
+    gradients.named_scheme(spec)
+  if run.page is not charlm.PAGE:
+    raise BadInput(
+      f"schemes={chosen.schemes} with {chosen.workdir}, a run of {run.page.name}: "
+      "schemes are compared in runs of charlm"
+    )
+  tokens = biases.tokens(run, loaded, chosen.windows, chosen.lags)
+  found = biases.measured(
+    specs,
+    run,
+    lambda settings: charlm._task(settings, loaded.files),
+    _fresh(loaded, run) if chosen.fresh else loaded.params,
+    biases.Along(tokens, chosen.windows, chosen.draws),
+  )
+  print(f"{chosen.workdir}: {chosen.windows} sequences of {chosen.lags} steps")
+  print("\n".join(biases.tell(found)))
+  result({"schemes": biases.summary(found)}, chosen.json)
 
 
 def _opened(chosen: GradLab) -> tuple[Loaded, Settings]:

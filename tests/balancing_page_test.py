@@ -5,12 +5,6 @@ import json
 import pytest
 from commands import run
 
-from experiments.balancing import listed
-
-
-def test_a_comma_ahead_of_a_digit_is_no_end():
-  assert listed("tbptt:1,41,rtrl,uoro:2") == ["tbptt:1,41", "rtrl", "uoro:2"]
-
 
 @pytest.mark.slow
 def test_short_truncation_diverges_and_the_others_do_not(tmp_path):

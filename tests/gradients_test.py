@@ -401,3 +401,8 @@ def test_a_telescope_is_right_in_the_mean(k):
     error = np.std(found, axis=0) / np.sqrt(len(found))
     assert np.max(np.abs(np.mean(found, axis=0) - expected) / (error + 1e-6)) < 4
     assert np.max(error) > 1e-4
+
+
+def test_a_comma_ahead_of_a_digit_ends_no_scheme():
+  found = gradients.listed("tbptt:1,41,rtrl,uoro:2")
+  assert found == ["tbptt:1,41", "rtrl", "uoro:2"]

@@ -143,3 +143,24 @@ def test_the_command_ends_with_code_2(tmp_path):
   done = run(tmp_path, "gradlab", "--workdir=nowhere")
   assert done.code == 2 and done.out == ""
   assert done.err == "error: nowhere holds no config.json: give the folder of a run\n"
+
+
+@pytest.mark.slow
+def test_schemes_are_compared_with_the_full_gradient(folder, look):
+  lines, found = look(
+    workdir="run", schemes="full,tbptt:1,4,rtrl,snap1,uoro:4", draws=3
+  )
+  schemes = found["schemes"]
+  for name in ("full", "rtrl"):
+    assert schemes[name]["groups"]["all"]["cosine"] == pytest.approx(1, abs=1e-5)
+  for name in ("tbptt:1,4", "snap1", "uoro:4"):
+    assert 0 < schemes[name]["groups"]["all"]["cosine"] < 0.9999
+    assert schemes[name]["groups"]["output"]["cosine"] == pytest.approx(1, abs=1e-4)
+  assert schemes["uoro:4"]["groups"]["layer 1"]["deviation"] > 0.1
+  assert schemes["rtrl"]["kept"] > schemes["snap1"]["kept"] > schemes["full"]["kept"]
+  assert [line.split()[0] for line in lines[2:]] == [*schemes]
+
+
+def test_schemes_of_another_page_are_refused(folder, monkeypatch):
+  with pytest.raises(BadInput, match="choose full"):
+    gradlab.main(Settings.of(gradlab.PAGE, workdir=str(folder / "run"), schemes="no"))

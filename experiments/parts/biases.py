@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from numpy.typing import NDArray
 
 from experiments.parts import text
+from experiments.parts.text import Text
 from experiments.session.pieces import Pieces
 from experiments.session.settings import Settings
 from experiments.session.task import Task
@@ -23,6 +24,7 @@ from unroll import remat
 from unroll.data.batches import Source
 from unroll.diagnose import Bias, bias
 from unroll.gradients.scheme import over_chunks
+from unroll.loading import Loaded
 from unroll.types import Array, BadInput, Params, draws
 
 # What is drawn within a step would be drawn in another way by each scheme.
@@ -178,11 +180,34 @@ def tell(found: Mapping[str, Found]) -> Iterable[str]:
     )
 
 
-def check(specs: Iterable[str], rows: int, steps: int, tokens: NDArray) -> None:
-  """Refuses a text that is too short."""
-  needed = rows * steps + 1
-  if needed > tokens.size:
+def summary(found: Mapping[str, Found]) -> dict[str, Any]:
+  """What was found, for JSON."""
+  return {
+    spec: {
+      "groups": {name: one._asdict() for name, one in each.groups.items()},
+      "seconds": each.seconds,
+      "kept": each.kept,
+    }
+    for spec, each in found.items()
+  }
+
+
+def tokens(run: Settings, loaded: Loaded, rows: int, steps: int) -> NDArray[np.int32]:
+  """The start of the validation text that the run was trained beside.
+
+  Raises:
+    BadInput: it is another text, or too short.
+  """
+  data = text.load(run[Text], loaded.vocabulary)
+  if data.digest != loaded.config["data"]:
     raise BadInput(
-      f"windows={rows} of lags={steps} take {needed} tokens, and the validation text "
-      f"has {tokens.size}: lower them"
+      f"{run.shown('corpus')} is not what the run was trained on: give `corpus`, where "
+      "that is now"
     )
+  found, needed = data.tokens["val"], rows * steps + 1
+  if needed > found.size:
+    raise BadInput(
+      f"windows={rows} with lags={steps} take {needed} tokens, and the validation text "
+      f"has {found.size}: lower them"
+    )
+  return found[:needed]

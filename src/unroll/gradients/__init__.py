@@ -1,5 +1,7 @@
 """How the gradient through time is taken: schemes are values, swapped at will."""
 
+import re
+
 from unroll import specs
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
@@ -57,6 +59,11 @@ def named_scheme(spec: str) -> Scheme:
   )
 
 
+def listed(specs: str) -> list[str]:
+  """The specs of a list, of which a comma ahead of a digit is no end."""
+  return re.split(r",(?!\d)", specs)
+
+
 __all__ = [
   "ChunkLoss",
   "Chunks",
@@ -67,6 +74,7 @@ __all__ = [
   "artbp",
   "eprop",
   "full",
+  "listed",
   "named_scheme",
   "random",
   "rtrl",

@@ -11,6 +11,7 @@ from unroll.report.curves import BLUE, EVALUATIONS, MUTED, dress
 from unroll.report.figures import figure_of, save
 
 SHOWN = 0.8  # of θ, on both sides
+FAR = 10  # as much is drawn, outside of the picture
 
 
 class Way(Protocol):
@@ -23,7 +24,7 @@ class Way(Protocol):
 
 
 def balancing(ways: Mapping[str, Way], least: float, path: str | Path) -> None:
-  """Draws θ by step, a line a scheme; a line ends where it leaves the picture.
+  """Draws θ by step, a line a scheme.
 
   Args:
     ways: by the name of the scheme.
@@ -33,11 +34,10 @@ def balancing(ways: Mapping[str, Way], least: float, path: str | Path) -> None:
   figure, [axes] = figure_of(1, "Influence balancing", height=5, columns=1)
   colors = (BLUE, *EVALUATIONS)
   for number, (name, way) in enumerate(ways.items()):
-    gone = np.flatnonzero(~(np.abs(way.theta) <= SHOWN))
-    end = gone[0] + 1 if gone.size else len(way.theta)
+    theta = np.where(np.isfinite(way.theta), way.theta, np.nan)
     axes.plot(
-      way.steps[:end],
-      np.clip(way.theta[:end], -SHOWN, SHOWN),
+      way.steps,
+      np.clip(theta, -FAR, FAR),
       color=colors[number % len(colors)],
       ls=("-", (0, (4, 2)))[number // len(colors) % 2],
       lw=1.8,
@@ -45,7 +45,8 @@ def balancing(ways: Mapping[str, Way], least: float, path: str | Path) -> None:
     )
   axes.axhline(least, color=MUTED, lw=1, ls=":")
   axes.set_ylim(-SHOWN, SHOWN)
-  axes.set_xscale("log")
   axes.set_xlabel("step of the system", color=MUTED)
   dress(axes, f"θ along gradients of a scheme; the loss is least at {least:.3f}", "θ")
+  axes.set_xscale("log")
+  axes.xaxis.set_major_formatter("{x:,.0f}")
   save(figure, path)
