@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from unroll import start
+from unroll import clipping, start
 from unroll.cells import CELLS
 from unroll.cells.named import named_cell
 from unroll.compose import Wiring, heads, learned_carry
@@ -108,6 +108,17 @@ class Architecture:
     0.0, "standard deviation of noise on the layers' matrices, drawn once an update"
   )
   learned_carry: bool = setting(False, "learns the initial carry instead of zero")
+  carry_clip: float = setting(
+    0.0,
+    "clipping threshold of the gradient to the state, at every step back; 0: off",
+    least=0,
+  )
+  carry_clip_by: str = setting(
+    "value",
+    "what carry_clip holds below the threshold: every element, or the norm of each "
+    "sequence of the batch",
+    choices=clipping.BY,
+  )
 
   @property
   def sizes(self) -> list[int]:
@@ -166,10 +177,14 @@ class Architecture:
     if given.get("timed"):
       self._check_timed()
     options = self._options(make, given)
-    return [
+    cells = [
       self._headed(partial(make, inputs, **options), hidden)
       for inputs, hidden in zip(input_sizes, self.sizes)
     ]
+    if not self.carry_clip:
+      return cells
+    clip = (self.carry_clip, self.carry_clip_by)
+    return [clipping.clipped_state(cell, *clip) for cell in cells]
 
   def _check_timed(self) -> None:
     """Refuses what keeps the time, the last input, from a layer, or changes it."""

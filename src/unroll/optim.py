@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from unroll import specs
+from unroll.clipping import norm
 from unroll.parameters import completed, matrices, refuse_complex, trained
 from unroll.types import Array, BadInput, Params
 
@@ -200,8 +201,8 @@ def gradient_norm(grads: Params) -> Array:
   Returns:
     The norm; not finite if any gradient is not.
   """
-  norms = [_norm(_wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
-  return _norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
+  norms = [norm(_wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
+  return norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
 
 
 def _preconditioner(name: str, *decays: float) -> optax.GradientTransformation:
@@ -228,15 +229,15 @@ def _by_value(grads: Params, weights: Params, limit: float | Array) -> Params:
 
 
 def _by_param_norm(grads: Params, weights: Params, limit: float | Array) -> Params:
-  return jax.tree.map(lambda g: _shrink(g, _norm(g), limit), grads)
+  return jax.tree.map(lambda g: _shrink(g, norm(g), limit), grads)
 
 
 def _by_agc(grads: Params, weights: Params, ratio: float | Array) -> Params:
   def clip(g: Array, w: Array) -> Array:
     axes = tuple(range(g.ndim - 1)) or None
     # The floor is the paper's: weights that start at zero must be able to leave it.
-    limit = ratio * jnp.maximum(_norm(w, axes), 1e-3)
-    return _shrink(g, _norm(g, axes), limit)
+    limit = ratio * jnp.maximum(norm(w, axes), 1e-3)
+    return _shrink(g, norm(g, axes), limit)
 
   return jax.tree.map(clip, grads, weights)
 
@@ -251,13 +252,6 @@ CLIPS: Mapping[str, Callable[[Params, Params, float | Array], Params]] = {
 
 def _shrink(g: Array, norm: Array, limit: Array | float) -> Array:
   return g * jnp.minimum(1.0, limit / norm).astype(g.dtype)
-
-
-def _norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
-  """The l2 norm over `axes` (None: all), which are kept for broadcasting."""
-  largest = jnp.max(jnp.abs(x), axis=axes, keepdims=True, initial=0.0)
-  scaled = x / jnp.where(largest > 0, largest, 1.0)
-  return largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=axes, keepdims=True))
 
 
 def _wide(x: Array) -> Array:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from unroll.compose import mask, no_draw
 from unroll.layers.sequences import Layer, advanced, as_layer
 from unroll.parameters import completed, is_matrix
-from unroll.types import Array, BadInput, Carry, Cell, Draw, Noted, Params, is_draw
+from unroll.states import is_aside
+from unroll.types import Array, BadInput, Carry, Cell, Draw, Params
 
 _SITES = 2**20  # of the masks here; those between layers are few
 
@@ -52,9 +53,9 @@ def zoneout(cell: Cell, rates: float | Sequence[float]) -> Cell:
 
   def step(params: Params, carry: DrawnCarry, z: Array, *context: Any):
     after, y = cell.step(params, carry.inner, z, *context)
-    olds = jax.tree.leaves(carry.inner, is_leaf=_is_aside)
-    news, treedef = jax.tree.flatten(after, is_leaf=_is_aside)
-    states = [i for i, leaf in enumerate(news) if not _is_aside(leaf)]
+    olds = jax.tree.leaves(carry.inner, is_leaf=is_aside)
+    news, treedef = jax.tree.flatten(after, is_leaf=is_aside)
+    states = [i for i, leaf in enumerate(news) if not is_aside(leaf)]
     if not one and len(states) != len(given):
       raise BadInput(
         f"zoneout={','.join(map(str, given))}: give one rate for all "
@@ -69,11 +70,6 @@ def zoneout(cell: Cell, rates: float | Sequence[float]) -> Cell:
     return DrawnCarry(jax.tree.unflatten(treedef, kept), draw), y
 
   return _around(cell, step)
-
-
-def _is_aside(node: Any) -> bool:
-  """Whether a node of a carry holds no states of units."""
-  return is_draw(node) or isinstance(node, Noted)
 
 
 def _zoned(draw: Draw, old: Array, new: Array, rate: float, site: int) -> Array:

@@ -21,7 +21,7 @@ def sizes(cell: Cell, params: Params) -> dict[str, int]:
     BadInput: the cell has none.
   """
   carry = jax.eval_shape(lambda: cell.carry(params, 1))
-  found = {_name(path): leaf.size for path, leaf in _nodes(carry) if _is_state(leaf)}
+  found = {_name(path): leaf.size for path, leaf in _nodes(carry) if is_state(leaf)}
   if not found:
     raise BadInput("this cell has no state that a gradient could flow through")
   return found
@@ -44,11 +44,11 @@ def moved(carry: Carry, change: Array) -> Carry:
   parts = iter(jnp.split(change, ends[:-1], axis=-1))
 
   def one(leaf: Any) -> Any:
-    if not _is_state(leaf):
+    if not is_state(leaf):
       return leaf
     return leaf + next(parts).reshape(leaf.shape).astype(leaf.dtype)
 
-  return jax.tree.map(one, carry, is_leaf=_is_apart)
+  return jax.tree.map(one, carry, is_leaf=is_aside)
 
 
 def named(vectors: Array, of: dict[str, int]) -> dict[str, Array]:
@@ -58,19 +58,21 @@ def named(vectors: Array, of: dict[str, int]) -> dict[str, Array]:
 
 
 def _of(carry: Carry) -> Iterator[Array]:
-  return (leaf for _, leaf in _nodes(carry) if _is_state(leaf))
+  return (leaf for _, leaf in _nodes(carry) if is_state(leaf))
 
 
 def _nodes(carry: Carry) -> list[tuple[tuple, Any]]:
-  return jax.tree_util.tree_leaves_with_path(carry, is_leaf=_is_apart)
+  return jax.tree_util.tree_leaves_with_path(carry, is_leaf=is_aside)
 
 
-def _is_apart(node: Any) -> bool:
+def is_aside(node: Any) -> bool:
+  """Whether a node of a carry holds no states of units: a Draw, or a Noted."""
   return is_draw(node) or isinstance(node, Noted)
 
 
-def _is_state(node: Any) -> bool:
-  return not _is_apart(node) and jnp.issubdtype(node.dtype, jnp.floating)
+def is_state(node: Any) -> bool:
+  """Whether a node of a carry, or of a gradient to it, is a state."""
+  return not is_aside(node) and jnp.issubdtype(node.dtype, jnp.floating)
 
 
 def _name(path: tuple) -> str:
