@@ -66,9 +66,12 @@ class Desk:
   ) -> None:
     """Runs what is not known yet of a trial, and tells how it went."""
     watch = _Watch(self._study, [claim], self._stop, self._plan.objective[0])
-    values, noted = [], []
+    values, noted, failure = [], [], None
     for number, one in enumerate(runs):
       path = Path(one.flags["workdir"])
+      # The first run that fails is enough, but what is known of others is noted.
+      if failure is not None and str(path) not in known:
+        break
       # A trial falls behind or not with its first seed.
       prunes = self._plan.prunes and number == 0
       watch.reads(path / "metrics.jsonl" if prunes else None)
@@ -88,9 +91,12 @@ class Desk:
       found, error = _objectives(outcome, self._plan.objective)
       one.noted["summary"] = outcome.output
       if error is not None:
-        self._study.failed(claim, error, noted)
-        return
+        one.noted["error"] = error
+        failure = failure or error
       values.append(found)
+    if failure is not None:
+      self._study.failed(claim, failure, noted)
+      return
     means = [math.fsum(column) / len(column) for column in zip(*values)]
     self._study.complete(claim, means, noted)
 
