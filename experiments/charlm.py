@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.parts import adaptation, layers, likelihoods, text
+from experiments.parts import adaptation, layers, likelihoods, text, watching
 from experiments.parts.adaptation import Adaptation
 from experiments.parts.text import Batches, Text
+from experiments.parts.watching import Watching
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
@@ -117,6 +118,10 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     model,
     kind="language",
     loss=functools.partial(next_token_loss, penalties=settings[Penalties]),
+    watch=watching.watch(
+      *(settings, layers.chosen(settings), model.embedding or model.vocabulary),
+      *(model, next_token_loss),
+    ),
     train=of_documents(text.lanes if sequential else text.windows),
     sources={name: of_documents(sources[name]) for name in order},
     shows=(SAMPLES,),
@@ -234,6 +239,7 @@ PAGE = Page(
     Precision,
     Truncation,
     Training,
+    Watching,
     Transfer,
     Folder,
     Processes,

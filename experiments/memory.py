@@ -12,7 +12,8 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.parts import layers
+from experiments.parts import layers, watching
+from experiments.parts.watching import Watching
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
@@ -87,6 +88,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     splits={"val": int(sum(batch.weight.sum() for batch in val))},
     counted="answers",
     sized_by=("hidden", "layers", "length"),
+    watch=watching.watch(settings, architecture, task.width, model, sequence_loss),
   )
 
 
@@ -137,7 +139,7 @@ def _measures(chosen: Memory) -> tuple[Measure, ...]:
 PAGE = Page(
   "memory",
   main,
-  (Memory, Architecture, Training, Transfer, Folder, Processes, Arms),
+  (Memory, Architecture, Training, Watching, Transfer, Folder, Processes, Arms),
 )
 
 if __name__ == "__main__":

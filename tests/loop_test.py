@@ -95,6 +95,7 @@ class Run:
       show=lambda *seen: self.shown.append(seen),
       check=self.check,
       measures=self.measures,
+      clip_norm=65.0,
     )
 
   def evaluate(self, state):
@@ -141,6 +142,7 @@ def together(runs, budget, progresses, sizes=3, **periods):
       dispatch,
       evaluate=lambda states: [run.evaluate(s) for run, s in zip(runs, states)],
       split=lambda tree: tree,
+      watch=lambda states, batch: [{"seen": 1.0 * state.step} for state in states],
     ),
     [TrainState(progress.step, None, None, None, 0, 0) for progress in progresses],
     inner,
@@ -167,6 +169,23 @@ def test_cadence():
   assert progress.targets == 23 * 4
   assert progress.last == {"step": 23, "loss": 23}
   assert progress.best == {"step": 7, "loss": 7}
+
+
+def test_gradients_are_watched_before_the_updates_that_they_are_of():
+  run = Run()
+  _, progress, _ = run.fit(budget(10), watch_every=4)
+  looks = [record for record in run.records if "seen" in record]
+  assert looks == [
+    {"step": 1, "seen": 0.0},
+    {"step": 5, "seen": 4.0, "updates_clipped": 0.0},
+    {"step": 9, "seen": 8.0, "updates_clipped": 0.5},  # of norms 50, 60, 70, 80
+  ]
+  assert progress.unwatched == (2, 2)
+  assert Progress.from_json(json.loads(json.dumps(progress.to_json()))) == progress
+  assert run.steps("train/loss") == [*range(1, 11)]
+  unwatched = Run()
+  unwatched.fit(budget(10))
+  assert not unwatched.steps("seen")
 
 
 def test_what_is_to_rise_is_best_where_it_is_highest():
@@ -401,6 +420,7 @@ def test_the_progress_of_an_old_checkpoint_is_read():
   old = {"step": 7, "seconds": 1.25, "tokens": 40.0, "plateau": plateau}
   old |= {"last": {"step": 7, "val/loss": 1.75}, "best": {"step": 5, "val/loss": 1.5}}
   new = {**old, "targets": old["tokens"], "trigger": NonMonotone()._asdict()}
+  new["unwatched"] = (0, 0)
   del new["tokens"]
   assert Progress.from_json(old).to_json() == new
 

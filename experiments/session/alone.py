@@ -67,12 +67,14 @@ class Alone:
     shardings = (self.spread.state(state), self.spread.whole)
     dispatch = make_dispatch(pieces.step_of, shardings)
     arm, evaluate = self._whole(members[0].arm), self.evaluator(pieces, "val")
+    watched = jax.jit(pieces.watched, out_shardings=self.spread.whole)
     return loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
         arm, state, batches, *self._whole((np.int32(counts[0]), controls[0]))
       ),
       evaluate=lambda state: [evaluate(pieces.averaged(state))],
       split=lambda tree: [tree],
+      watch=lambda state, batches: [jax.device_get(watched(state, batches))],
     )
 
   def agreed(self, program: loop.Program, stop: Callable[[], bool]) -> Any:

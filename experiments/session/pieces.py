@@ -1,6 +1,6 @@
 """The pieces of the program that trains a task: its start, its step, its loss."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -79,6 +79,12 @@ class Pieces(NamedTuple):
       self.training.make_schedule(arm),
       jax.random.key(arm.seed + 1),
     )
+
+  def watched(self, state: TrainState, batches: Any) -> Mapping[str, Array]:
+    """What the task's `watch` says of a state, and the first of batches."""
+    assert self.task.watch
+    first = jax.tree.map(lambda leaf: leaf[0], batches)
+    return self.task.watch.measure(state.params, state.carry, first)
 
   def averaged(self, state: TrainState) -> Params:
     """The parameters to evaluate: their moving average, if there is one."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from experiments.session.settings import Settings
 from unroll import remat, scan
@@ -11,7 +11,7 @@ from unroll.gradients import ChunkLoss
 from unroll.loading import Loaded
 from unroll.metrics import Measure
 from unroll.train import Arm
-from unroll.types import Carry, Cell, Key, Params, Sums
+from unroll.types import Array, Carry, Cell, Key, Params, Sums
 
 
 class Kept(Protocol):
@@ -61,6 +61,19 @@ MakeLoss = Callable[[remat.Plan, scan.Backward], ChunkLoss]
 Around = Callable[[Callable[[Cell], Cell]], tuple[MakeCarry, MakeLoss] | None]
 
 
+class Watch(NamedTuple):
+  """What is looked at while a model is trained.
+
+  Attributes:
+    every: updates between two looks.
+    measure: (parameters, carry, batch) -> scalars by name, of the batch that the next
+      update is taken on.
+  """
+
+  every: int
+  measure: Callable[[Params, Carry, Any], Mapping[str, Array]]
+
+
 class Task(NamedTuple):
   """What is trained, on what data, and how it is measured.
 
@@ -86,6 +99,7 @@ class Task(NamedTuple):
       is written.
     judge: (parameters, split) -> numbers by the names of measures, made on the host;
       for what must be decoded to be judged.
+    watch: what is looked at between updates.
     show: (settings, its best model, its folder): what people are shown of a finished
       run beside its curves and its page.
   """
@@ -106,6 +120,7 @@ class Task(NamedTuple):
   shows: tuple[str, ...] = ()
   check: Callable[[], None] = lambda: None
   judge: Callable[[Params, str], Mapping[str, float]] | None = None
+  watch: Watch | None = None
   show: Callable[[Settings, Loaded, Path], None] | None = None
   around: Around | None = None
 

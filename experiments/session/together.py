@@ -87,8 +87,12 @@ class Together:
       return advance(own, state, batches, steps, group.stack(controls))
 
     evaluate = self.evaluator(pieces, "val")
+    watched = group.program(pieces.watched, (0, axis))
     return loop.Program(
-      dispatch, lambda state: evaluate(pieces.averaged(state)), group.split
+      dispatch,
+      lambda state: evaluate(pieces.averaged(state)),
+      group.split,
+      lambda state, batches: group.split(watched(state, batches)),
     )
 
   def agreed(self, program: loop.Program, stop: Callable[[], bool]) -> Any:

@@ -146,7 +146,8 @@ def _fit(
   states, progresses = zip(*found)
   _say_what_begins(states[0], members)
   training, task = pieces.training, pieces.task
-  periods = (training.eval_every, training.checkpoint_every)
+  watched = task.watch.every if task.watch else 0
+  periods = (training.eval_every, training.checkpoint_every, watched)
   objective = _objective(task)
   state = place.placed(states)
   program = place.program(pieces, members, state)
@@ -163,10 +164,8 @@ def _fit(
     shows = place.displays(display, len(members))
     program, stop, late = place.agreed(program, interrupted)
     runs = [
-      Run(
-        progress, _hooks(task, objective, *both, show, place.spread.gathered), STARTED
-      )
-      for progress, both, show in zip(progresses, writers, shows)
+      Run(progress, _hooks(task, member, *both, show, place.spread.gathered), STARTED)
+      for progress, member, both, show in zip(progresses, members, writers, shows)
     ]
     state, done = loop.fit(
       program,
@@ -180,6 +179,7 @@ def _fit(
       stop=stop,
       eval_every=training.eval_every,
       checkpoint_every=training.checkpoint_every,
+      watch_every=watched,
       late=late,
     )
   return program.split(state), runs, done
@@ -211,25 +211,28 @@ def _objective(task: Task) -> Objective:
 
 
 def _hooks(
-  task: Task, objective: Objective, log: Any, checkpoints: Any, show: Any, gathered: Any
+  task: Task, member: Member, log: Any, checkpoints: Any, show: Any, gathered: Any
 ) -> Hooks:
   """What the loop calls for a run: its log, its checkpoints, the terminal.
 
   The log is on disk before a checkpoint is, which is therefore never ahead of it.
   """
+  training = member.settings[Training]
+  counts = task.watch and training.clip_by == "global_norm"
 
   def save(state: TrainState, progress: Progress, best: bool) -> None:
     log.sync()
     checkpoints.save(progress.step, gathered(state), progress.to_json(), best=best)
 
   return Hooks(
-    objective,
+    _objective(task),
     save,
     log.write,
     show,
     checkpoints.check,
     measures=tuple(m for m in task.measures if m.logged),
     counted=task.counted,
+    clip_norm=training.clip_norm if counts else 0.0,
   )
 
 

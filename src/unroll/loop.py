@@ -7,7 +7,7 @@ under way.
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from unroll.run import Run
@@ -44,11 +44,14 @@ class Program(NamedTuple):
       control for each run; one whose count is 0 takes no step. The state is donated.
     evaluate: `state -> [{name: number} of each run]`.
     split: that of each run in a state, or in metrics.
+    watch: `(state, batches) -> [{name: number} of each run]`, of the state and the
+      first of the batches that it is to be trained on next.
   """
 
   dispatch: Callable[[Any, Any, list[int], list[Control]], tuple[Any, Any]]
   evaluate: Callable[[Any], Sequence[dict[str, float]]]
   split: Callable[[Any], Sequence[Any]]
+  watch: Callable[[Any, Any], Sequence[Mapping[str, Any]]] = lambda state, batches: ()
 
 
 def fit(
@@ -61,6 +64,7 @@ def fit(
   stop: Callable[[], bool],
   eval_every: int,
   checkpoint_every: int,
+  watch_every: int = 0,
   late: Callable[[bool], bool] = lambda late: late,
 ) -> tuple[Any, bool]:
   """Trains until the budget is spent or someone asks for a stop.
@@ -74,12 +78,13 @@ def fit(
     state: donated.
     runs: those of the program, in its order.
     batches: `(count, stacked batches)` from the least step of the runs on, none of
-      which crosses the step of a run or a multiple of `eval_every` or
-      `checkpoint_every`.
+      which crosses the step of a run or a multiple of `eval_every`,
+      `checkpoint_every` or `watch_every`.
     budget: when to end; for several runs in steps, so that all end together.
     stop: true once someone asked for a stop.
     eval_every: steps between evaluations.
     checkpoint_every: steps between checkpoints; 0 for none but the best and last.
+    watch_every: steps between calls of the program's `watch`; 0 for none.
     late: whether time is up, from what this process's clock says of that: processes
       that train together must end together.
 
@@ -116,6 +121,12 @@ def fit(
       if run in some:
         run.save(own)
 
+  def watch(batch: Any) -> None:
+    drain(keep=0)
+    for run, numbers in zip(runs, program.watch(state, batch)):
+      if run.takes(step):
+        run.watched(numbers)
+
   def spent(step: int) -> bool:
     if budget.steps is not None and step >= budget.steps:
       return True
@@ -129,6 +140,8 @@ def fit(
   step = min(run.progress.step for run in runs)
   done = spent(step)
   for count, batch in batches if not done else ():
+    if watch_every and step % watch_every == 0:
+      watch(batch)
     counts = [count if run.takes(step) else 0 for run in runs]
     controls = [run.control(budget.horizon(step, run.elapsed())) for run in runs]
     state, metrics = program.dispatch(state, batch, counts, controls)

@@ -5,7 +5,7 @@ Of models, files and flags it knows nothing, and neither does `loop`, which move
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +30,8 @@ class Progress(NamedTuple):
     last: the last evaluation's numbers, with its step.
     best: the best evaluation's numbers, with its step.
     trigger: when the averaging of parameters begins.
+    unwatched: updates since gradients were last looked at, and how many of them were
+      clipped.
   """
 
   step: int
@@ -39,6 +41,7 @@ class Progress(NamedTuple):
   last: dict[str, float]
   best: dict[str, float]
   trigger: NonMonotone = NonMonotone()
+  unwatched: tuple[int, int] = (0, 0)
 
   def to_json(self) -> dict[str, Any]:
     """Plain dicts and numbers."""
@@ -49,12 +52,13 @@ class Progress(NamedTuple):
   def from_json(cls, data: dict[str, Any]) -> "Progress":
     """Reads what `to_json` gave.
 
-    Older versions called targets tokens, and had no trigger.
+    Older versions called targets tokens, and had neither trigger nor `unwatched`.
     """
     targets = data["tokens"] if "tokens" in data else data["targets"]
     trigger = NonMonotone(**data.get("trigger", {}))
     own = {"targets": targets, "plateau": Plateau(**data["plateau"])}
     own["trigger"] = trigger._replace(values=tuple(trigger.values))
+    own["unwatched"] = tuple(data.get("unwatched", (0, 0)))
     return cls(
       **{name: own[name] if name in own else data[name] for name in cls._fields}
     )
@@ -87,6 +91,8 @@ class Hooks(NamedTuple):
       they read must be in the sums of the training loss.
     counted: the plural of what a target is; the speed is logged as
       "<counted>_per_second".
+    clip_norm: of the norm of all gradients, above which an update counts as clipped;
+      0: none is counted.
   """
 
   objective: Objective
@@ -96,6 +102,7 @@ class Hooks(NamedTuple):
   check: Callable[[], None]
   measures: tuple[Measure, ...] = ()
   counted: str = "targets"
+  clip_norm: float = 0.0
 
 
 class Run:
@@ -138,6 +145,7 @@ class Run:
     metrics = jax.device_get(metrics)
     for record in _records(step, count, metrics, self._hooks.measures):
       self._hooks.log(record)
+    self._count_clipped(metrics.grad_norm[:count])
     loss = metrics.sums["loss"]
     targets = self.progress.targets + float(loss.count[:count].sum())
     self.progress = self.progress._replace(
@@ -180,6 +188,25 @@ class Run:
     )
     self._hooks.log(numbers)
     self._recent = _Recent(self.progress)  # evaluation has no targets a second
+
+  def watched(self, numbers: Mapping[str, Any]) -> None:
+    """Logs a look at gradients before an update, as of its step.
+
+    "updates_clipped" is the share of the updates since the last look.
+    """
+    record: dict[str, Any] = {"step": self.progress.step + 1}
+    record |= {name: float(number) for name, number in numbers.items()}
+    updates, clipped = self.progress.unwatched
+    if updates:
+      record["updates_clipped"] = clipped / updates
+    self._hooks.log(record)
+    self.progress = self.progress._replace(unwatched=(0, 0))
+
+  def _count_clipped(self, norms: Any) -> None:
+    if limit := self._hooks.clip_norm:
+      updates, clipped = self.progress.unwatched
+      unwatched = (updates + len(norms), clipped + int(np.sum(norms > limit)))
+      self.progress = self.progress._replace(unwatched=unwatched)
 
   @property
   def evaluated(self) -> bool:

@@ -20,6 +20,9 @@ BLUE, RED = "#3b6fb6", "#c2273d"
 EVALUATIONS = ("#d9622b", "#2f8f5b", "#8250a8", "#b08a1e", "#2a8fa5", "#8a5a44")
 ROW = 4  # inches, of a row of panels
 LOSS = Measure("loss", "", "lower", mean_of("loss"))
+BY_LAG = "carry_gradient"  # records "carry_gradient/<state>/<lag>"
+CLIPPED = "updates_clipped"
+LAGS = (0, 1, 4, 16, 64, 256)  # that are drawn
 COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
 
 Records = list[Record]
@@ -78,12 +81,15 @@ def draw(
 
   Returns:
     A matplotlib figure, 1200 pixels wide, with a panel for each measure and three
-    more, two in a row of 400 pixels.
+    more, two in a row of 400 pixels; and where gradients were watched, one or two of
+    what was seen.
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
 
-  rows = -(-(len(measures) + 3) // 2)
+  seen = {name for record in records for name in record}
+  watched = [BY_LAG] * (f"{BY_LAG}/all/0" in seen) + [CLIPPED] * (CLIPPED in seen)
+  rows = -(-(len(measures) + 3 + len(watched)) // 2)
   figure = Figure(figsize=(12, ROW * rows), dpi=100, facecolor="white")
   # A name is no formula, and may hold bytes that are no text.
   name = title.encode("utf-8", "replace").decode()
@@ -96,13 +102,17 @@ def draw(
     corner: Corner = "upper right" if measure.better == "lower" else "lower right"
     dress(axes, measure.title.capitalize(), measure.unit, corner)
   norms, rates, speeds, *spare = panels
+  looks, spare = spare[: len(watched)], spare[len(watched) :]
+  for axes, name in zip(looks, watched):
+    (_by_lag if name == BY_LAG else _clipped)(axes, records)
+  for axes in (rates, speeds, *looks)[-2:]:
+    axes.set_xlabel("step", color=MUTED)
+    axes.tick_params(labelbottom=True)  # also above a place that stays empty
   _gradient_norms(norms, records, clip_norm)
   speed = rate_of(records)
   for axes, name in ((rates, "learning_rate"), (speeds, speed)):
     _line(axes, _series(records, name))
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("step", color=MUTED)
-    axes.tick_params(labelbottom=True)  # also above a place that stays empty
   last = max((record["step"] for record in records), default=0) or 1
   norms.set_xlim(-0.02 * last, 1.02 * last)
   dress(norms, "Gradient norm before clipping", "l2 norm")
@@ -196,6 +206,23 @@ def _gradient_norms(axes: "Axes", records: Records, clip_norm: float | None) -> 
     axes.axhline(clip_norm, color=RED, lw=1.3, ls=(0, (5, 3)), label=label)
   low, high = axes.get_ylim()
   axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend over the spikes
+
+
+def _by_lag(axes: "Axes", records: Records) -> None:
+  """The gradient to the carries so many steps before the loss, a line a lag."""
+  for color, lag in zip((BLUE, *EVALUATIONS), LAGS):
+    steps, norms = _series(records, f"{BY_LAG}/all/{lag}")
+    if np.any(norms > 0):
+      norms = np.where(norms > 0, norms, np.nan)
+      axes.plot(steps, norms, "o-", color=color, ms=3, lw=1.6, label=f"lag {lag}")
+  axes.set_yscale("log")
+  dress(axes, "Gradient at the carry by lag", "mean l2 norm")
+
+
+def _clipped(axes: "Axes", records: Records) -> None:
+  _line(axes, _series(records, CLIPPED))
+  axes.set_ylim(0, 1.05)
+  dress(axes, "Updates clipped", "share since the last look")
 
 
 def _noisy(axes: "Axes", series: Series, label: str) -> None:
