@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.parts import layers, samples, scores
+from experiments.parts import layers, samples, scores, watching
 from experiments.parts.samples import Samples
 from experiments.parts.scores import Scores
+from experiments.parts.watching import Watching
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
 from experiments.session.folder import Folder
@@ -89,6 +90,9 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     sized_by=("hidden", "layers"),
     shows=(PICTURE, MIDI),
     check=lambda: samples.check(settings[Samples], data.grid),
+    watch=watching.watch(
+      settings, layers.architecture(settings), KEYS, model, roll_loss
+    ),
     show=functools.partial(_show, data),
   )
 
@@ -151,6 +155,7 @@ PAGE = Page(
     Architecture,
     Precision,
     Training,
+    Watching,
     Transfer,
     Folder,
     Processes,

@@ -21,8 +21,7 @@ EVALUATIONS = ("#d9622b", "#2f8f5b", "#8250a8", "#b08a1e", "#2a8fa5", "#8a5a44")
 ROW = 4  # inches, of a row of panels
 LOSS = Measure("loss", "", "lower", mean_of("loss"))
 BY_LAG = "carry_gradient"  # records "carry_gradient/<state>/<lag>"
-CLIPPED = "updates_clipped"
-LAGS = (0, 1, 4, 16, 64, 256)  # that are drawn
+LAGS, CLIPPED = (0, 1, 4, 16, 64, 256), "updates_clipped"  # that are drawn
 COLUMNS = 600  # a panel has fewer pixels across; more points are not seen
 
 Records = list[Record]
@@ -80,15 +79,14 @@ def draw(
     clip_norm: as for `curves`.
 
   Returns:
-    A matplotlib figure, 1200 pixels wide, with a panel for each measure and three
-    more, two in a row of 400 pixels; and where gradients were watched, one or two of
-    what was seen.
+    A matplotlib figure, 1200 pixels wide, with a panel for each measure, three more,
+    and up to two of what was seen of gradients; two in a row of 400 pixels.
   """
   # Figure by hand, not by pyplot: no global state, no window.
   from matplotlib.figure import Figure
 
   seen = {name for record in records for name in record}
-  watched = [BY_LAG] * (f"{BY_LAG}/all/0" in seen) + [CLIPPED] * (CLIPPED in seen)
+  watched = [name for name in (f"{BY_LAG}/all/0", CLIPPED) if name in seen]
   rows = -(-(len(measures) + 3 + len(watched)) // 2)
   figure = Figure(figsize=(12, ROW * rows), dpi=100, facecolor="white")
   # A name is no formula, and may hold bytes that are no text.
@@ -104,7 +102,7 @@ def draw(
   norms, rates, speeds, *spare = panels
   looks, spare = spare[: len(watched)], spare[len(watched) :]
   for axes, name in zip(looks, watched):
-    (_by_lag if name == BY_LAG else _clipped)(axes, records)
+    (_clipped if name == CLIPPED else _by_lag)(axes, records)
   for axes in (rates, speeds, *looks)[-2:]:
     axes.set_xlabel("step", color=MUTED)
     axes.tick_params(labelbottom=True)  # also above a place that stays empty
@@ -204,6 +202,10 @@ def _gradient_norms(axes: "Axes", records: Records, clip_norm: float | None) -> 
   if clip_norm and np.isfinite(norms).any():
     label = f"threshold {clip_norm:g}: {np.mean(norms > clip_norm):.0%} of steps above"
     axes.axhline(clip_norm, color=RED, lw=1.3, ls=(0, (5, 3)), label=label)
+  _raise(axes)
+
+
+def _raise(axes: "Axes") -> None:
   low, high = axes.get_ylim()
   axes.set_ylim(low, high * (high / low) ** 0.3)  # room for the legend over the spikes
 
@@ -213,9 +215,9 @@ def _by_lag(axes: "Axes", records: Records) -> None:
   for color, lag in zip((BLUE, *EVALUATIONS), LAGS):
     steps, norms = _series(records, f"{BY_LAG}/all/{lag}")
     if np.any(norms > 0):
-      norms = np.where(norms > 0, norms, np.nan)
       axes.plot(steps, norms, "o-", color=color, ms=3, lw=1.6, label=f"lag {lag}")
-  axes.set_yscale("log")
+  axes.set_yscale("log", nonpositive="mask")
+  _raise(axes)
   dress(axes, "Gradient at the carry by lag", "mean l2 norm")
 
 
