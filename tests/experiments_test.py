@@ -905,6 +905,7 @@ REFUSED = [
   (["--mode=eval", "--cache_weight=0.5"], "--cache_weight=0.5", "--cache"),
   (["--mode=eval", "--cache=5", "--dropout_draws=2"], "--cache", "--dropout_draws"),
   (["--weight_noise=-1"], "--weight_noise=-1"),
+  (["--carry_clip=1", "--truncation=rtrl"], "--carry_clip=1.0", "--truncation=rtrl"),
   (["--pack=ab"], "--pack='ab'", "2"),
   (["--min_count=100000"], "--min_count=100000"),
   (["--min_count=2", "--tokenizer=byte"], "--min_count=2", "--tokenizer=byte"),

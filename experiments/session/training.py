@@ -9,7 +9,9 @@ import numpy as np
 
 from experiments.session.settings import Settings
 from unroll import gradients, loop, optim, schedules
+from unroll.architecture import Architecture
 from unroll.data.batches import Source
+from unroll.gradients import online
 from unroll.settings import MOST, setting
 from unroll.train import Arm
 from unroll.types import BadInput
@@ -149,7 +151,18 @@ class Training:
 
 
 def scheme_of(settings: Settings) -> gradients.Scheme:
-  """The truncation scheme; the whole gradient where a page has none to choose."""
-  if Truncation in settings.page.groups:
-    return settings[Truncation].scheme()
-  return gradients.named_scheme("full")
+  """The truncation scheme; the whole gradient where a page has none to choose.
+
+  Raises:
+    BadInput: it carries the gradient forward in time, and that is to be clipped.
+  """
+  if Truncation not in settings.page.groups:
+    return gradients.named_scheme("full")
+  scheme, spec = settings[Truncation].scheme(), settings[Truncation].truncation
+  clip = settings[Architecture].carry_clip
+  if clip and spec.partition(":")[0] in online.__all__:
+    raise BadInput(
+      f"carry_clip={clip} clips what flows back in time, and truncation={spec} goes "
+      "forward: give carry_clip=0, or another truncation"
+    )
+  return scheme

@@ -6,12 +6,11 @@ reaches the steps further back, so that they all count.
 """
 
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from unroll.reverse_mode import reverse_mode_only
 from unroll.states import is_aside, is_state
 from unroll.types import Array, BadInput, Carry, Cell, Derivative, Params
 
@@ -61,7 +60,7 @@ def clipped_state(cell: Cell, limit: float, by: str = "value") -> Cell:
   read.defvjp(lambda carry: (carry, None), lambda _, gradient: (clip(gradient),))
 
   def step(params: Params, carry: Carry, z: Array, *context: Any):
-    return cell.step(params, read(reverse_mode_only(carry, _refuse)), z, *context)
+    return cell.step(params, read(carry), z, *context)
 
   inner = cell.derivative
   derivative = inner and inner._replace(backward=_backward(inner, clip))
@@ -107,10 +106,3 @@ def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
 
 def _wide(x: Array) -> Array:
   return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
-
-
-def _refuse() -> NoReturn:
-  raise BadInput(
-    "carry_clip: what is clipped on its way back cannot be taken in forward mode: give "
-    "0, or a truncation that goes back through time"
-  )
