@@ -43,7 +43,7 @@ def made(name):
 
 
 @pytest.mark.parametrize("masks", ["holes_resets"])
-@pytest.mark.parametrize("name", quickly(DIAGONAL, "lru"))
+@pytest.mark.parametrize("name", quickly(DIAGONAL, "indrnn"))
 def test_units_that_read_no_other_have_the_full_gradient(name, masks):
   with jax.enable_x64(True):
     cell, params, carry = made(name)
@@ -87,7 +87,7 @@ def masked_rtrl(cell, params, carry, batch):
   return total
 
 
-@pytest.mark.parametrize("name", quickly(DENSE, "gru"))
+@pytest.mark.parametrize("name", quickly(DENSE, "rnn"))
 def test_snap1_is_rtrl_of_a_unit_and_its_parameters(name):
   with jax.enable_x64(True):
     cell, params, carry = made(name)
@@ -97,6 +97,7 @@ def test_snap1_is_rtrl_of_a_unit_and_its_parameters(name):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lstm"])
 def test_eprop_is_snap1_of_units_that_do_not_read_themselves(name):
   with jax.enable_x64(True):
