@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from online_test import KEY, batch_of, cut, squares
-from tables import B, T, initial, parameters, quickly
+from tables import USERS, B, T, initial, parameters, quickly
 
 from unroll import cells as library
 from unroll import gradients, scan, states
-from unroll.types import BadInput
+from unroll.types import BadInput, seed
 
 H = 4
 DIAGONAL = ("indrnn", "lru", "s5", "min_gru", "min_lstm", "sru")
@@ -120,3 +120,35 @@ def test_another_dependence_of_units_is_refused(name):
   with pytest.raises(BadInput, match="follow each unit by itself"):
     own = gradients.snap1().cell(cell)
     scan.unroll(own, params, own.carry(params, B), np.zeros((1, B, H), np.float32))
+
+
+@pytest.mark.parametrize(
+  "name", quickly(["rnn", "gru", "lstm", "gru_layer_norm"], "rnn")
+)
+def test_kf_rtrl_is_right_in_the_mean(name):
+  with jax.enable_x64(True):
+    cell, params, carry = made(name)
+    batch, scheme = batch_of((H,), "padding"), gradients.kf_rtrl()
+    own = scheme.cell(cell)
+    estimator = scheme.estimator(squares(own, scheme.backward))
+
+    def drawn(key):
+      state = seed(own.carry(params, B)._replace(carry=carry), key)
+      return ravel_pytree(estimator.estimate(params, state, (), batch, key).grads)[0]
+
+    found = jax.jit(jax.vmap(drawn))(jax.random.split(KEY, 3000))
+    full = gradients.full().estimator(squares(cell))
+    expected = ravel_pytree(full.estimate(params, carry, (), batch, KEY).grads)[0]
+    error = np.std(found, axis=0) / np.sqrt(len(found))
+    off = np.abs(np.mean(found, axis=0) - expected)
+    assert np.max(off / (error + 1e-6)) < 4.5
+    assert np.max(error) < 0.1 and np.max(np.abs(found[0] - expected)) > 0.01
+
+
+def test_a_matrix_that_is_multiplied_twice_is_refused():
+  cell = USERS["twice"]
+  params = parameters(cell)
+  with pytest.raises(BadInput, match="multiplies by each of its matrices once"):
+    own = gradients.kf_rtrl().cell(cell)
+    xs = np.zeros((1, B, 3), np.float32)
+    scan.unroll(own, params, own.carry(params, B), xs)

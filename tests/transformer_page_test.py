@@ -62,6 +62,7 @@ def test_a_run_is_used_as_any_other(folder, flags):
   [
     (["--cell=gru"], "--cell=gru says nothing to --model=transformer"),
     (["--attention_heads=3"], "multiple of twice the heads"),
+    (["--recurrent_penalty=1"], "--recurrent_penalty=1.0 says nothing to"),
   ],
 )
 def test_what_does_not_apply_is_refused(folder, flags, says):

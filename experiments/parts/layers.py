@@ -2,6 +2,7 @@
 
 from experiments.session.settings import Settings
 from unroll.architecture import Architecture
+from unroll.penalties import Penalties
 from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
@@ -29,7 +30,15 @@ def chosen(settings: Settings) -> Architecture | Stack:
   Raises:
     BadInput: see `architecture`; or a setting says nothing to the chosen model.
   """
-  return stack(settings[Transformer], architecture(settings))
+  found = stack(settings[Transformer], architecture(settings))
+  has = Penalties in settings.page.groups
+  penalised = has and settings[Penalties].recurrent_penalty
+  if penalised and settings[Transformer].model == "transformer":
+    raise BadInput(
+      f"{settings.shown('recurrent_penalty')} says nothing to model=transformer, "
+      "which has no recurrent matrices: drop it"
+    )
+  return found
 
 
 def sized_by(settings: Settings, *others: str) -> tuple[str, ...]:

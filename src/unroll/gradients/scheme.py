@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from unroll import scan
 from unroll.gradients.chunks import Chunks
-from unroll.types import Array, Carry, Cell, Key, Params, Sums
+from unroll.types import Array, Carry, Cell, Key, Params, Sums, seed
 
 # Any pytree of time-major arrays [T, B, ...].
 Batch = Any
@@ -97,12 +97,13 @@ def over_chunks(
     (carry, memory), total, count = state
     number, batch = chunk
     own = jax.random.fold_in(key, number)
-    found = estimator.estimate(params, carry, memory, batch, own)
+    found = estimator.estimate(params, seed(carry, own), memory, batch, own)
     weight = found.sums["loss"].count
     total = jax.tree.map(
       lambda t, g: t + weight.astype(g.dtype) * g, total, found.grads
     )
-    return ((found.carry, found.memory), total, count + weight), None
+    after = (seed(found.carry, None), found.memory)
+    return (after, total, count + weight), None
 
   nothing = jax.tree.map(jnp.zeros_like, params)
   numbered = (jnp.arange(duration(chunks)), chunks)

@@ -8,7 +8,7 @@ through the recurrent matrix it is the eligibility trace of e-prop (Bellec et al
 which for a leaky network is that of RFLO (Murray 2019).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ def snap1(k: int = 1) -> Scheme:
     k: steps of an update, at least 1.
   """
   scheme = truncated(1)
-  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, True))
+  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "itself"))
 
 
 def eprop(k: int = 1) -> Scheme:
@@ -56,10 +56,10 @@ def eprop(k: int = 1) -> Scheme:
     k: steps of an update, at least 1.
   """
   scheme = truncated(1)
-  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, False))
+  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "nothing"))
 
 
-def traced(cell: Cell, diagonal: bool) -> Cell:
+def traced(cell: Cell, hands_on: units.HandsOn) -> Cell:
   """The cell whose gradient through the past is that of its traces alone.
 
   No gradient flows from step to step. A step hands the one that reaches the carry
@@ -68,7 +68,7 @@ def traced(cell: Cell, diagonal: bool) -> Cell:
   Args:
     cell: of which every state is `[B, H]`, and a unit depends on others only through
       products `x @ w` by whole matrices `[…, kH]` of its parameters.
-    diagonal: also follows what a unit reads of itself through such a product.
+    hands_on: what such a product hands on: "nothing", or what a unit reads of "itself".
 
   Raises:
     BadInput: when it steps, for another cell.
@@ -91,7 +91,7 @@ def traced(cell: Cell, diagonal: bool) -> Cell:
     z = cell.project(params, x[None])[0]
     new, y = cell.step(params, states.moved(inner, change), z)
     at = jax.lax.stop_gradient((params, inner, x))
-    return TracedCarry(new, _followed(cell, diagonal, traces, *at)), y
+    return TracedCarry(new, _followed(cell, hands_on, traces, *at)), y
 
   if cell.context or cell.prepare is not Cell._field_defaults["prepare"]:
     raise BadInput(units.REFUSAL)
@@ -128,11 +128,9 @@ def _delivered_bwd(residuals, slope):
 _delivered.defvjp(_delivered_fwd, _delivered_bwd)
 
 
-def _followed(
-  cell: Cell, diagonal: bool, traces: Traces, params: Params, carry: Carry, x: Array
-) -> Traces:
+def _followed(cell: Cell, hands_on: units.HandsOn, traces: Traces, *at: Any) -> Traces:
   """The traces after a step."""
-  found = units.slopes(cell, diagonal, params, carry, x)
+  found = units.slopes(cell, hands_on, *at)
   followed = {}
   for number, trace in traces.items():
     between = [1] * (trace.ndim - 3)

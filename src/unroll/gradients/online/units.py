@@ -6,7 +6,7 @@ unit is one forward-mode pass for all units at once.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from unroll.linear import product
 from unroll.scan.products import recording
 from unroll.types import Array, BadInput, Carry, Cell, Params, is_draw
 
+HandsOn = Literal["nothing", "itself", "all"]
 REFUSAL = (
   "truncation=snap1 and eprop follow each unit by itself, and this cell's units depend "
   "on each other otherwise than through products by whole matrices: choose a cell such "
@@ -73,13 +74,13 @@ class Slopes(NamedTuple):
 
 
 def slopes(
-  cell: Cell, diagonal: bool, params: Params, carry: Carry, x: Array
+  cell: Cell, hands_on: HandsOn, params: Params, carry: Carry, x: Array
 ) -> Slopes:
   """The derivatives of a step within each unit, at a step.
 
   Args:
     cell: the cell.
-    diagonal: whether a product of states counts for what a unit reads of itself.
+    hands_on: "nothing" or "itself": what a unit reads of itself by a product counts.
     params: its parameters.
     carry: before the step.
     x: `[B, D]`, what it reads.
@@ -89,12 +90,12 @@ def slopes(
   """
   leaves, tree = jax.tree.flatten((params, carry, x))
   shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-  _check(cell, diagonal, shapes, tree)
-  step = _Step(cell, diagonal, params, carry, x)
+  _check(cell, hands_on, shapes, tree)
+  step = Step(cell, hands_on, params, carry, x)
   return step.slopes()
 
 
-class _Inputs(NamedTuple):
+class Inputs(NamedTuple):
   """Changes of all that the states after a step are a function of.
 
   Attributes:
@@ -108,11 +109,20 @@ class _Inputs(NamedTuple):
   vectors: dict[int, Array]
 
 
-class _Step(NamedTuple):
-  """A step, the results of its products held."""
+class Step(NamedTuple):
+  """A step as a function of changes, see `Inputs`.
+
+  Attributes:
+    cell: the cell.
+    hands_on: what of a change of what it multiplies a product hands on: nothing, what
+      each unit gets of itself, or all.
+    params: the parameters.
+    carry: before the step.
+    x: `[B, D]`, what it reads.
+  """
 
   cell: Cell
-  diagonal: bool
+  hands_on: HandsOn
   params: Params
   carry: Carry
   x: Array
@@ -122,7 +132,7 @@ class _Step(NamedTuple):
     multiplied, still = self.still()
     _, push, lefts = jax.linearize(self.run, still, has_aux=True)
 
-    def pushed(tangent: _Inputs) -> Array:
+    def pushed(tangent: Inputs) -> Array:
       return push(tangent).reshape(-1, count, units)
 
     def by_block(like: Array, blocks: int, tangent) -> list[Array]:
@@ -135,7 +145,7 @@ class _Step(NamedTuple):
     to_leaves: dict[int, list[Array]] = {}
     for place, (number, left) in enumerate(zip(multiplied, lefts, strict=True)):
 
-      def of_product(ones: Array, place=place) -> _Inputs:
+      def of_product(ones: Array, place=place) -> Inputs:
         products = [*still.products[:place], ones, *still.products[place + 1 :]]
         return still._replace(products=products)
 
@@ -149,20 +159,20 @@ class _Step(NamedTuple):
       shape = form(like, units)
       if shape:
 
-        def of_vector(ones: Array, number=number) -> _Inputs:
+        def of_vector(ones: Array, number=number) -> Inputs:
           return still._replace(vectors={**still.vectors, number: ones})
 
         each = by_block(like, shape.gates, of_vector)
         to_leaves.setdefault(number, []).append(jnp.stack(each, axis=2))
     return Slopes(to_states, to_leaves)
 
-  def still(self) -> tuple[list[int], _Inputs]:
+  def still(self) -> tuple[list[int], Inputs]:
     """The leaf of each product, and no change."""
     multiplied: list[int] = []
 
     def probe():
       own, record = recording(self.params, lambda number, x, w: product(x, w))
-      self._stepped(own, self.carry)
+      self._after(own, self.carry)
       multiplied.extend(leaf for leaf, *_ in record)
       return [out for *_, out in record]
 
@@ -171,22 +181,25 @@ class _Step(NamedTuple):
     except (TypeError, ValueError) as error:
       raise BadInput(f"{REFUSAL} ({str(error).splitlines()[0]})") from error
     leaves = enumerate(jax.tree.leaves(self.params))
-    return multiplied, _Inputs(
+    return multiplied, Inputs(
       jnp.zeros_like(states.vector(self.carry)),
       [jnp.zeros(out.shape, out.dtype) for out in outs],
       {i: jnp.zeros_like(leaf) for i, leaf in leaves if i not in multiplied},
     )
 
-  def run(self, change: _Inputs) -> tuple[Array, list[Array]]:
+  def run(self, change: Inputs) -> tuple[Array, list[Array]]:
     """The states after the step, and what its products multiply."""
     leaves, tree = jax.tree.flatten(self.params)
     for number, part in change.vectors.items():
       leaves[number] = leaves[number] + part
-    _, units = counts(self.carry)
 
     def multiply(number: int, left: Array, w: Array) -> Array:
+      if self.hands_on == "all":
+        return product(left, w) + change.products[number]
       held = jax.lax.stop_gradient(product(left, w)) + change.products[number]
-      if not self.diagonal or left.shape[-1] != units or w.shape[-1] % units:
+      _, units = counts(self.carry)
+      own = left.shape[-1] == units and w.shape[-1] % units == 0
+      if self.hands_on == "nothing" or not own:
         return held
       itself = jnp.diagonal(w.reshape(units, -1, units), axis1=0, axis2=2)  # [k, H]
       moved = (left - jax.lax.stop_gradient(left))[..., None, :]
@@ -194,10 +207,10 @@ class _Step(NamedTuple):
       return held + (moved * itself.astype(moved.dtype)).reshape(held.shape)
 
     own, record = recording(jax.tree.unflatten(tree, leaves), multiply)
-    new = self._stepped(own, states.moved(self.carry, change.states))
+    new = self._after(own, states.moved(self.carry, change.states))
     return states.vector(new), [left for _, left, _ in record]
 
-  def _stepped(self, params: Params, carry: Carry) -> Carry:
+  def _after(self, params: Params, carry: Carry) -> Carry:
     z = self.cell.project(params, self.x[None])[0]
     return self.cell.step(params, carry, z)[0]
 
@@ -211,7 +224,7 @@ def _ones(like: Array, blocks: int, units: int, block: int) -> Array:
 
 
 @functools.lru_cache(maxsize=64)
-def _check(cell: Cell, diagonal: bool, shapes: tuple, tree: Any) -> None:
+def _check(cell: Cell, hands_on: HandsOn, shapes: tuple, tree: Any) -> None:
   """Refuses a cell of which a unit depends on another with its products held.
 
   It is tried at random numbers: all that belongs to the first unit is moved, and what
@@ -222,7 +235,7 @@ def _check(cell: Cell, diagonal: bool, shapes: tuple, tree: Any) -> None:
     drawn = [
       jnp.asarray(generator.normal(0.3, 0.5, leaf.shape), leaf.dtype) for leaf in shapes
     ]
-    step = _Step(cell, diagonal, *jax.tree.unflatten(tree, drawn))
+    step = Step(cell, hands_on, *jax.tree.unflatten(tree, drawn))
     _, units = counts(step.carry)
     _, still = step.still()
 
@@ -237,7 +250,7 @@ def _check(cell: Cell, diagonal: bool, shapes: tuple, tree: Any) -> None:
         return jnp.zeros_like(like)
       return first(like) if form(like, units) else jnp.ones_like(like)
 
-    moves = _Inputs(
+    moves = Inputs(
       first(still.states),
       [first(out) for out in still.products],
       {number: own(leaf) for number, leaf in still.vectors.items()},
