@@ -27,8 +27,10 @@ from unroll.gradients.scheme import over_chunks
 from unroll.loading import Loaded
 from unroll.types import Array, BadInput, Params, draws
 
-# What is drawn within a step would be drawn in another way by each scheme.
+# What is drawn within a step would be drawn in another way by each scheme; what is
+# clipped on the way back is no gradient.
 STILL = {
+  "carry_clip": 0.0,
   **dict.fromkeys(("dropout", "input_dropout", "output_dropout"), 0.0),
   **dict.fromkeys(("embedding_dropout", "recurrent_dropout"), 0.0),
   **dict.fromkeys(("weight_dropout", "weight_noise"), 0.0),
@@ -144,8 +146,18 @@ def _gradients(
 
 
 def _stacked(source: Source) -> Any:
-  """All batches of an epoch, on a leading axis."""
-  return jax.tree.map(lambda *rows: np.stack(rows), *source)
+  """All batches of an epoch, on a leading axis.
+
+  Where their lengths are drawn, and so their number, it is filled up to a power of two
+  with batches without a step, so that few programs are compiled.
+  """
+  batches = list(source)
+  last = batches[-1]
+  if last.valid is not None:
+    empty = last._replace(weight=0 * last.weight, valid=np.zeros_like(last.valid))
+    more = (1 << (len(batches) - 1).bit_length()) - len(batches)
+    batches += [empty] * more
+  return jax.tree.map(lambda *rows: np.stack(rows), *batches)
 
 
 def _groups(params: Params) -> dict[str, NDArray[np.int64]]:
