@@ -268,6 +268,7 @@ def test_a_damaged_step_is_named_and_an_older_one_restored(tmp_path, damage):
   assert "\n" not in warned[0]
 
 
+@pytest.mark.slow
 def test_asyncio_says_nothing_of_arrays_that_fail_beside_the_first(tmp_path, caplog):
   state = {f"layer {i}": np.arange(50.0) + i for i in range(12)}
   with Checkpoints(tmp_path) as checkpoints:

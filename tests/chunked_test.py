@@ -96,6 +96,7 @@ def test_no_step_and_no_sequence_give_nothing(name):
     close(last, carry, 0)
 
 
+@pytest.mark.slow
 @each
 def test_a_learned_carry_is_what_a_reset_puts_in_place(name):
   options = masks(20)

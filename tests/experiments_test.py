@@ -452,6 +452,7 @@ ALSO_RESUMED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "cell, truncation",
   [*RESUMED, *(pytest.param(*r, marks=pytest.mark.slow) for r in ALSO_RESUMED)],
@@ -691,6 +692,7 @@ def config(workdir):
   return json.loads((workdir / "config.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_same_run_goes_on_when_more_is_asked(copy):
   """As one does that was asked for all of it at once, and both values are kept."""
   more = ["--steps=35", "--epochs=4", "--minutes=9", "--patience=99", "--eval_every=10"]
@@ -730,6 +732,7 @@ def test_a_schedule_that_ends_with_the_run_says_how_it_goes_on(folder):
   assert rates[9] == pytest.approx(1e-3) and rates[16] == pytest.approx(2e-3 / 16)
 
 
+@pytest.mark.slow
 def test_samples_with_another_seed(trained):
   folder, _ = trained
   sample = ["--mode=sample", "--workdir=run", "--json"]

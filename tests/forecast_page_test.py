@@ -79,6 +79,7 @@ def test_forecasts_begin_after_the_last_row_and_their_quantiles_are_ordered(fold
   assert (levels < 20).all()
 
 
+@pytest.mark.slow
 def test_forecasts_go_on_from_new_rows_with_the_scaler_of_the_training(folder):
   (folder / "same.csv").write_text(table(80))
   (folder / "longer.csv").write_text(table(95))

@@ -66,6 +66,7 @@ def test_a_configuration_is_taken_over_as_it_was_written(tmp_path):
   assert differences(read(tmp_path), read(tmp_path)) == []
 
 
+@pytest.mark.slow
 def test_no_value_of_another_type_is_taken_over(made):
   """For every setting and many values: as it would be written, or refused by name."""
   config = json.loads((made / "config.json").read_text())

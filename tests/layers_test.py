@@ -66,6 +66,7 @@ def test_layer_by_layer_is_step_by_step(name, masks, reverse):
   close(stacked, deep, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_two_orders_start_alike():
   for name in DEEP:
     (stacked, deep), *_ = both_orders(name)
@@ -112,6 +113,7 @@ def test_bidirectional_is_two_unrolls(merge, masks):
   close(layer.unroll(params, carry, xs, valid=valid), expected, 1e-6)
 
 
+@pytest.mark.slow
 def test_packed_documents_are_separate_ones():
   layer, _, params, _, xs = two_ways("concat")
   start = layer.carry(params, 1)

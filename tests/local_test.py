@@ -73,17 +73,20 @@ def masked_rtrl(cell, params, carry, batch):
   def value(flat, change, carry, piece):
     return loss(params_of(flat), states.moved(carry, change), piece)
 
+  @jax.jit
+  def stepped(carry, piece):
+    at = (flat, jnp.zeros((B, size)), carry, piece)
+    (_, (new, _)), slopes = jax.value_and_grad(value, (0, 1), has_aux=True)(*at)
+    by_params, by_states = jax.jacrev(after, (0, 1))(*at)
+    return new, slopes, by_params, jnp.einsum("bsbr->bsr", by_states)
+
   influence, total = np.zeros((B, size, flat.size)), 0.0
   for t in range(T):
-    piece, still = cut(batch, t, t + 1), jnp.zeros((B, size))
-    at = (flat, still, carry, piece)
-    (_, (new, _)), (grad, slope) = jax.value_and_grad(value, (0, 1), has_aux=True)(*at)
+    piece = cut(batch, t, t + 1)
+    carry, (grad, slope), by_params, by_states = stepped(carry, piece)
     grad = grad + jnp.einsum("bs,bsp->p", slope, influence)
     total = total + piece[1].sum() / batch[1].sum() * grad
-    by_params, by_states = jax.jacrev(after, (0, 1))(*at)
-    by_states = jnp.einsum("bsbr->bsr", by_states)
     influence = np.where(own, by_states @ influence + by_params, 0)
-    carry = new
   return total
 
 

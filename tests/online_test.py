@@ -72,7 +72,8 @@ def added_up(scheme, cell, params, carry, batch, k, key=KEY):
 @pytest.mark.parametrize(
   ("name", "masks", "k"),
   [
-    ("deep", "holes_resets", 2),
+    ("rnn", "holes_resets", 2),
+    pytest.param("deep", "holes_resets", 2, marks=pytest.mark.slow),
     pytest.param("lstm", "none", 1, marks=pytest.mark.slow),
     *(pytest.param(name, "padding", 3, marks=pytest.mark.slow) for name in EXACT),
   ],

@@ -28,6 +28,7 @@ def sums(source):
   return evaluated(EVALUATE, PARAMS, carry, batches)["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 4, 9, 60])
 def test_a_document_in_a_row_is_the_document_alone(length):
   alone = [sums(Lanes(np.append(END, d), 1, len(d))) for d in DOCUMENTS]

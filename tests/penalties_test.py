@@ -72,6 +72,7 @@ def test_a_penalty_is_the_mean_of_its_definition(name):
   same(edge.there, valid[-1])
 
 
+@pytest.mark.slow
 @each
 @pytest.mark.parametrize(
   "plan", [remat.every(2), pytest.param(remat.every(1), marks=pytest.mark.slow)]

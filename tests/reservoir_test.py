@@ -26,6 +26,7 @@ def test_a_reservoir_has_the_spectral_radius_that_is_asked_for(radius):
   assert 0.15 < share < 0.25 and np.max(np.abs(params.w_x.value)) <= 0.3
 
 
+@pytest.mark.slow
 def test_many_reservoirs_are_one_program():
   cell = cells.echo_state(D, H)
   keys = jax.random.split(jax.random.key(2), 3)

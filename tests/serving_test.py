@@ -168,6 +168,7 @@ def test_nothing_has_no_answer(kind):
   assert len(found.predict(params, [])) == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_moved_that_is_not_told_to():
   for kind, asked in {**ASKED, "tag": (WORDS,)}.items():
     found, params, _ = model(kind)

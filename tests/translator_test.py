@@ -101,6 +101,7 @@ def carry(made, params, batch=B):
   return made.apply(params, batch, method="initial_carry")
 
 
+@pytest.mark.slow
 @each
 def test_the_loss_is_that_of_one_token_after_another(kind):
   made, params = model(kind)

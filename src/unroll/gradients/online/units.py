@@ -255,6 +255,7 @@ def _check(cell: Cell, hands_on: HandsOn, shapes: tuple, tree: Any) -> None:
       [first(out) for out in still.products],
       {number: own(leaf) for number, leaf in still.vectors.items()},
     )
-    _, moved = jax.jvp(lambda change: step.run(change)[0], (still,), (moves,))
+    push = jax.jit(lambda at, way: jax.jvp(lambda x: step.run(x)[0], (at,), (way,))[1])
+    moved = push(still, moves)
     if np.any(np.asarray(moved).reshape(-1, units)[:, 1:]):
       raise BadInput(REFUSAL)
