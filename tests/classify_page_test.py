@@ -49,6 +49,7 @@ def folder(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_a_run_says_how_well_each_class_is_found(folder):
   out = (folder / "out").read_text()
   for text in ("precision", "so so", "the commonest class alone", "calibration error"):
@@ -67,6 +68,7 @@ def predicted(folder, text, *flags):
   return list(csv.reader(io.StringIO(done.out), delimiter="\t"))
 
 
+@pytest.mark.slow
 def test_labels_of_new_lines_come_with_probabilities(folder):
   header, *rows = predicted(folder, "up w1\n\ndown w3 w3\nso never seen\n")
   classes = ["down", "so so", "up"]
@@ -88,6 +90,7 @@ def test_a_loaded_run_gives_the_same(folder):
   np.testing.assert_allclose(np.array(row[2:-1], float), chances, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated_on_both_parts(folder):
   done = run(folder, "classify", "--mode=eval", "--workdir=run", "--json")
   assert done.code == 0, done.err

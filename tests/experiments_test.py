@@ -632,6 +632,7 @@ def unsteady_clock():
   time.time_ns = lambda: int(time.time() * 1e9)
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_set_ends_no_run(folder):
   flags = [*TINY, "--minutes=60", "--workdir=run", "--json"]
   done = run(folder, "charlm", *flags, first=unsteady_clock)
@@ -753,6 +754,7 @@ def test_a_checkpoint_of_a_step(trained):
   refused(missing, "--checkpoint=7", "20, 21, 23")
 
 
+@pytest.mark.slow
 def test_a_run_that_was_never_evaluated_is_used_as_it_is(folder):
   cut = run(
     *(folder, "charlm", *TINY, "--eval_every=100", "--workdir=run"),
@@ -792,6 +794,7 @@ def home(path):
   os.environ["HOME"] = str(path)
 
 
+@pytest.mark.slow
 def test_a_home_is_written_with_a_tilde(trained, folder):
   (folder / "home").mkdir()
   shutil.copytree(trained[0] / "run", folder / "home" / "run")
@@ -1095,6 +1098,7 @@ def test_a_cell_of_ones_own(folder):
   )
 
 
+@pytest.mark.slow
 def test_steps_without_end_end_with_the_time(folder):
   flags = [*TINY, "--layers=1", "--steps=2147483647", "--minutes=0.01", "--workdir=run"]
   done = run(folder, "charlm", *flags, "--json")
@@ -1106,6 +1110,7 @@ def test_a_changed_text_is_another_run(copy):
   refused(run(copy, "charlm", *TINY, "--workdir=run"), "data of --corpus", "changed")
 
 
+@pytest.mark.slow
 def test_a_strange_vocabulary_is_refused_and_put_right_by_training(copy):
   path = copy / "run" / "vocab.json"
   original = path.read_text()

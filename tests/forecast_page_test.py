@@ -61,6 +61,7 @@ def predicted(folder, *flags):
   return list(csv.reader(io.StringIO(done.out)))
 
 
+@pytest.mark.slow
 def test_a_run_says_how_it_compares_and_has_its_pictures(folder):
   out = (folder / "out").read_text()
   for name in ("model", "naive", "linear, past 6", "MASE of lag 1", "80% interval"):
@@ -69,6 +70,7 @@ def test_a_run_says_how_it_compares_and_has_its_pictures(folder):
     assert (folder / "run" / name).is_file()
 
 
+@pytest.mark.slow
 def test_forecasts_begin_after_the_last_row_and_their_quantiles_are_ordered(folder):
   header, *rows = predicted(folder)
   assert header == ["time", "y_q0.1", "y_q0.5", "y_q0.9"]

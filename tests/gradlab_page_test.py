@@ -122,6 +122,7 @@ def test_what_a_run_does_not_have_is_refused(folder, monkeypatch, said, values):
   refused(said, workdir="run", **values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("said", "page", "flags"),
   [
@@ -161,6 +162,7 @@ def test_schemes_are_compared_with_the_full_gradient(folder, look):
   assert [line.split()[0] for line in lines[2:]] == [*schemes]
 
 
+@pytest.mark.slow
 def test_schemes_of_another_page_are_refused(folder, monkeypatch):
   with pytest.raises(BadInput, match="choose full"):
     gradlab.main(Settings.of(gradlab.PAGE, workdir=str(folder / "run"), schemes="no"))

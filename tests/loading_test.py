@@ -21,6 +21,8 @@ from unroll.checkpoint import best_steps, steps
 from unroll.data.series.horizons import Horizon
 from unroll.types import BadInput
 
+pytestmark = pytest.mark.slow  # runs of several pages are trained for all of them
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -26,6 +26,7 @@ def folder(tmp_path_factory):
   return folder, done
 
 
+@pytest.mark.slow
 def test_the_trivial_loss_stands_beside_every_result(folder):
   folder, done = folder
   assert "0.6931 by the trivial guess (odd or even alike)" in done.out
@@ -37,6 +38,7 @@ def test_the_trivial_loss_stands_beside_every_result(folder):
     assert (folder / "run" / name).is_file()
 
 
+@pytest.mark.slow
 def test_a_loaded_run_has_the_loss_of_its_evaluation(folder):
   folder, done = folder
   model = load(folder / "run")
@@ -52,6 +54,7 @@ def test_a_loaded_run_has_the_loss_of_its_evaluation(folder):
   assert right / (8 * 128) == pytest.approx(done.json["best/val/accuracy"])
 
 
+@pytest.mark.slow
 def test_a_run_is_evaluated(folder):
   folder, done = folder
   found = run(folder, "memory", "--mode=eval", "--workdir=run", "--json").json

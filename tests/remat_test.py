@@ -100,6 +100,7 @@ def test_every_mask(masks):
   equal(WHOLE["gru"], rematerialised(CELLS["gru"], PLANS["every:4"]), masks=masks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quickly(["skip", "dropout", "locked"], "locked"))
 def test_a_stack_and_its_dropout(name):
   cells, wiring = DEEP[name]
@@ -156,6 +157,7 @@ def estimates(model, plan, scheme):
   return quick(estimate.estimate)(params, carry, (), batch_of(LONG), None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "scheme, plan, options",
   [

@@ -77,6 +77,7 @@ def test_the_page_holds_the_sweep(grid):
   assert found["samples"][0]["slot"] == found["chosen"]["slot"]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_was_really_run(tmp_path):
   sweep = tmp_path / "sweep"
   flags = ("--x=0.1,0.3,0.9", "--kind=good,bad", "--seeds=2", f"--sweepdir={sweep}")

@@ -302,6 +302,7 @@ def test_a_task_of_long_memory_is_answered_from_a_fresh_carry():
   close(found.predict(params, inputs), built.apply(params, carry, inputs)[1], 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "kind", quickly(["translate", "caption", "listen"], "translate")
 )

@@ -159,6 +159,7 @@ def test_tokens_that_are_all_forced_are_teacher_forcing():
   assert abs(none_of - plain) > 1e-4
 
 
+@pytest.mark.slow
 def test_what_is_not_forced_is_the_likeliest_token():
   """By hand: one token after another, its own choice read where it is not forced."""
   made, params = model("additive")
