@@ -69,6 +69,9 @@ def main(settings: Settings) -> None:
   chosen = settings[Balancing]
   specs = gradients.listed(chosen.schemes)
   schemes = {spec: gradients.named_scheme(spec) for spec in specs}
+  for spec, scheme in schemes.items():
+    if scheme.cell:
+      raise BadInput(f"schemes={spec} is for gated cells, not this system: drop it")
   with jax.enable_x64(True):
     ways = {spec: _followed(scheme, chosen) for spec, scheme in schemes.items()}
   told = {}
@@ -105,8 +108,6 @@ def _loss(backward: scan.Backward) -> gradients.ChunkLoss:
 def _followed(scheme: gradients.Scheme, chosen: Balancing) -> Way:
   """θ along the gradients of a scheme."""
   cell, loss = influence_balancing(), _loss(scheme.backward)
-  if scheme.cell:
-    raise BadInput("snap1 and eprop: every unit shares θ: drop them from `schemes`")
   estimator, chunks = scheme.estimator(loss), scheme.chunks
   length = chunks.length or chosen.steps
   lengths = np.full(-(-chosen.steps // length), length)

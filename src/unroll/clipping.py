@@ -79,7 +79,7 @@ def _clipped(states: list[Array], limit: float, by: str) -> list[Array]:
   """The gradients of the states of a carry, `[B, …]` each."""
   if by == "value":
     return [jnp.clip(state, -limit, limit) for state in states]
-  rows = [norm(_wide(state), tuple(range(1, state.ndim))) for state in states]
+  rows = [norm(wide(state), tuple(range(1, state.ndim))) for state in states]
   together = norm(jnp.stack([row.reshape(row.shape[0]) for row in rows]), (0,))[0]
   above = together > limit
   factor = jnp.where(above, limit / jnp.where(above, together, 1), 1)
@@ -104,5 +104,6 @@ def norm(x: Array, axes: tuple[int, ...] | None = None) -> Array:
   return largest * jnp.sqrt(jnp.where(there, squares, 1.0))
 
 
-def _wide(x: Array) -> Array:
+def wide(x: Array) -> Array:
+  """The array in float32 at least."""
   return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

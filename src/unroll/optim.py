@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from unroll import specs
-from unroll.clipping import norm
+from unroll.clipping import norm, wide
 from unroll.parameters import completed, matrices, refuse_complex, trained
 from unroll.types import Array, BadInput, Params
 
@@ -129,8 +129,8 @@ def optimizer(
     params = trained(params)
     # A copy, so that a step may donate parameters and average alike.
     keeps = ema or asgd
-    average = jax.tree.map(lambda p: jnp.array(_wide(p)), params) if keeps else None
-    state = preconditioner.init(jax.tree.map(_wide, params))
+    average = jax.tree.map(lambda p: jnp.array(wide(p)), params) if keeps else None
+    state = preconditioner.init(jax.tree.map(wide, params))
     return OptState(jnp.zeros((), jnp.int32), state, average)
 
   def update(
@@ -141,8 +141,8 @@ def optimizer(
     begun: Array | float = math.inf,
   ) -> tuple[Params, OptState]:
     params = trained(everything)
-    weights = jax.tree.map(_wide, params)
-    direction = jax.tree.map(_wide, trained(grads))
+    weights = jax.tree.map(wide, params)
+    direction = jax.tree.map(wide, trained(grads))
     factors = None if multiples is None else multiples(params, state.updates)
     if factors is not None:
       direction = jax.tree.map(lambda d, f: jnp.where(f > 0, d, 0), direction, factors)
@@ -201,7 +201,7 @@ def gradient_norm(grads: Params) -> Array:
   Returns:
     The norm; not finite if any gradient is not.
   """
-  norms = [norm(_wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
+  norms = [norm(wide(g)).reshape(()) for g in jax.tree.leaves(trained(grads))]
   return norm(jnp.stack(norms)).reshape(()).astype(jnp.float32)
 
 
@@ -252,10 +252,6 @@ CLIPS: Mapping[str, Callable[[Params, Params, float | Array], Params]] = {
 
 def _shrink(g: Array, norm: Array, limit: Array | float) -> Array:
   return g * jnp.minimum(1.0, limit / norm).astype(g.dtype)
-
-
-def _wide(x: Array) -> Array:
-  return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
 
 
 def _cast_like(tree: Params, like: Params) -> Params:
