@@ -3,11 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from unroll import states
 from unroll.gradients.chunks import Chunks
-from unroll.gradients.online.transition import Transition, slopes
-from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
-from unroll.types import Array
+from unroll.gradients.online.transition import following
+from unroll.gradients.scheme import Scheme
+from unroll.types import Array, Key
 
 
 def rtrl(k: int = 1) -> Scheme:
@@ -25,24 +24,18 @@ def rtrl(k: int = 1) -> Scheme:
     k: steps of a chunk, within which backpropagation takes the gradient; at least 1.
   """
 
-  def estimator(loss: ChunkLoss) -> Estimator:
-    def init(params, carry, batch):
-      parts = Transition.of(loss, params, carry, batch)
-      vector = states.vector(carry)
-      return jnp.zeros((*vector.shape, parts.flat(params).size), vector.dtype)
+  def begin(vector: Array, size: int) -> Array:
+    return jnp.zeros((*vector.shape, size), vector.dtype)
 
-    def estimate(params, carry, memory, batch, key):
-      del key
-      parts = Transition.of(loss, params, carry, batch)
-      value, new, sums, grads, slope = slopes(loss, params, carry, batch)
-      grads = parts.added(grads, jnp.einsum("bs,bsp->p", slope, memory))
-      by_params, by_states = parts.of_each(jacobians, params, carry, batch)
-      memory = by_states @ memory + by_params
-      return Estimate(value, new, memory, sums, grads)
+  def seen(slope: Array, influence: Array) -> Array:
+    return jnp.einsum("bs,bsp->p", slope, influence)
 
-    return Estimator(init, estimate)
+  def follow(after, flat: Array, still: Array, influence: Array, key: Key) -> Array:
+    del key
+    by_params, by_states = jacobians(after, flat, still)
+    return by_states @ influence + by_params
 
-  return Scheme(estimator, chunks=Chunks(k))
+  return Scheme(following(begin, seen, follow), chunks=Chunks(k))
 
 
 def jacobians(after, flat: Array, still: Array) -> tuple[Array, Array]:

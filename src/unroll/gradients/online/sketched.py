@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from unroll import states
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.online.rtrl import jacobians
-from unroll.gradients.online.transition import Transition, slopes
-from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
-from unroll.types import Array
+from unroll.gradients.online.transition import following
+from unroll.gradients.scheme import Scheme
+from unroll.types import Array, Key
 
 
 class Sketch(NamedTuple):
@@ -40,34 +39,25 @@ def sketched(rank: int, k: int = 1) -> Scheme:
     k: steps of a chunk, within which backpropagation takes the gradient; at least 1.
   """
 
-  def estimator(loss: ChunkLoss) -> Estimator:
-    def init(params, carry, batch):
-      parts = Transition.of(loss, params, carry, batch)
-      vector = states.vector(carry)
-      rows, size = vector.shape
-      kept = min(rank, size)
-      zeros = jnp.zeros((rows, kept, parts.flat(params).size), vector.dtype)
-      basis = jnp.broadcast_to(
-        jnp.eye(size, kept, dtype=vector.dtype), (rows, size, kept)
-      )
-      return Sketch(basis, zeros, jnp.zeros(rows, vector.dtype))
+  def begin(vector: Array, size: int) -> Sketch:
+    rows, width = vector.shape
+    kept = min(rank, width)
+    eye = jnp.eye(width, kept, dtype=vector.dtype)
+    return Sketch(
+      jnp.broadcast_to(eye, (rows, width, kept)),
+      jnp.zeros((rows, kept, size), vector.dtype),
+      jnp.zeros(rows, vector.dtype),
+    )
 
-    def estimate(params, carry, memory, batch, key):
-      del key
-      parts = Transition.of(loss, params, carry, batch)
-      value, new, sums, grads, slope = slopes(loss, params, carry, batch)
-      seen = jnp.einsum("bs,bsr,brp->p", slope, memory.states, memory.params)
-      grads = parts.added(grads, seen)
-      memory = parts.of_each(_followed, params, carry, batch, memory)
-      return Estimate(value, new, memory, sums, grads)
+  def seen(slope: Array, memory: Sketch) -> Array:
+    return jnp.einsum("bs,bsr,brp->p", slope, memory.states, memory.params)
 
-    return Estimator(init, estimate)
-
-  return Scheme(estimator, chunks=Chunks(k))
+  return Scheme(following(begin, seen, _followed), chunks=Chunks(k))
 
 
-def _followed(after, flat: Array, still: Array, memory: Sketch) -> Sketch:
+def _followed(after, flat: Array, still: Array, memory: Sketch, key: Key) -> Sketch:
   """The sketch after a chunk, of one sequence."""
+  del key
   by_params, by_states = jacobians(after, flat, still)
   whole = (by_states @ memory.states) @ memory.params + by_params
   # Left singular vectors are what S × S numbers suffice for; P may be many more.

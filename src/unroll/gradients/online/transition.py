@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from unroll import states
-from unroll.gradients.scheme import Batch, ChunkLoss
+from unroll.gradients.scheme import Batch, ChunkLoss, Estimate, Estimator, Memory
 from unroll.types import Array, BadInput, Carry, Params, Sums, is_draw, needs_key
 
 
@@ -125,6 +125,39 @@ class Transition(NamedTuple):
 
   def _reaching(self, leaves: list[Array]) -> list[Array]:
     return [leaf for flag, leaf in zip(self.reaches, leaves) if flag]
+
+
+def following(
+  begin: Callable[[Array, int], Memory],
+  seen: Callable[[Array, Memory], Array],
+  follow: Callable[..., Memory],
+) -> Callable[[ChunkLoss], Estimator]:
+  """The estimator that keeps an influence, which it follows through each chunk.
+
+  Args:
+    begin: `(states [B, S], P) -> influence`, before the first chunk.
+    seen: `(slope [B, S], influence) -> [P]`: what the gradient to the states before a
+      chunk is for the parameters, by way of the past.
+    follow: `(after, flat, still, influence, key) -> influence` after a chunk, of one
+      sequence, see `Transition.of_each`; the key is its own.
+  """
+
+  def estimator(loss: ChunkLoss) -> Estimator:
+    def init(params, carry, batch):
+      parts = Transition.of(loss, params, carry, batch)
+      return begin(states.vector(carry), parts.flat(params).size)
+
+    def estimate(params, carry, memory, batch, key):
+      parts = Transition.of(loss, params, carry, batch)
+      value, new, sums, grads, slope = slopes(loss, params, carry, batch)
+      grads = parts.added(grads, seen(slope, memory))
+      keys = jax.random.split(key, len(slope))
+      memory = parts.of_each(follow, params, carry, batch, memory, keys)
+      return Estimate(value, new, memory, sums, grads)
+
+    return Estimator(init, estimate)
+
+  return estimator
 
 
 def slopes(loss: ChunkLoss, params: Params, carry: Carry, batch: Batch) -> Slopes:

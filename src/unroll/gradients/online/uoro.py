@@ -5,11 +5,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unroll import states
 from unroll.gradients.chunks import Chunks
-from unroll.gradients.online.transition import Transition, slopes
-from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
-from unroll.types import Array
+from unroll.gradients.online.transition import following
+from unroll.gradients.scheme import Scheme
+from unroll.types import Array, Key
 
 LEAST = 1e-7  # added to norms, as Tallec & Ollivier do
 
@@ -39,29 +38,19 @@ def uoro(k: int = 1) -> Scheme:
     k: steps of a chunk, within which backpropagation takes the gradient; at least 1.
   """
 
-  def estimator(loss: ChunkLoss) -> Estimator:
-    def init(params, carry, batch):
-      parts = Transition.of(loss, params, carry, batch)
-      vector = states.vector(carry)
-      of_params = jnp.zeros((len(vector), parts.flat(params).size), vector.dtype)
-      return RankOne(jnp.zeros_like(vector), of_params)
+  def begin(vector: Array, size: int) -> RankOne:
+    of_params = jnp.zeros((len(vector), size), vector.dtype)
+    return RankOne(jnp.zeros_like(vector), of_params)
 
-    def estimate(params, carry, memory, batch, key):
-      parts = Transition.of(loss, params, carry, batch)
-      value, new, sums, grads, slope = slopes(loss, params, carry, batch)
-      along = jnp.sum(slope * memory.states, axis=-1)
-      grads = parts.added(grads, along @ memory.params)
-      signs = jax.random.rademacher(key, memory.states.shape, memory.states.dtype)
-      memory = parts.of_each(_followed, params, carry, batch, memory, signs)
-      return Estimate(value, new, memory, sums, grads)
+  def seen(slope: Array, memory: RankOne) -> Array:
+    return jnp.sum(slope * memory.states, axis=-1) @ memory.params
 
-    return Estimator(init, estimate)
-
-  return Scheme(estimator, backward="autodiff", chunks=Chunks(k))
+  return Scheme(following(begin, seen, _followed), "autodiff", Chunks(k))
 
 
-def _followed(after, flat: Array, still: Array, memory: RankOne, signs: Array):
+def _followed(after, flat: Array, still: Array, memory: RankOne, key: Key) -> RankOne:
   """The rank-one influence after a chunk, of one sequence."""
+  signs = jax.random.rademacher(key, still.shape, still.dtype)
   _, pushed = jax.jvp(lambda change: after(flat, change), (still,), (memory.states,))
   _, pull = jax.vjp(lambda flat: after(flat, still), flat)
   (pulled,) = pull(signs)
