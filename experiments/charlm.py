@@ -4,6 +4,7 @@
   python -m experiments.charlm --corpus=book.txt --cell=gru --hidden=512 --epochs=5
   python -m experiments.charlm --model=transformer --blocks=4 --context=256
   python -m experiments.charlm --mode=sample --workdir=RUN --prompt="The " --samples=3
+  tail -f server.log | python -m experiments.charlm --online=- --tokenizer=byte
 
 The first trains the default, two LSTM layers of 256 units, on the help text that
 comes with Python; `docs/results.md` has the figures, with command, machine and time.
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.parts import adaptation, layers, likelihoods, text, watching
+from experiments.parts import adaptation, layers, likelihoods, online, text, watching
 from experiments.parts.adaptation import Adaptation
+from experiments.parts.online import Online
 from experiments.parts.text import Batches, Text
 from experiments.parts.watching import Watching
 from experiments.session import door, modes
@@ -32,9 +34,11 @@ from unroll import generate, memory
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
 from unroll.data.batches import Source
+from unroll.data.live import LiveText
 from unroll.data.packed import Packed
 from unroll.data.vocabulary import Vocabulary
 from unroll.loading import Loaded
+from unroll.metrics import NATS, PERPLEXITY
 from unroll.models.language import (
   LanguageModel,
   language_model,
@@ -95,6 +99,8 @@ def main(settings: Settings) -> None:
   """Trains, evaluates, samples or scores, as `mode` says."""
   _check(settings[CharLM])
   adaptation.check(settings)
+  if settings[CharLM].mode == "train":
+    settings = online.prepared(settings)
   modes.run(settings, _task, sample=_sample, score=_score)
 
 
@@ -128,6 +134,14 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     show=_show,
     check=lambda: _check_samples(settings, data.vocabulary),
   )
+  if settings[Online].online and files is None:
+    length, overlap = online.chunks(settings)
+    return online.streamed(
+      settings,
+      task,
+      lambda incoming: packed(LiveText(incoming, data.vocabulary, length, overlap)),
+      (NATS, PERPLEXITY),
+    )
   return adaptation.adapted(settings, task, model, data.tokens, packed)
 
 
@@ -238,6 +252,7 @@ PAGE = Page(
     Penalties,
     Precision,
     Truncation,
+    Online,
     Training,
     Watching,
     Transfer,

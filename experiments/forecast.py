@@ -3,6 +3,7 @@
   python -m experiments.forecast --series=airline --window=36 --horizon=12 --steps=300
   python -m experiments.forecast --csv=sales.csv --time=day --target=sold --minutes=1
   python -m experiments.forecast --mode=predict --workdir=RUN > forecast.csv
+  tail -f -n +1 meter.csv | python -m experiments.forecast --csv=past.csv --online=-
 
 Beside the model stand forecasts by rule: naive, seasonal naive, and a linear map.
 """
@@ -13,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.parts import forecasts, layers, series
+from experiments.parts import forecasts, layers, online, series
+from experiments.parts.online import Online
 from experiments.parts.series import Series
 from experiments.session import door, modes
 from experiments.session.armfile import Arms
@@ -26,6 +28,7 @@ from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan
 from unroll.architecture import Architecture
+from unroll.data.series.live import LiveSeries
 from unroll.data.series.scaler import Scaler
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
@@ -49,6 +52,8 @@ class Forecast:
 
 def main(settings: Settings) -> None:
   """Trains, evaluates or predicts, as `mode` says."""
+  if settings[Forecast].mode == "train":
+    settings = online.prepared(settings)
   modes.run(settings, _task, predict=_predict)
 
 
@@ -65,7 +70,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   facts = forecasts.facts(data)
   text = {"shape": shape._asdict(), "scaler": data.scaler.to_json()}
   sizes = architecture.sizes
-  return Task(
+  task = Task(
     init=lambda key: model.init(key, example(shape)),
     carry=functools.partial(initial_carry, model),
     loss=loss,
@@ -87,6 +92,17 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     sized_by=("hidden", "layers", "window", "horizon"),
     shows=("errors.png", "forecasts.png"),
     show=functools.partial(_show, data),
+  )
+  if not settings[Online].online or files is not None:
+    return task
+  window, horizon = shape.window, shape.horizon
+  return online.streamed(
+    settings,
+    task,
+    lambda incoming: LiveSeries(
+      *(incoming, data.series, data.scaler, window, horizon, chosen.forced)
+    ),
+    [m for m in task.measures if m.name in ("loss", "mse", "mae")],
   )
 
 
@@ -137,6 +153,7 @@ PAGE = Page(
     Forecasts,
     Architecture,
     Training,
+    Online,
     Transfer,
     Folder,
     Processes,

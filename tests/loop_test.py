@@ -47,7 +47,7 @@ class Run:
     self.losses, self.bad, self.stop_at = losses, bad, stop_at
     self.pace, self.evaluation, self.now = pace, evaluation, 1000.0
     self.start, self.check = start, check
-    self.objective, self.measures = unroll.run.Objective("loss"), ()
+    self.objective, self.measures, self.online = unroll.run.Objective("loss"), (), ()
     self.records, self.saves, self.evaluated, self.shown = [], [], [], []
     self.horizons, self.scales, self.begun, self.taken = [], [], [], 0
     if monkeypatch:
@@ -96,6 +96,7 @@ class Run:
       check=self.check,
       measures=self.measures,
       clip_norm=65.0,
+      online=self.online,
     )
 
   def evaluate(self, state):
@@ -229,6 +230,38 @@ def test_what_is_saved_is_what_was_reached():
     assert progress.last.get("step", 0) == max(
       0, *(e for e in [0, 7, 14, 21, 23] if e <= step)
     )
+
+
+def judged_online():
+  run = Run()
+  run.evaluate = lambda state: {}
+  run.objective = unroll.run.Objective("online/loss")
+  run.online = (Measure("loss", "", "lower", mean_of("loss")),)
+  return run
+
+
+def test_what_was_predicted_before_each_update_is_the_evaluation():
+  """The mean over all steps, also over restarts; the newest is the best."""
+  run = judged_online()
+  _, progress, _ = run.fit(budget(10))
+  progress = Progress.from_json(json.loads(json.dumps(progress.to_json())))
+  again = judged_online()
+  _, progress, _ = again.fit(budget(23), progress=progress)
+  for one in (run, again):
+    for record in (r for r in one.records if "online/loss" in r):
+      losses = 2.0 * np.arange(1, record["step"] + 1) / 4
+      assert record["online/loss"] == pytest.approx(losses.mean())
+  assert progress.best == progress.last == {"step": 23, "online/loss": 6.0}
+
+
+def test_batches_that_end_are_the_end_of_training(monkeypatch):
+  ended = Run()
+  whole = Run.batches
+  monkeypatch.setattr(Run, "batches", staticmethod(lambda *a: whole(a[0], 12, *a[2:])))
+  _, progress, done = ended.fit(budget(23))
+  assert done and progress.step == 12 == progress.last["step"] == ended.saves[-1][0]
+  stopped = Run(stop_at=12)
+  assert not stopped.fit(budget(23))[2]
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
@@ -420,7 +453,7 @@ def test_the_progress_of_an_old_checkpoint_is_read():
   old = {"step": 7, "seconds": 1.25, "tokens": 40.0, "plateau": plateau}
   old |= {"last": {"step": 7, "val/loss": 1.75}, "best": {"step": 5, "val/loss": 1.5}}
   new = {**old, "targets": old["tokens"], "trigger": NonMonotone()._asdict()}
-  new["unwatched"] = (0, 0)
+  new |= {"unwatched": (0, 0), "online": {}}
   del new["tokens"]
   assert Progress.from_json(old).to_json() == new
 

@@ -17,10 +17,10 @@ RUN = {"arms", "init_from", "workdir"}
 NAMED = {
   "experiments.balancing": {"picture"},
   "experiments.caption": {*RUN, "captions", "data", "input"},
-  "experiments.charlm": {*RUN, "corpus", "input", "tokenizer"},
+  "experiments.charlm": {*RUN, "corpus", "input", "online", "tokenizer"},
   "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},
   "experiments.cloze": {*RUN, "corpus", "tokenizer"},
-  "experiments.forecast": {*RUN, "csv"},
+  "experiments.forecast": {*RUN, "csv", "online"},
   "experiments.frames": {*RUN, "data", "input", "output"},
   "experiments.gradlab": {"corpus", "workdir"},
   "experiments.memory": RUN,

@@ -91,8 +91,10 @@ class Alone:
   def evaluator(
     self, pieces: Pieces, split: str
   ) -> Callable[[Params], dict[str, float]]:
-    """Compiles `params -> {"val/loss": …}`."""
+    """Compiles `params -> {"val/loss": …}`; {} where a task has no such split."""
     task = pieces.task
+    if split not in task.evaluations:
+      return lambda params: {}
     each = {
       name: self._sums(pieces, source)
       for name, source in task.evaluations[split].sources.items()

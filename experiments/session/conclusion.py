@@ -14,7 +14,7 @@ from experiments.session.task import Member, Task
 from experiments.session.terminal import extra, say
 from unroll import loop
 from unroll.loading import load
-from unroll.records import METRICS, measured, read
+from unroll.records import METRICS, SPLITS, measured, read
 from unroll.report.curves import curves
 from unroll.report.page import page
 from unroll.run import Progress, Run
@@ -97,9 +97,10 @@ def summary(
 
 def _line(task: Task, found: Mapping[str, Any]) -> str:
   """One line of a finished run, for people."""
+  split = "val" if task.evaluations else "online"
   shown = [
-    measure.shown(found[f"val/{measure.name}"])
+    measure.shown(found[f"{split}/{measure.name}"])
     for measure in task.measures
-    if found.get(f"val/{measure.name}") is not None
+    if found.get(f"{split}/{measure.name}") is not None
   ]
-  return f"validation: {', '.join(shown)}"
+  return f"{SPLITS[split]}: {', '.join(shown)}"

@@ -84,7 +84,8 @@ class Task(NamedTuple):
     around: (cell -> cell) -> carry and loss as above, of the model with other cells for
       the same parameters; None, or of none, where the model has no such cells.
     train: (seed, columns) -> training batches, or only some of their columns.
-    evaluations: split -> how it is evaluated; "val" while training.
+    evaluations: split -> how it is evaluated; "val" while training. None: a run is
+      judged online, by what it predicted before each update.
     measures: what people read of the sums; the first chooses the best checkpoint.
     size: how large a training step is.
     data: sha256 of the data.

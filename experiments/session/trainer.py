@@ -8,9 +8,9 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -35,6 +35,7 @@ from experiments.session.together import Together
 from experiments.session.training import Training
 from unroll import loop, remat
 from unroll.data.batches import ALL, Source
+from unroll.data.live import Live, arriving
 from unroll.data.prefetch import dispatches
 from unroll.gradients.scheme import duration
 from unroll.loading import load, texts
@@ -111,7 +112,7 @@ def evaluate(settings: Settings, build: Build) -> None:
 def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
   """The pieces of the program under the plan of `remat`."""
   training = settings[Training]
-  example = task.train(training.seed, ALL)[0]
+  example = task.train(training.seed, ALL).example()
 
   def lowered(plan: remat.Plan) -> jax.stages.Lowered:
     pieces = Pieces.of(task, settings, plan, example)
@@ -173,7 +174,9 @@ def _fit(
       runs,
       place.batches(
         members,
-        lambda source: _joined(source, progresses, budget, training.dispatch, periods),
+        lambda source: _joined(
+          *(source, progresses, budget, training.dispatch, periods, interrupted)
+        ),
       ),
       budget,
       stop=stop,
@@ -191,7 +194,7 @@ def _say_what_begins(state: TrainState, members: Sequence[Member]) -> None:
   if others:
     many = f"{len(members)} arms of "
     where = f"runs in {first.path} to {others[-1].path}"
-  steps = f"{len(first.source):,} steps an epoch"
+  steps = "a stream" if first.source.live else f"{len(first.source):,} steps an epoch"
   say(f"{many}{parameters(state):,} parameters, {steps}, {where}")
 
 
@@ -206,8 +209,8 @@ def _writers(member: Member, progress: Progress) -> Iterator[tuple[Any, Any]]:
 
 
 def _objective(task: Task) -> Objective:
-  first = task.measures[0]
-  return Objective(f"val/{first.name}", first.better)
+  first, split = task.measures[0], "val" if task.evaluations else "online"
+  return Objective(f"{split}/{first.name}", first.better)
 
 
 def _hooks(
@@ -233,6 +236,7 @@ def _hooks(
     measures=tuple(m for m in task.measures if m.logged),
     counted=task.counted,
     clip_norm=training.clip_norm if counts else 0.0,
+    online=() if task.evaluations else task.measures,
   )
 
 
@@ -242,8 +246,13 @@ def _joined(
   budget: loop.Budget,
   size: int,
   periods: Sequence[int],
+  asked: Callable[[], bool],
 ) -> Iterator[tuple[int, Any]]:
   """The dispatches from the first run's step on; none crosses the step of another."""
+  if source.live:
+    live, step = cast(Live, source), progresses[0].step
+    yield from arriving(live, step, budget.steps, size, periods, asked)
+    return
   last = math.inf if budget.steps is None else budget.steps
   starts = sorted({progress.step for progress in progresses if progress.step < last})
   for start, stop in itertools.pairwise([*starts, budget.steps]):

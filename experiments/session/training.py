@@ -139,9 +139,11 @@ class Training:
     steps, epochs = self.steps, self.epochs
     if self.minutes is not None and not 0 < self.minutes <= MOST:
       raise BadInput(f"minutes={self.minutes}: give a number above 0, up to {MOST}")
-    if epochs is not None and not epochs * len(source) <= MOST:
+    if epochs is not None and not source.live and not epochs * len(source) <= MOST:
       raise BadInput(f"epochs={epochs}: give a number of at most {MOST} steps in all")
-    if steps is None and epochs is None and self.minutes is None:
+    if source.live and epochs is not None:
+      raise BadInput(f"epochs={epochs}: a stream has no epochs: give steps or minutes")
+    if steps is None and epochs is None and self.minutes is None and not source.live:
       epochs = 10
     limits = [] if steps is None else [steps]
     if epochs is not None:

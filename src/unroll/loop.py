@@ -79,7 +79,8 @@ def fit(
     runs: those of the program, in its order.
     batches: `(count, stacked batches)` from the least step of the runs on, none of
       which crosses the step of a run or a multiple of `eval_every`,
-      `checkpoint_every` or `watch_every`.
+      `checkpoint_every` or `watch_every`. Their end, where they have one before the
+      budget's, is that of training; on a stop they end as well.
     budget: when to end; for several runs in steps, so that all end together.
     stop: true once someone asked for a stop.
     eval_every: steps between evaluations.
@@ -161,6 +162,8 @@ def fit(
       drain(keep=0)
       here = [run for run in runs if run.reaches(step)]
       save([run for run in here if periodic or run.best])
+  else:  # the batches have an end of their own, unless they ended for a stop
+    done = done or not stop()
   drain(keep=0)
   left = [run for run in runs if not run.error]
   for run in left:

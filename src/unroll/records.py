@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 METRICS = "metrics.jsonl"
 PER_SECOND = "_per_second"  # ends the name of the speed, after what is counted
+# What evaluations are of: "online" is what was predicted before each update.
+SPLITS = {"val": "validation", "online": "before learning"}
 
 Record = dict[str, Any]
 

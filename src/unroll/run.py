@@ -14,7 +14,7 @@ import numpy as np
 from unroll.metrics import Measure
 from unroll.schedules import NonMonotone, Plateau
 from unroll.train import Control, StepMetrics
-from unroll.types import BadInput, Better
+from unroll.types import BadInput, Better, Sums
 
 PATIENCE_FOR_NONFINITE = 50  # steps in a row
 
@@ -32,6 +32,8 @@ class Progress(NamedTuple):
     trigger: when the averaging of parameters begins.
     unwatched: updates since gradients were last looked at, and how many of them were
       clipped.
+    online: total and count of the sums of all updates, by name, numbers or lists of
+      them, where updates are judged by what was predicted before they were made.
   """
 
   step: int
@@ -42,6 +44,7 @@ class Progress(NamedTuple):
   best: dict[str, float]
   trigger: NonMonotone = NonMonotone()
   unwatched: tuple[int, int] = (0, 0)
+  online: Mapping[str, Sequence[Any]] = {}
 
   def to_json(self) -> dict[str, Any]:
     """Plain dicts and numbers."""
@@ -52,13 +55,15 @@ class Progress(NamedTuple):
   def from_json(cls, data: dict[str, Any]) -> "Progress":
     """Reads what `to_json` gave.
 
-    Older versions called targets tokens, and had neither trigger nor `unwatched`.
+    Older versions called targets tokens, and had neither trigger, `unwatched` nor
+    `online`.
     """
     targets = data["tokens"] if "tokens" in data else data["targets"]
     trigger = NonMonotone(**data.get("trigger", {}))
     own = {"targets": targets, "plateau": Plateau(**data["plateau"])}
     own["trigger"] = trigger._replace(values=tuple(trigger.values))
     own["unwatched"] = tuple(data.get("unwatched", (0, 0)))
+    own["online"] = data.get("online", {})
     return cls(
       **{name: own[name] if name in own else data[name] for name in cls._fields}
     )
@@ -93,6 +98,9 @@ class Hooks(NamedTuple):
       "<counted>_per_second".
     clip_norm: of the norm of all gradients, above which an update counts as clipped;
       0: none is counted.
+    online: measures of all updates so far, of what the parameters predicted before each
+      (the prequential error): "online/<name>" beside the numbers of an evaluation.
+      The newest parameters are then the best.
   """
 
   objective: Objective
@@ -103,6 +111,7 @@ class Hooks(NamedTuple):
   measures: tuple[Measure, ...] = ()
   counted: str = "targets"
   clip_norm: float = 0.0
+  online: tuple[Measure, ...] = ()
 
 
 class Run:
@@ -146,6 +155,8 @@ class Run:
     for record in _records(step, count, metrics, self._hooks.measures):
       self._hooks.log(record)
     self._count_clipped(metrics.grad_norm[:count])
+    if self._hooks.online:
+      self._add(jax.tree.map(lambda leaf: leaf[:count], metrics.sums))
     loss = metrics.sums["loss"]
     targets = self.progress.targets + float(loss.count[:count].sum())
     self.progress = self.progress._replace(
@@ -176,7 +187,12 @@ class Run:
 
   def observe(self, numbers: dict[str, float]) -> None:
     """Takes and logs an evaluation."""
-    numbers = {"step": self.progress.step, **numbers}
+    online = {
+      name: Sums(np.array(total), np.array(count))  # type: ignore[arg-type]
+      for name, (total, count) in self.progress.online.items()
+    }
+    told = {f"online/{m.name}": m.of(online) for m in self._hooks.online}
+    numbers = {"step": self.progress.step, **numbers, **told}
     name, better = self._hooks.objective
     plateau = self.progress.plateau.observe(numbers[name], better)
     self.progress = self.progress._replace(
@@ -184,7 +200,7 @@ class Run:
       plateau=plateau,
       trigger=self.progress.trigger.observe(numbers[name], self.progress.step, better),
       last=numbers,
-      best=self.progress.best if plateau.bad else numbers,
+      best=self.progress.best if plateau.bad and not told else numbers,
     )
     self._hooks.log(numbers)
     self._recent = _Recent(self.progress)  # evaluation has no targets a second
@@ -201,6 +217,16 @@ class Run:
       record["updates_clipped"] = clipped / updates
     self._hooks.log(record)
     self.progress = self.progress._replace(unwatched=(0, 0))
+
+  def _add(self, sums: Mapping[str, Sums]) -> None:
+    """Adds the sums of steps, but of those that were not finite."""
+    online = dict(self.progress.online)
+    for name, both in sums.items():
+      finite = np.isfinite(both.total.reshape(len(both.total), -1)).all(axis=1)
+      new = [np.sum(part[finite], axis=0, dtype=np.float64) for part in both]
+      before = online.get(name, (0.0, 0.0))
+      online[name] = tuple(np.add(*pair).tolist() for pair in zip(before, new))
+    self.progress = self.progress._replace(online=online)
 
   def _count_clipped(self, norms: Any) -> None:
     if limit := self._hooks.clip_norm:

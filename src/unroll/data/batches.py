@@ -52,9 +52,11 @@ class Source(abc.ABC, Generic[AnyBatch]):
   Attributes:
     rows: B of the carry: the sequences side by side in each batch, where all have as
       many.
+    live: whether its batches come in while it is read, in order, once: see `live.py`.
   """
 
   rows: int
+  live: bool = False
 
   @abc.abstractmethod
   def __len__(self) -> int:
@@ -70,6 +72,10 @@ class Source(abc.ABC, Generic[AnyBatch]):
 
   def __iter__(self) -> Iterator[AnyBatch]:
     return (self[step] for step in range(len(self)))
+
+  def example(self) -> AnyBatch:
+    """A batch of the shapes that all or most have."""
+    return self[0]
 
 
 class Lanes(Source[Batch]):

@@ -1,5 +1,7 @@
 """Documents packed into rows: one after another without padding, each read alone."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from unroll.data.batches import Batch, Source
@@ -19,12 +21,20 @@ class Packed(Source[Batch]):
 
   def __init__(self, source: Source[Batch], end: int):
     self.source, self.end, self.rows = source, end, source.rows
+    self.live = source.live
 
   def __len__(self) -> int:
     return len(self.source)
 
   def epoch(self, step: int) -> int:
     return self.source.epoch(step)
+
+  def example(self) -> Batch:
+    return self.source.example()
+
+  def ready(self, step: int, most: int, asked: Callable[[], bool]) -> int:
+    """See `live.Live`."""
+    return self.source.ready(step, most, asked)  # type: ignore[attr-defined]
 
   def __getitem__(self, step: int) -> Batch:
     batch = self.source[step]

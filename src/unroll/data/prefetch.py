@@ -75,7 +75,7 @@ class _Dispatches:
   ):
     self._source, self._start, self._stop = source, start, stop
     self._per_dispatch, self._first = per_dispatch, first
-    self._periods = [period for period in periods if period]
+    self._periods = periods
     self._starts = [start]  # the first step of each dispatch, as far as known
     # The batch that ends a dispatch by its shape is the first of the next.
     self._batch = functools.lru_cache(maxsize=1)(source.__getitem__)
@@ -90,9 +90,7 @@ class _Dispatches:
     batches = self._batches(number)
     if not batches:  # there is none, and none after it
       return 0, None
-    count = len(batches)
-    batches += batches[-1:] * (self._per_dispatch - count)
-    return count, jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    return len(batches), stacked(batches, self._per_dispatch)
 
   def __repr__(self) -> str:
     return (
@@ -116,9 +114,26 @@ class _Dispatches:
   def _most(self, step: int) -> int:
     """The most steps that a dispatch from `step` on may take."""
     most = self._first if step == self._start else self._per_dispatch
-    ends = [period - step % period for period in self._periods]
-    left = [] if self._stop is None else [self._stop - step]
-    return max(min([most, *ends, *left]), 0)
+    return min(most, room(step, self._stop, self._periods))
+
+
+def stacked(batches: list[AnyBatch], size: int) -> AnyBatch:
+  """Batches on a leading axis, the last one repeated until they are `size`."""
+  filled = [*batches, *batches[-1:] * (size - len(batches))]
+  return jax.tree.map(lambda *leaves: np.stack(leaves), *filled)
+
+
+def room(step: int, stop: int | None, periods: Sequence[int]) -> int:
+  """The steps from one to the next multiple of a period, or to the last; 0 behind it.
+
+  Args:
+    step: from which.
+    stop: the step to stop before; None: there is none.
+    periods: of which a 0 has no multiples.
+  """
+  ends = [period - step % period for period in periods if period]
+  left = [sys.maxsize if stop is None else stop - step]
+  return max(min([*ends, *left]), 0)
 
 
 def _shapes(batch: Any) -> list[tuple[int, ...]]:

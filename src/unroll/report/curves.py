@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from unroll.metrics import Measure, mean_of
-from unroll.records import METRICS, PER_SECOND, Record, measured, rate_of, read
+from unroll.records import METRICS, PER_SECOND, SPLITS, Record, measured, rate_of, read
 from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
@@ -40,8 +40,8 @@ def curves(
 
   Args:
     workdir: the run; its `metrics.jsonl` is read.
-    measures: a panel each: "train/<name>" of every step, where it was logged, and all
-      evaluations "val/<name>_<which>", or else the one of "val/<name>".
+    measures: a panel each: "train/<name>" of every step, where it was logged, and for
+      each of `SPLITS` all evaluations "val/<name>_<which>", or else "val/<name>".
     clip_norm: clipping threshold, drawn across the gradient norms; None or 0 for none.
     warn: called with one sentence if damaged lines are passed over.
 
@@ -155,14 +155,14 @@ def _measure(axes: "Axes", records: Records, measure: Measure) -> None:
 
 def _evaluations(records: Records, measure: Measure) -> list[tuple[str, str]]:
   """The names of a measure's evaluations in the records, and what to call them."""
-  single = f"val/{measure.name}"
   names = dict.fromkeys(name for record in records for name in record)
-  several = [name for name in names if name.startswith(f"{single}_")]
-  if several:
-    return [
-      (name, f"validation, {name.removeprefix(f'{single}_')}") for name in several
-    ]
-  return [(single, "validation")]
+  found = []
+  for split, label in SPLITS.items():
+    single = f"{split}/{measure.name}"
+    several = [name for name in names if name.startswith(f"{single}_")]
+    found += [(name, f"{label}, {name.removeprefix(f'{single}_')}") for name in several]
+    found += [(single, label)] * (single in names and not several)
+  return found
 
 
 def _limits(axes: "Axes", values: np.ndarray, measure: Measure) -> None:

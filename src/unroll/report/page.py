@@ -10,7 +10,7 @@ from typing import Any
 
 from unroll import files
 from unroll.metrics import Measure
-from unroll.records import PER_SECOND
+from unroll.records import PER_SECOND, SPLITS
 
 CURVES = "Measures, gradient norm, learning rate and speed by step"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -40,8 +40,8 @@ def page(
     command: what repeats the run.
     summary: its final numbers, and whether it is "finished". Shown are those of
       `FIGURES`, of the measures that it has, and its speed.
-    measures: how its "val/<name>" and "train/<name>" are called and written; the first
-      is the objective, whose "best/val/<name>" is shown as well.
+    measures: how its "val/<name>", "online/<name>" and "train/<name>" are called and
+      written; the first is the objective, whose "best/val/<name>" is shown as well.
     shows: text files, PNG pictures and MIDI files of the folder, a section each.
 
   Returns:
@@ -76,7 +76,8 @@ def _section(title: str, body: str) -> str:
 def _figures(summary: Mapping[str, Any], measures: Sequence[Measure]) -> str:
   named: dict[str, tuple[str, str]] = {}
   for number, measure in enumerate(measures):
-    named[f"val/{measure.name}"] = (f"{measure}, validation", measure.form)
+    for split, label in SPLITS.items():
+      named[f"{split}/{measure.name}"] = (f"{measure}, {label}", measure.form)
     if not number:
       named[f"best/val/{measure.name}"] = ("at its best", measure.form)
     named[f"train/{measure.name}"] = (f"training {measure}", measure.form)

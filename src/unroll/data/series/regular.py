@@ -68,7 +68,7 @@ def series(
   if gaps not in GAPS:
     raise BadInput(f"gaps={gaps}: choose one of {', '.join(GAPS)}")
   names = _columns(table, tuple(targets), time, tuple(inputs))
-  values = np.stack([_numbers(table, name) for name in names], axis=1)
+  values = np.stack([numbers(table, name) for name in names], axis=1)
   clock, ticks = Clock("integer", 0, 1), np.arange(len(values))
   if time:
     clock, ticks, order = _clock(table, time, time_format, warn)
@@ -114,20 +114,25 @@ def _columns(
   return named
 
 
-def _numbers(table: Table, name: str) -> NDArray[np.float64]:
-  column, numbers = table.header.index(name), []
+def numbers(table: Table, name: str) -> NDArray[np.float64]:
+  """A column as numbers `[N]`, NaN where a cell is empty.
+
+  Raises:
+    BadInput: a cell holds something else.
+  """
+  column, found = table.header.index(name), []
   for row in table.rows:
     text = row.cells[column].strip()
     if text.lower() in MISSING:
-      numbers.append(np.nan)
+      found.append(np.nan)
     elif stamps.NUMBER.fullmatch(text) and np.isfinite(number := float(text)):
-      numbers.append(number)
+      found.append(number)
     else:
       raise BadInput(
         f"{table.where}, line {row.line}, column {name}: {text!r} is not a number: "
         "write it such as -1.5e3, or leave the cell empty if it is missing"
       )
-  return np.array(numbers)
+  return np.array(found)
 
 
 def _clock(
