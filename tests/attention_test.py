@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import close, noise, pairing, quick
+from tables import close, noise, pairing, quick, quickly
 
 from unroll import cells, compose, scan
 from unroll.attention import Form, Memory, Sizes, attend, attending, softmax
@@ -112,7 +112,7 @@ def test_a_memory_without_a_place_gives_zero_and_has_a_gradient():
   assert np.all(np.isfinite(pullback(noise(8, B, S))[0]))
 
 
-@each
+@pytest.mark.parametrize("name", quickly(FORMS, *list(FORMS)[::2]))
 @pytest.mark.parametrize("dtype", [np.float64])
 def test_its_gradient_is_exact(name, dtype):
   with jax.enable_x64(True):

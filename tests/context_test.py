@@ -21,6 +21,7 @@ from tables import (
   pairing,
   parameters,
   quick,
+  quickly,
   same,
 )
 
@@ -121,7 +122,7 @@ def test_a_context_is_what_a_step_closes_over(name, masks, reverse):
 
 
 @each
-@pytest.mark.parametrize("masks", ["none", "holes_resets"])
+@pytest.mark.parametrize("masks", quickly(["none", "holes_resets"], "holes_resets"))
 def test_its_gradient_is_exact(name, masks):
   with jax.enable_x64(True):
     cell, params, _, xs, read = prepared(name, np.float64)

@@ -75,7 +75,9 @@ PEERS = {
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.__name__)
-@pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
+@pytest.mark.parametrize(
+  "reverse", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "reverse"]
+)
 def test_flax(peer, reverse):
   name, mapped, to_carry = PEERS[peer]
   cell, xs = REGISTRY[name](D, H), inputs()
@@ -133,7 +135,7 @@ def variables_of(layer, number=0):
   return {"params": {"core": names.nested(shaken(params, number, 0.2))}}
 
 
-@pytest.mark.parametrize("name", quickly(LAYERS, *list(LAYERS)[::3]))
+@pytest.mark.parametrize("name", quickly(LAYERS, *list(LAYERS)[::6]))
 def test_parameters_have_the_names_of_the_cell(name):
   module, key = layers.Recurrent(LAYERS[name]), jax.random.key(0)
   variables = quick(module.init)(key, inputs(name))
@@ -147,7 +149,9 @@ def test_parameters_have_the_names_of_the_cell(name):
   same(flat, expected)
 
 
-@pytest.mark.parametrize("name", ["gru", "learned_carry", "bidirectional"])
+@pytest.mark.parametrize(
+  "name", quickly(["gru", "learned_carry", "bidirectional"], "learned_carry")
+)
 def test_the_cells_own_parameters_are_taken_too(name):
   """Those of the models and of checkpoints: the same draws, in the order of fields."""
   module, key = layers.Recurrent(LAYERS[name]), jax.random.key(0)

@@ -102,7 +102,9 @@ def loop(a, b, start, reverse):
 
 @pytest.mark.parametrize("evaluation", EVALUATIONS)
 @pytest.mark.parametrize("reverse", WAYS)
-@pytest.mark.parametrize("timed", [True, False], ids=["", "constant"])
+@pytest.mark.parametrize(
+  "timed", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["", "constant"]
+)
 def test_gradients_of_any_order_are_those_of_the_loop(evaluation, reverse, timed):
   length = 12
   with jax.enable_x64(True):

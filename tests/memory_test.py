@@ -82,6 +82,7 @@ print(predicted, counted)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the kernel by /proc")
+@pytest.mark.slow
 def test_what_xla_says_is_what_the_kernel_counts():
   done = subprocess.run(
     [sys.executable, "-c", RESIDENT],

@@ -78,7 +78,7 @@ def batch_of(tokens, targets):
     ],
     ("lstm", 1, 0, False),
     ("lstm", 1, E, True),
-    ("gru", 2, E, True),
+    pytest.param("gru", 2, E, True, marks=pytest.mark.slow),
   ],
 )
 def test_teacher_forcing_is_generation(cell, layers, embedding, tie):

@@ -57,7 +57,7 @@ gradients = functools.partial(quick, static_argnames=("backward", "tie"))(
 @pytest.mark.parametrize("zeros", [True, False], ids=["zeros", "ones"])
 @pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("length", CUT.values(), ids=CUT)
-@pytest.mark.parametrize("vocabulary", [2, 1000])
+@pytest.mark.parametrize("vocabulary", [pytest.param(2, marks=pytest.mark.slow), 1000])
 def test_fast_is_autodiff(vocabulary, length, tie, zeros):
   for dtype, rtol in ((np.float32, 1e-6), (np.float64, 1e-12)):
     with jax.enable_x64(dtype == np.float64):

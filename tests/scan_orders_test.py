@@ -39,9 +39,7 @@ ALL = {
   "gru, recorded": CELLS["gru"]._replace(derivative=None),
 }
 valid, reset = MASKS["holes_resets"]
-EACH = pytest.mark.parametrize(
-  "name", quickly(ALL, "lstm", "gru", "deep", "dropout", "twice", "lstm, recorded")
-)
+EACH = pytest.mark.parametrize("name", quickly(ALL, "lstm", "deep", "twice"))
 FORWARD = r"give backward='autodiff' for forward"  # what the refusal says to do
 
 

@@ -33,7 +33,6 @@ from tables import (
 from unroll import scan
 from unroll.types import is_draw, seed
 
-all_cells = pytest.mark.parametrize("name", CELLS)
 EACH = (
   "rnn",
   "lstm",
@@ -44,6 +43,7 @@ EACH = (
   "zoneout",
   "learned_carry",
 )
+all_cells = pytest.mark.parametrize("name", quickly(CELLS, *EACH))
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["", "reverse"])
 HALF = T // 2
 

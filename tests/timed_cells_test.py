@@ -5,7 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_rows import EQUATIONS, made
-from tables import B, D, H, T, close, initial, noise, parameters, quick, same, unroll
+from tables import (
+  B,
+  D,
+  H,
+  T,
+  close,
+  initial,
+  noise,
+  parameters,
+  quick,
+  quickly,
+  same,
+  unroll,
+)
 
 from unroll import cells, layers, scan
 from unroll.architecture import Architecture
@@ -88,7 +101,7 @@ def test_a_clock_starts_afresh_with_a_sequence(name):
   close(ys[3:], unroll(cell, params, cell.carry(params, B), xs[3:])[1], 1e-6)
 
 
-@pytest.mark.parametrize("name", CLOCKS)
+@pytest.mark.parametrize("name", quickly(CLOCKS, "gru_d"))
 def test_zoneout_stops_no_clock(name):
   cell, xs = made(name), noise(3, T, B, D)
   params, (after, _) = started(cell, xs)
@@ -140,6 +153,7 @@ def test_cfc_goes_from_f_to_g(dt):
   np.testing.assert_allclose(ys[0], g if dt else f, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_unit_of_a_phased_lstm_is_open_for_a_part_of_its_period():
   cell = cells.phased_lstm(2, 2, ratio=0.5, leak=0, timed=True)
   params = parameters(cell)._replace(
@@ -190,7 +204,7 @@ def test_gru_d_reads_what_is_there(name):
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0], ids=["some", "all"])
-@pytest.mark.parametrize("backward", ["fast", "autodiff"])
+@pytest.mark.parametrize("backward", quickly(["fast", "autodiff"], "fast"))
 def test_what_is_missing_has_no_gradient_and_spoils_none(share, backward):
   cell, xs = made("gru_d"), gaps(share)
   params = parameters(cell)

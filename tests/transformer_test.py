@@ -253,7 +253,10 @@ def test_gradients_are_those_of_differences(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("length, batch", [(0, 2), (1, 1), (3, 0)])
+@pytest.mark.parametrize(
+  "length, batch",
+  [(0, 2), *(pytest.param(*p, marks=pytest.mark.slow) for p in ((1, 1), (3, 0)))],
+)
 def test_there_may_be_few_steps_or_rows(length, batch):
   layer, params = transformer(CAUSAL), parts("causal")[1]
   xs = noise(1, length, batch, D)
@@ -331,6 +334,7 @@ def masked():
   return model, shaken(model.init(jax.random.key(0), tokens), 3, 0.5), tokens
 
 
+@pytest.mark.slow
 def test_no_token_is_found_by_itself():
   model, params, tokens = masked()
   run = jax.jit(lambda tokens: model.apply(params, tokens))

@@ -149,6 +149,7 @@ def test_every_parameter_has_a_gradient(kind):
   assert all(np.any(np.abs(leaf) > 0) for leaf in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_tokens_that_are_all_forced_are_teacher_forcing():
   made, params = model("additive")
   loss = jax.jit(conditional_loss(made))
