@@ -55,6 +55,21 @@ def task_of(name, folder):
   return module._task(settings, None), settings
 
 
+def test_pages_are_listed_without_jax():
+  listed = [
+    sys.executable,
+    "-c",
+    "import experiments.__main__, sys; print(*sys.modules)",
+  ]
+  assert "jax" not in subprocess.check_output(listed, cwd=ROOT, text=True).split()
+  found = subprocess.check_output(
+    [sys.executable, "-m", "experiments"], cwd=ROOT, text=True
+  )
+  for name in NAMES:
+    about = importlib.import_module(f"experiments.{name}").__doc__.partition("\n")[0]
+    assert f"{name:12} {about}\n" in found
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_called_by_its_file(name):
   page = PAGES[name]
