@@ -220,7 +220,7 @@ def test_a_second_run_compiles_nothing_and_is_the_same(tmp_path):
 
 
 def test_what_training_does_not_need_is_not_imported(tmp_path):
-  unwanted = {"matplotlib", "torch", "tensorflow", "pandas"}
+  unwanted = {"matplotlib", "torch", "tensorflow", "pandas", "grain", "orbax"}
   code = f"import sys, experiments.charlm; print({unwanted} & sys.modules.keys())"
   done = python("-c", code, data=tmp_path)
   assert done.stdout == "set()\n", done.stdout + done.stderr

@@ -17,8 +17,6 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-import orbax.checkpoint as orbax
-from orbax.checkpoint import v1 as ocp
 
 Result = TypeVar("Result")
 
@@ -50,6 +48,13 @@ def _report(unraisable: Any, report: Callable[[Any], Any] = sys.unraisablehook) 
 sys.unraisablehook = _report
 
 
+def _orbax() -> Any:
+  """Orbax's v1 API, once it is needed: to import it takes a fifth of a second."""
+  from orbax.checkpoint import v1
+
+  return v1
+
+
 class Damaged(Exception):
   """A checkpoint that is not what was written."""
 
@@ -78,10 +83,12 @@ def write(path: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) ->
   content = {**content, "digests": digests}
   metadata = {**content, "seal": _seal(content)}
   if jax.process_count() == 1:
-    ocp.save(path, arrays, custom_metadata=metadata)
+    _orbax().save(path, arrays, custom_metadata=metadata)
     return
   # The first API of orbax, whose checkpoints v1 reads: every save of v1 starts with a
   # collective of all processes, which may not run beside those of the step.
+  import orbax.checkpoint as orbax
+
   alone = _alone().multiprocessing_options.v0()
   handler = orbax.CompositeCheckpointHandler(  # as v1 names it
     state=orbax.PyTreeCheckpointHandler(multiprocessing_options=alone),
@@ -92,9 +99,9 @@ def write(path: Path, arrays: dict[str, np.ndarray], content: dict[str, Any]) ->
     checkpointer.save(path, args=args, custom_metadata=metadata)
 
 
-def _alone() -> ocp.Context:
+def _alone() -> Any:
   """Has orbax take this process for the only one, also where others train with it."""
-  context, own = ocp.Context(), jax.process_index()
+  context, own = _orbax().Context(), jax.process_index()
   context.multiprocessing.active_processes = {own}
   context.multiprocessing.primary_host = own
   context.multiprocessing.barrier_sync_key_prefix = f"process-{own}"
@@ -105,7 +112,7 @@ def content(path: Path) -> dict[str, Any]:
   """The JSON dict of a checkpoint, and the digests of its arrays; or `Damaged`."""
   try:
     with _alone():
-      content = steadily(lambda: ocp.metadata(path)).custom_metadata
+      content = steadily(lambda: _orbax().metadata(path)).custom_metadata
     seal = content.pop("seal")
   except Exception as error:  # whatever orbax makes of the damage
     raise Damaged(f"its metadata cannot be read ({reason(error)})") from error
@@ -118,7 +125,7 @@ def arrays(path: Path, digests: dict[str, str]) -> dict[str, np.ndarray]:
   """The arrays of a checkpoint by name, each as it was written; or `Damaged`."""
   try:
     with _alone():
-      arrays = steadily(lambda: ocp.load(path))
+      arrays = steadily(lambda: _orbax().load(path))
     changed = [name for name in digests if _digest(arrays[name]) != digests[name]]
   except Exception as error:
     raise Damaged(f"its arrays cannot be read ({reason(error)})") from error

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 
@@ -43,8 +42,14 @@ def dispatches(
     `count` are steps to take, the rest a repetition that keeps the shape the same.
   """
   records = _Dispatches(source, start, stop, per_dispatch, periods, first)
+  if not len(records):
+    return
+  yield records[0]
+  import grain  # a fifth of a second, while the first dispatch is under way
+
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
-  for count, batch in grain.MapDataset.source(records).to_iter_dataset(options):
+  others = grain.MapDataset.source(records)[1:]
+  for count, batch in others.to_iter_dataset(options):
     if batch is None:
       return
     yield count, batch
