@@ -10,7 +10,7 @@ from zlib import crc32
 
 import jax
 import pytest
-from tables import HASTE
+from haste import HASTE
 
 PROGRAMS_KEPT_FOR = 500  # tests of one process
 TESTS_DONE = pytest.StashKey[int]()

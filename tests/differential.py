@@ -19,12 +19,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tests import interpreter
+from tests.haste import HASTE
 from tests.programs import CLOSED_SHAPES, LONG, Program, build
 from unroll import scan
 from unroll.parameters import matrices, without_gradient
 from unroll.types import Lookup, afresh, is_draw, seed
 
-HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 WORDS = {"few words": 2, "many words": 9}
 LARGEST = 1e5  # of numbers whose rounding errors say something
 # How far a leaf may be off, of its largest number, and that is taken to be at least

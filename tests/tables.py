@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from haste import HASTE
 from rows import ROWS, D, H
 
 from unroll import cells as library
@@ -220,9 +221,7 @@ def same(a, b) -> None:
     assert jnp.array_equal(x, y)
 
 
-# Small programs, run once: compiling is what costs, a quarter of the time with these.
 # A cell is a tuple of functions: as a static argument it lets tests share programs.
-HASTE = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 quick = partial(jax.jit, compiler_options=HASTE)
 jit = partial(quick, static_argnames=("cell", "reverse", "backward"))
 
