@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 FOUND = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 EXAMPLES = [e for e in FOUND if "RUN" not in e]  # those of a run: loading_test.py
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "WORKSPACE.md", *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [ROOT / "README.md", ROOT / "WORKSPACE.md", *(ROOT / "docs").rglob("*.md")]
 RECIPES = sorted((ROOT / "experiments" / "recipes").glob("*/*.flags"))
 COMMAND = re.compile(r"python -m experiments\.(\w+)([^\n`#]*)")
 COMMANDS = [
