@@ -17,7 +17,7 @@ def notebook(text):
   """
   cells = []
   for number, part in enumerate(text.split("```python\n")):
-    code, fence, prose = part.partition("\n```\n") if number else ("", "", part)
+    code, _, prose = part.partition("\n```\n") if number else ("", "", part)
     if number:
       own = {"execution_count": None, "outputs": []}
       cells.append({"cell_type": "code", "source": code.strip("\n"), **own})
