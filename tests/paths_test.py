@@ -31,6 +31,7 @@ NAMED = {
     *("input", "test", "test_target", "train", "train_target", "val", "val_target"),
   },
   "experiments.transcribe": {*RUN, "data", "input", "test", "val"},
+  "experiments.units": {"corpus", "input", "workdir"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},
