@@ -32,6 +32,7 @@ NAMED = {
   },
   "experiments.transcribe": {*RUN, "data", "input", "test", "val"},
   "experiments.units": {"corpus", "input", "workdir"},
+  "experiments.watch": {"workdir"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
   "bench.recipe": {"recipe"},

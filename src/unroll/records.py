@@ -62,6 +62,34 @@ def lines(path: Path) -> list[Line]:
   ]
 
 
+class Tail:
+  """The records of a `metrics.jsonl` that is being written, as they come.
+
+  Args:
+    path: the file, which need not be there yet.
+  """
+
+  def __init__(self, path: Path):
+    self._path, self._at = path, 0
+
+  def new(self) -> list[Record]:
+    """Those that were written since the last call; damaged lines are passed over.
+
+    A file that has become shorter is another one, and read from its start.
+    """
+    try:
+      with self._path.open("rb") as file:
+        if file.seek(0, 2) < self._at:
+          self._at = 0
+        file.seek(self._at)
+        whole = file.read().rpartition(b"\n")[0]
+    except FileNotFoundError:
+      return []
+    self._at += len(whole) + bool(whole)
+    found = map(record, whole.split(b"\n"))
+    return [one for one in found if one is not None]
+
+
 def told(damaged: Sequence[int]) -> str:
   """Which lines are damaged, in words that go on with what is done to them."""
   if len(damaged) == 1:
