@@ -62,16 +62,24 @@ def _closed(closed, inputs):
 
 
 def _scan(params, inputs):
-  consts, carries = params["num_consts"], params["num_carry"]
   body, length = params["jaxpr"], params["length"]
-  fixed, carry = inputs[:consts], inputs[consts : consts + carries]
-  sequences = inputs[consts + carries :]
+  fixed, carry, sequences = _parts(params, inputs)
+  carries = len(carry)
   rows: list = [None] * length
   for t in range(length)[:: -1 if params["reverse"] else 1]:
     out = _closed(body, [*fixed, *carry, *(s[t] for s in sequences)])
     carry, rows[t] = out[:carries], out[carries:]
   avals = body.out_avals[carries:]
   return [*carry, *map(_stack, zip(*rows) if length else [()] * len(avals), avals)]
+
+
+def _parts(params, inputs):
+  """What a scan closes over, its carry and its sequences."""
+  if "num_consts" not in params:  # since jax 0.12
+    return map(list, params["ft_in"].update(inputs).unpack())
+  consts, carries = params["num_consts"], params["num_carry"]
+  cut = consts + carries
+  return inputs[:consts], inputs[consts:cut], inputs[cut:]
 
 
 def _stack(rows, aval):
