@@ -76,6 +76,6 @@ lint: .venv/ready
 # setuptools: the editable install above builds without isolation, hence offline.
 lock:
 	echo "setuptools>=77" | uv pip compile -q --upgrade --universal \
-	  --python-version 3.11 --fork-strategy fewest --generate-hashes --no-annotate \
+	  --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" --extra test --extra lint --extra search \
 	  --extra music --extra text --extra translation setup.cfg - -o requirements.lock
