@@ -117,8 +117,9 @@ def test_what_is_no_configuration(made, text):
 def test_what_may_change_is_no_other_run(made, name):
   before = read(made)
   assert identity.update(made, Settings.of(PAGE), 0) == {}
-  settings = Settings.of(PAGE, **{name: 7})
-  assert identity.update(made, settings, 5)[name][1] == 7
+  value = "other" if PAGE.settings[name].type is str else 7
+  settings = Settings.of(PAGE, **{name: value})
+  assert identity.update(made, settings, 5)[name][1] == value
   after = read(made)
   assert differences(before, after) == []
   old = {name: before["flags"][name]}

@@ -1,5 +1,6 @@
 """Where the trials of a sweep are kept, and what is said when that cannot be used."""
 
+import contextlib
 import functools
 import os
 import sqlite3
@@ -74,6 +75,11 @@ class _Connection(sqlite3.Connection):
   def __init__(self, database: str, *args: Any, **options: Any):
     super().__init__(database, *args, **options)
     self.database = database
+
+  def __del__(self) -> None:
+    # Optuna leaves its connections to the collector, of which Python 3.13 warns.
+    with contextlib.suppress(sqlite3.Error):
+      self.close()
 
   def cursor(self, factory: Any = None) -> Any:
     """A cursor that does so."""
