@@ -130,6 +130,8 @@ def test_arrays_are_series_of_their_lengths(tmp_path, x):
   "others, said",
   [
     ({"y": [1, 2, 3]}, r"must be \[N, T, D\]"),
+    ({"y": [1, 2, 3, 4], "x": np.arange(4.0)}, r"x \(4,\) must be \[N, T, D\]"),
+    ({"y": 1, "x": np.float32(2)}, r"x \(\) must be \[N, T, D\]"),
     ({}, "no array y"),
     ({"y": np.array([1, 2, "a", None], object)}, "cannot be read|no such values"),
     ({"y": [1, 2, 3, 4], "lengths": [6, 1, 1, 1]}, "must be 0 to 5"),

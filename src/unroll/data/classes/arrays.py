@@ -1,12 +1,12 @@
 """Series with a label from NumPy's .npz files."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.data import archive
 from unroll.data.classes.value import NAMES, Labelled
 from unroll.types import BadInput
 
@@ -21,7 +21,7 @@ def read(path: Path) -> dict[str, Labelled]:
   Raises:
     BadInput: it is no such file; nothing in it is unpickled.
   """
-  arrays = _load(path)
+  arrays = archive.read(path, "x and y")
   endings = {f"_{name}": name for name in NAMES} if "x_train" in arrays else {"": "all"}
   return {
     name: _part(path, arrays, ending)
@@ -32,23 +32,10 @@ def read(path: Path) -> dict[str, Labelled]:
 
 def unlabelled(path: Path) -> list[NDArray[np.float32]]:
   """The series of a file that has `x`, and perhaps `lengths`, alone."""
-  arrays = _load(path)
+  arrays = archive.read(path, "x")
   if "x" in arrays:
     arrays["y"] = np.zeros(len(arrays["x"]), int)
   return list(_part(path, arrays, "").inputs)  # type: ignore[arg-type]
-
-
-def _load(path: Path) -> dict[str, NDArray]:
-  try:
-    with np.load(path) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise BadInput(
-      f"{path} cannot be read ({error}): give a .npz file of numbers"
-    ) from None
-  except (AttributeError, TypeError):  # a lone .npy file is no archive
-    raise BadInput(f"{path} is one array: give a .npz file with x and y") from None
-  return arrays
 
 
 def _part(path: Path, arrays: dict[str, NDArray], ending: str) -> Labelled:
@@ -58,6 +45,11 @@ def _part(path: Path, arrays: dict[str, NDArray], ending: str) -> Labelled:
   x, y = arrays[f"x{ending}"], arrays[f"y{ending}"]
   if x.ndim == 2:
     x = x[..., None]
+  if x.ndim != 3 or y.ndim != 1:
+    raise BadInput(
+      f"{path}: x{ending} {x.shape} must be [N, T, D] or [N, T], and y{ending} {y.shape} "
+      "[N]"
+    )
   lengths = arrays.get(f"lengths{ending}", np.full(len(x), x.shape[1]))
   kinds: dict[str, tuple[Any, str]] = {"x": (x, "biuf"), "y": (y, "biuUS")}
   for name, (array, kind) in kinds.items():

@@ -1,19 +1,16 @@
 """Frames from NumPy's .npz files, and how they are split."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unroll.data import archive
 from unroll.data.splits import NAMES, by_fractions
 from unroll.types import BadInput
 
 SPLIT = "0.8,0.1,0.1"
-# What NumPy raises for a file that is damaged, or no such file.
-BROKEN = (ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error)
 LAYOUT = "[N, T, height, width] or [N, T, height, width, channels]"
 
 
@@ -58,22 +55,7 @@ def load(path: Path, split: str = "") -> dict[str, NDArray]:
 
 def read(path: Path) -> dict[str, NDArray]:
   """The arrays of a file by name, each of frames: see `load`."""
-  try:
-    # Opened here: NumPy leaves a file open that is damaged.
-    with open(path, "rb") as opened, np.load(opened) as file:
-      arrays = {name: file[name] for name in file.files}
-  except OSError as error:
-    raise BadInput(
-      f"{path} cannot be read ({error.strerror or error}): give an .npz file"
-    ) from None
-  except BROKEN as error:
-    raise BadInput(
-      f"{path} cannot be read ({error}): give an .npz file of numbers"
-    ) from None
-  except (AttributeError, TypeError):  # a lone .npy file is no archive
-    raise BadInput(f"{path} is one array: save it with np.savez as an .npz") from None
-  if not arrays:
-    raise BadInput(f"{path} has no array in it: give one of frames, {LAYOUT}")
+  arrays = archive.read(path, f"frames, {LAYOUT}")
   return {name: _checked(f"{path}, {name}", array) for name, array in arrays.items()}
 
 
