@@ -1,0 +1,197 @@
+"""A language model among arrays: embedding, recurrent layers, read-out."""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unroll.convert import stacks
+from unroll.convert.forms import Arrays
+from unroll.convert.framework import Framework
+from unroll.convert.stacks import Stack
+from unroll.types import BadInput, Params
+
+_EMBEDDING = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
+
+
+class Language(NamedTuple):
+  """A language model, as ours.
+
+  Attributes:
+    table: of the embedding, `[V, E]`; None: the layers read one-hot vectors.
+    stack: its recurrent layers.
+    kernel: of the read-out, `[H, V]`.
+    bias: of the read-out, `[V]`.
+    tied: whether the read-out's matrix is the embedding's table.
+  """
+
+  table: NDArray[Any] | None
+  stack: Stack
+  kernel: NDArray[Any]
+  bias: NDArray[Any]
+  tied: bool = False
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """The settings of a run that has these arrays."""
+    hidden = self.stack.hidden
+    return {
+      "cell": self.stack.spec,
+      "layers": len(hidden),
+      "hidden": hidden[:1] if len(set(hidden)) == 1 else hidden,
+      "embedding": 0 if self.table is None else self.table.shape[1],
+      "tie_embeddings": self.tied,
+    }
+
+  def params(self) -> Params:
+    """The parameters of `models.language`, by name."""
+    found: dict[str, Any] = {"recurrent": {"core": self.stack.params()}}
+    if self.table is not None:
+      found["embed"] = {"embedding": self.table}
+    if self.tied:
+      found["output_bias"] = self.bias
+    else:
+      found["output"] = {"kernel": self.kernel, "bias": self.bias}
+    return {"params": found}
+
+  def reordered(self, rows: NDArray[np.int64]) -> "Language":
+    """The same model with other numbers for its tokens.
+
+    Args:
+      rows: for each token its number before; -1 for a token that is new: it has no
+        vector, and is never predicted.
+    """
+
+    def taken(array: NDArray[Any], new: float) -> NDArray[Any]:
+      rest = np.full_like(array[:1], new)
+      return np.concatenate([array, rest])[rows]
+
+    one_hot = self.table is None
+    return self._replace(
+      table=None if self.table is None else taken(self.table, 0),
+      stack=self.stack.reading(lambda w: taken(w, 0)) if one_hot else self.stack,
+      kernel=np.ascontiguousarray(taken(self.kernel.T, 0).T),
+      bias=taken(self.bias, NEVER),
+    )
+
+
+NEVER = -1e4  # the read-out's bias of a token that another model does not have
+
+
+def of_params(cell: str, params: Params) -> Language:
+  """The model of the parameters of `models.language`.
+
+  Args:
+    cell: the name of its cell, in `cells.CELLS`.
+    params: with the stack's own pytree, as runs have it.
+
+  Raises:
+    BadInput: see `stacks.of_params`.
+  """
+  own = params["params"]
+  table = own.get("embed", {}).get("embedding")
+  table = None if table is None else np.asarray(table)
+  stack = stacks.of_params(cell, own["recurrent"]["core"])
+  if tied := "output_bias" in own:
+    assert table is not None
+    kernel, bias = table.T, own["output_bias"]
+  else:
+    kernel, bias = own["output"]["kernel"], own["output"]["bias"]
+  return Language(table, stack, np.asarray(kernel), np.asarray(bias), tied)
+
+
+def written(there: Framework, model: Language) -> dict[str, NDArray[Any]]:
+  """The arrays of a model under a framework's names, each in one piece of memory.
+
+  Raises:
+    BadInput: the framework cannot hold the layers.
+  """
+  outer, found = there.outer, {}
+  if model.table is not None:
+    found[outer.table] = np.ascontiguousarray(model.table)
+  found |= stacks.written(there, model.stack)
+  kernel = model.kernel.T if outer.turned else model.kernel
+  found[outer.kernel] = np.ascontiguousarray(kernel)
+  found[outer.bias] = np.ascontiguousarray(model.bias)
+  return found
+
+
+def read(there: Framework, arrays: Arrays, cell: str = "") -> Language:
+  """The language model of some arrays, in float32.
+
+  Of the arrays that are of no recurrent layer, the embedding is the one as wide as the
+  input of the first, and the read-out the one that reads the last: names decide only
+  between two that could be either.
+
+  Args:
+    there: whose names they are.
+    arrays: by name.
+    cell: see `stacks.read`.
+
+  Raises:
+    BadInput: the arrays are not those of one such model.
+  """
+  arrays = {name: _float32(name, array) for name, array in arrays.items()}
+  stack, rest = stacks.read(there, arrays, cell)
+  if stack.directions == 2:
+    raise BadInput(
+      "these layers read from both sides, and a language model only from the left: it "
+      "would see what it is to predict"
+    )
+  width, inputs = stack.hidden[-1], stack.inputs
+  biases = {name: a for name, a in rest.items() if a.ndim == 1}
+  matrices = {name: a for name, a in rest.items() if a.ndim == 2}
+  outer = [
+    name
+    for name, a in matrices.items()
+    if (a.T if there.outer.turned else a).shape[0] == width
+  ]
+  inner = [name for name, a in matrices.items() if a.shape[1] == inputs]
+  readout, table = _chosen(matrices, outer, inner)
+  kernel = matrices[readout].T if there.outer.turned else matrices[readout]
+  sized = [name for name, bias in biases.items() if len(bias) == kernel.shape[1]]
+  left = rest.keys() - {readout, table or readout, *sized[:1]}
+  if left or (table and matrices[table].shape[0] != kernel.shape[1]):
+    raise BadInput(_unknown(there, rest, left or {table or ""}))
+  if not table and inputs != kernel.shape[1]:
+    raise BadInput(
+      f"no embedding: the first layer reads {inputs} numbers, and there is no array "
+      f"[{kernel.shape[1]}, {inputs}] of vectors"
+    )
+  bias = biases[sized[0]] if sized else np.zeros(kernel.shape[1:], np.float32)
+  held = matrices[table] if table else None
+  tied = held is not None and np.array_equal(held, kernel.T)
+  return Language(held, stack, np.ascontiguousarray(kernel), bias, tied)
+
+
+def _chosen(
+  matrices: Arrays, outer: list[str], inner: list[str]
+) -> tuple[str, str | None]:
+  """The names of the read-out and of the embedding; None where there is none."""
+  if not outer:
+    raise BadInput("no read-out: no array reads the last layer and gives a token each")
+  if len(matrices) == 1:
+    return outer[0], None
+  named = [name for name in inner if _EMBEDDING.search(name)]
+  alone = [name for name in inner if name not in outer]
+  table = next(iter(named or alone or inner), None)
+  others = [name for name in outer if name != table]
+  if not others:
+    raise BadInput(f"{table} could be the embedding and the read-out: name it decoder")
+  return others[0], table
+
+
+def _unknown(there: Framework, rest: Arrays, left: Any) -> str:
+  shown = ", ".join(f"{name} {list(rest[name].shape)}" for name in sorted(left)[:4])
+  return (
+    f"{shown}: no place for this in an embedding, recurrent layers of {there.name} and "
+    "a read-out: drop it from the file, or move the layers alone with unroll.convert"
+  )
+
+
+def _float32(name: str, array: NDArray[Any]) -> NDArray[Any]:
+  """An array in the type of our parameters: half precision becomes it exactly."""
+  if array.dtype.kind not in "fV" and array.dtype.name not in ("bfloat16",):
+    return array
+  return np.ascontiguousarray(array.astype(np.float32))
