@@ -16,7 +16,7 @@ HELD = [(name, cell) for name, one in FRAMEWORKS.items() for cell in one.cells]
 
 
 def noise(*shape):
-  return DRAW.normal(size=shape).astype(np.float32)
+  return (0.4 * DRAW.normal(size=shape)).astype(np.float32)
 
 
 def stack_of(cell, widths=(H, H), directions=1, inner=True):

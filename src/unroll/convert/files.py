@@ -94,10 +94,9 @@ def _load_torch(data: bytes, where: str) -> Named:
   torch = _package("torch", "torch.save files", "pip install torch")
   try:
     held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-  except Exception as error:  # whatever it finds wrong with the file
-    reason = str(error).splitlines()[0]
+  except Exception:  # whatever it finds wrong with the file
     raise BadInput(
-      f"{where} holds more than weights, or is no file of torch.save ({reason}): save "
+      f"{where} holds more than weights, or is no file of torch.save: save "
       "model.state_dict()"
     ) from None
   held = held.get("state_dict", held) if isinstance(held, dict) else held

@@ -11,7 +11,7 @@ def _dense(cell: str, gates: str, *more: Slot) -> Form:
 OURS: dict[str, Form] = {
   **dict.fromkeys(VANILLA, _dense("rnn", "h")),
   "lstm": _dense("lstm", "ifgo"),
-  "lstm_projected": _dense("lstm_projected", "ifgo", Slot("w_y", ((("y", ""),),))),
+  "lstm_projected": _dense("lstm_projected", "ifgo", Slot("w_y", ((("y", "y"),),))),
   "gru": _dense("gru", "rzn", Slot("b_n", (row("b_r", "n"),))),
   "gru_reset_before": form(
     "gru_reset_before",

@@ -29,7 +29,7 @@ TORCH = Framework(
     "gru": (layer("nn.GRU", "rzn", inner="n"),),
     "lstm": (layer("nn.LSTM", "ifgo"),),
     "lstm_projected": (
-      layer("nn.LSTM", "ifgo", Slot("weight_hr", ((("y", ""),),), turned=True)),
+      layer("nn.LSTM", "ifgo", Slot("weight_hr", ((("y", "y"),),), turned=True)),
     ),
   },
   _called,

@@ -4,12 +4,14 @@ On random input with sequences of several lengths: outputs, final states, and gr
 of the parameters and of the input.
 """
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from numpy.typing import NDArray
 
 from unroll import layers, names
@@ -169,51 +171,38 @@ def _gradients(there: Framework, stack: Stack, ours: Named) -> Named:
   return found
 
 
-def torch_run(arrays: Named, stack: Stack, given: Trial) -> Measured:
-  """A trial by torch.nn, which loads the arrays as its own state dict."""
-  import torch
-  from torch.nn.utils import rnn
+def by_jax(forward: Callable[..., Any], arrays: Named, given: Trial) -> Measured:
+  """A trial by a function of JAX.
 
-  model = _torch_model(torch, stack)
-  model.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
-  xs = torch.tensor(given.xs, requires_grad=True)
-  packed = rnn.pack_padded_sequence(xs, given.lengths.tolist())
-  last = []
-  for part in model.rnns if hasattr(model, "rnns") else [model.rnn]:
-    packed, state = part(packed)
-    h, c = state if isinstance(state, tuple) else (state, None)
-    last += [
-      s for i, one in enumerate(h) for s in ([one] if c is None else [c[i], one])
-    ]
-  ys, _ = rnn.pad_packed_sequence(packed, total_length=len(xs))
-  pairs = zip([ys, *last], [given.outputs, *given.states], strict=True)
-  sum((one * torch.tensor(weight)).sum() for one, weight in pairs).backward()
-  return Measured(
-    ys.detach().numpy(),
-    [state.detach().numpy() for state in last],
-    {name: held.grad.numpy() for name, held in model.named_parameters()},
-    xs.grad.numpy(),
-  )
+  Args:
+    forward: (arrays, xs) -> outputs and final states.
+    arrays: by name.
+    given: the trial.
+  """
+
+  def total(arrays, xs):
+    ys, states = forward(arrays, xs)
+    ys = ys * jnp.asarray(given.valid)[..., None].astype(ys.dtype)
+    pairs = zip([ys, *states], [given.outputs, *given.states], strict=True)
+    return sum(jnp.sum(one * weight) for one, weight in pairs), (ys, states)
+
+  run = jax.jit(jax.grad(total, argnums=(0, 1), has_aux=True))
+  held = {name: jnp.asarray(array) for name, array in arrays.items()}
+  (gradients, d_xs), (ys, states) = run(held, jnp.asarray(given.xs))
+  return Measured(*jax.device_get((ys, list(states), gradients, d_xs)))
 
 
-def _torch_model(torch: Any, stack: Stack) -> Any:
-  """The layers in torch.nn: one module, or one a layer where their widths differ."""
-  kinds = {"lstm": "LSTM", "lstm_projected": "LSTM", "gru": "GRU"}
-  make = getattr(torch.nn, kinds.get(stack.cell, "RNN"))
-  options: dict[str, Any] = {"bidirectional": stack.directions == 2}
-  if make is torch.nn.RNN:
-    options["nonlinearity"] = "tanh" if stack.cell == "rnn" else "relu"
+def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
+  """Arrays whose names have slashes in nested dicts."""
+  paths = {tuple(name.split("/")): array for name, array in arrays.items()}
+  return traverse_util.unflatten_dict(paths)
 
-  def sized(inputs: int, hidden: int, count: int) -> Any:
-    if stack.cell == "lstm_projected":
-      memory = stack.layers[0][0]["w_y"].shape[0]
-      return make(inputs, memory, count, proj_size=hidden, **options)
-    return make(inputs, hidden, count, **options)
 
-  model = torch.nn.Module()
-  if len(set(stack.hidden)) == 1:
-    model.rnn = sized(stack.inputs, stack.hidden[0], len(stack.hidden))
-  else:
-    widths = zip(stack.reads, stack.hidden)
-    model.rnns = torch.nn.ModuleList(sized(*both, 1) for both in widths)
-  return model
+def run_of(there: Framework) -> Run | None:
+  """What computes a trial by a framework; None where it is not installed."""
+  module = {"linen": "flax", "nnx": "flax"}.get(there.name, there.name)
+  try:
+    found = importlib.import_module(f"unroll.convert.parity.{module}")
+  except ImportError:
+    return None
+  return getattr(found, "nnx_run" if there.name == "nnx" else "run")
