@@ -4,12 +4,16 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from convert_test import H, language, model_of, noise, same, stack_of
 
+from unroll import names as names_of_leaves
+from unroll.architecture import Architecture
 from unroll.convert import files, parity, safetensors
 from unroll.convert.tables import FRAMEWORKS, form_of, framework
+from unroll.models.language import language_model
 
 pytestmark = pytest.mark.peers
 
@@ -136,7 +140,14 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
   for example in examples:
     exec(example, names)
   assert names["stack"].cell == "lstm" and (tmp_path / "layers.npz").is_file()
-  np.testing.assert_array_equal(names["model"].decoder.bias.detach(), model.bias)
+  tokens = np.array([[1, 2], [3, 0], [6, 6]])
+  theirs, _ = names["model"](names["torch"].tensor(tokens))
+  architecture = Architecture(cell="lstm", layers=2, hidden=(H,))
+  ours = language_model(architecture, 7, embedding=3)
+  like = jax.eval_shape(ours.init, jax.random.key(0), tokens)
+  params = names_of_leaves.rebuilt(model.params(), like, ("params",))
+  _, logits = ours.apply(params, jnp.asarray(tokens, jnp.int32))
+  np.testing.assert_allclose(logits, theirs.detach(), rtol=0, atol=1e-6)
 
 
 def test_the_forms_name_layers_that_there_are():
