@@ -82,6 +82,32 @@ def test_safetensors_of_the_original(tmp_path):
     np.testing.assert_array_equal(found[name], array)
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_files_of_equinox(cell, tmp_path):
+  eqx = pytest.importorskip("equinox")
+  model, key = model_of(cell), jax.random.key(0)
+  kinds = {"lstm": eqx.nn.LSTMCell, "gru": eqx.nn.GRUCell}
+
+  class Model(eqx.Module):
+    embed: eqx.nn.Embedding
+    cells: list
+    output: eqx.nn.Linear
+
+  widths = [(width, H, key) for width in model.stack.reads]
+  theirs = Model(
+    eqx.nn.Embedding(*model.table.shape, key=key),
+    [kinds[cell](reads, hidden, key=key) for reads, hidden, key in widths],
+    eqx.nn.Linear(H, 7, key=key),
+  )
+  files.write(tmp_path / "a.eqx", language.written(framework("equinox"), model))
+  found = eqx.tree_deserialise_leaves(tmp_path / "a.eqx", theirs)
+  np.testing.assert_array_equal(found.output.weight, model.kernel.T)
+  np.testing.assert_array_equal(found.cells[1].bias, model.stack.layers[1][0]["b"])
+  eqx.tree_serialise_leaves(tmp_path / "b.eqx", found)
+  back = files.read(tmp_path / "b.eqx")
+  same(language.read(framework("equinox"), back).stack, model.stack)
+
+
 def test_files_of_torch_with_weights_only(tmp_path):
   torch = pytest.importorskip("torch")
   there, model = framework("torch"), model_of()

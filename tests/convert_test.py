@@ -309,6 +309,23 @@ def test_files_hold_views_as_they_show(ending, tmp_path):
     np.testing.assert_array_equal(found[name], array)
 
 
+@pytest.mark.parametrize("name, ending", [("linen", "msgpack"), ("equinox", "eqx")])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_files_of_jax_frameworks(name, ending, cell, tmp_path):
+  there, model = framework(name), model_of(cell)
+  files.write(tmp_path / f"a.{ending}", language.written(there, model))
+  equal(language.read(there, files.read(tmp_path / f"a.{ending}")), model)
+  (tmp_path / f"b.{ending}").write_bytes(b"PK")
+  with pytest.raises(BadInput, match="is no file of"):
+    files.read(tmp_path / f"b.{ending}")
+
+
+def test_leaves_of_another_model_of_equinox(tmp_path):
+  files.write(tmp_path / "a.eqx", {"a": noise(2), "b": noise(2, 3)})
+  with pytest.raises(BadInput, match="has leaves of 1, 2 axes: give a model whose"):
+    files.read(tmp_path / "a.eqx")
+
+
 def test_bfloat16_in_safetensors():
   array = np.asarray(jax.numpy.ones((2, 3), jax.numpy.bfloat16))
   found = safetensors.loads(safetensors.dumps({"a": array}, {"of": "x"}), "a")

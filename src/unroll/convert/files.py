@@ -1,4 +1,4 @@
-"""Files of arrays by name: safetensors, NumPy, PyTorch, Keras; nothing is unpickled."""
+"""Files of arrays by name, of NumPy and of frameworks; nothing is unpickled."""
 
 import contextlib
 import io
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax import serialization, traverse_util
 from numpy.typing import NDArray
 
 from unroll import files
@@ -22,8 +23,8 @@ def read(path: Path) -> Named:
   """The arrays of a file, by name.
 
   Args:
-    path: `.safetensors`, `.npz`, `.pt`, `.pth` or `.bin` (needs torch), `.h5` or
-      `.keras` (needs h5py).
+    path: `.safetensors`, `.npz`, `.msgpack` of Flax, `.eqx` of Equinox, `.pt`, `.pth`
+      or `.bin` (needs torch), `.h5` or `.keras` (needs h5py).
 
   Raises:
     BadInput: it cannot be read, is none of these, or damaged.
@@ -40,7 +41,8 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
   """Writes a file of arrays, in one piece of memory each.
 
   Args:
-    path: `.safetensors`, `.npz`, `.pt` (needs torch) or `.weights.h5` (needs h5py).
+    path: `.safetensors`, `.npz`, `.msgpack`, `.eqx`, `.pt` (needs torch) or
+      `.weights.h5` (needs h5py).
     arrays: by name.
 
   Raises:
@@ -156,6 +158,50 @@ def _load_keras(data: bytes, where: str) -> Named:
   return _load_h5(weights, where)
 
 
+def _load_msgpack(data: bytes, where: str) -> Named:
+  try:
+    held = serialization.msgpack_restore(data)
+    found = traverse_util.flatten_dict(held, sep="/")
+    return {name: np.asarray(array) for name, array in found.items()}
+  except Exception as error:  # whatever it finds wrong with the file
+    raise BadInput(f"{where} is no file of flax.serialization ({error})") from None
+
+
+def _dump_msgpack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+  return serialization.msgpack_serialize(
+    traverse_util.unflatten_dict(dict(arrays), sep="/")
+  )
+
+
+def _load_eqx(data: bytes, where: str) -> Named:
+  """The leaves of a model whose fields are embed, cells and output, in this order."""
+  stream, leaves = io.BytesIO(data), []
+  try:
+    while stream.tell() < len(data):
+      leaves.append(np.load(stream))
+  except (ValueError, OSError, EOFError) as error:
+    raise BadInput(f"{where} is no file of tree_serialise_leaves ({error})") from None
+  axes = "".join(str(leaf.ndim) for leaf in leaves)
+  match = re.fullmatch(r"(2?)((?:221)+|(?:2211)+)(21)", axes)
+  if not match:
+    raise BadInput(
+      f"{where} has leaves of {', '.join(axes)} axes: give a model whose fields are an "
+      "embedding, a list of LSTMCell or of GRUCell, and a Linear, in this order"
+    )
+  own = ("weight_ih", "weight_hh", "bias", "bias_n")
+  size = 4 if "11" in match[2] else 3
+  inner = [f"cells/{i // size}/{own[i % size]}" for i in range(len(match[2]))]
+  names = [*["embed/weight"] * len(match[1]), *inner, "output/weight", "output/bias"]
+  return dict(zip(names, leaves, strict=True))
+
+
+def _dump_eqx(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+  out = io.BytesIO()
+  for array in arrays.values():
+    np.save(out, array)
+  return out.getvalue()
+
+
 def _package(name: str, what: str, how: str) -> Any:
   with contextlib.suppress(ImportError):
     return __import__(name)
@@ -170,4 +216,6 @@ KINDS: dict[str, tuple[Callable[[bytes, str], Named], Callable | None]] = {
   ".bin": (_load_torch, None),
   ".keras": (_load_keras, None),
   ".h5": (_load_h5, _dump_h5),
+  ".msgpack": (_load_msgpack, _dump_msgpack),
+  ".eqx": (_load_eqx, _dump_eqx),
 }
