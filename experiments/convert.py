@@ -31,7 +31,7 @@ from experiments.session.training import Training, Truncation
 from unroll import convert, files, loading, names
 from unroll.architecture import Architecture, Precision
 from unroll.cells.named import named_cell
-from unroll.convert import language, parity, tokens
+from unroll.convert import keras_config, language, parity, tokens
 from unroll.convert.framework import Framework
 from unroll.convert.language import Language
 from unroll.data.vocabulary import VOCABULARY, Vocabulary
@@ -132,9 +132,10 @@ def _in(settings: Settings) -> None:
   """Makes a run of weights, as its trainer would, before the first step."""
   chosen = settings[Convert]
   there, file = _named("from", chosen.from_)
-  cell = settings[Architecture].cell if "cell" in settings.given else ""
-  arrays = convert.files.read(file)
-  named_cell(cell or "lstm")  # to refuse what is none
+  arrays, cell = convert.files.read(file), keras_config.cell_of(file)
+  if "cell" in settings.given:
+    cell = settings[Architecture].cell
+    named_cell(cell)  # to refuse what is none
   model = language.read(there, arrays, cell.partition(":")[0])
   vocabulary, rows = _vocabulary(settings, len(model.bias))
   model = model.reordered(rows)

@@ -11,7 +11,7 @@ from convert_test import H, language, model_of, noise, same, stack_of
 
 from unroll import names as names_of_leaves
 from unroll.architecture import Architecture
-from unroll.convert import files, parity, safetensors
+from unroll.convert import files, keras_config, parity, safetensors
 from unroll.convert.tables import FRAMEWORKS, form_of, framework
 from unroll.models.language import language_model
 
@@ -126,7 +126,7 @@ def test_files_of_torch_with_weights_only(tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "rnn"])
 def test_a_model_of_keras_goes_out_and_in(cell, tmp_path):
-  keras = pytest.importorskip("keras")
+  keras = pytest.importorskip("unroll.convert.parity.keras").keras
   kinds = {
     "lstm": keras.layers.LSTM,
     "gru": keras.layers.GRU,
@@ -150,6 +150,7 @@ def test_a_model_of_keras_goes_out_and_in(cell, tmp_path):
     found = language.read(there, files.read(tmp_path / file), cell)
     same(found.stack, model.stack)
     np.testing.assert_array_equal(found.table, model.table)
+  assert keras_config.cell_of(tmp_path / "b.keras") == cell
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -177,7 +178,7 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
 
 
 def test_the_forms_name_layers_that_there_are():
-  keras = pytest.importorskip("keras")
+  keras = pytest.importorskip("unroll.convert.parity.keras").keras
   for cell in FRAMEWORKS["keras"].cells:
     name = form_of(framework("keras"), cell).layer.partition("(")[0]
     assert hasattr(keras.layers, name)

@@ -1,12 +1,15 @@
 """Weights in forms of other frameworks and back: bit for bit, or refused."""
 
+import json
+import zipfile
+
 import jax
 import numpy as np
 import pytest
 
 from unroll import cells, convert, layers
 from unroll.cells.named import named_cell
-from unroll.convert import files, language, safetensors, stacks
+from unroll.convert import files, keras_config, language, safetensors, stacks
 from unroll.convert.tables import FRAMEWORKS, OURS, framework
 from unroll.types import BadInput
 
@@ -167,6 +170,40 @@ def test_names_may_begin_as_they_like():
   found, rest = stacks.read(torch, dropped)
   same(found, stack)
   assert not rest
+
+
+def test_keras_by_the_names_of_variables():
+  stack, there = stack_of("gru"), framework("keras")
+  names = {"vars/0": "kernel:0", "vars/1": "recurrent_kernel:0", "vars/2": "bias:0"}
+  arrays = stacks.written(there, stack)
+  renamed = {n[:-6] + names[n[-6:]]: array for n, array in arrays.items()}
+  same(stacks.read(there, renamed, "gru")[0], stack)
+
+
+@pytest.mark.parametrize(
+  "kind, settings, found",
+  [
+    ("SimpleRNN", {"activation": "relu"}, "relu_rnn"),
+    ("SimpleRNN", {}, "rnn"),
+    ("LSTM", {"activation": "tanh"}, "lstm"),
+    ("GRU", {"reset_after": False}, "gru_reset_before"),
+    ("GRU", {"reset_after": True}, "gru"),
+    ("LSTM", {"recurrent_activation": "hard_sigmoid"}, "recurrent_activation=hard_"),
+    ("LSTM", {"go_backwards": True}, "top has go_backwards=True"),
+    ("GRU", {"activation": "relu"}, "activation=relu, and the cells here tanh"),
+  ],
+)
+def test_what_a_keras_file_says_of_its_layers(kind, settings, found, tmp_path):
+  layer = {"class_name": kind, "config": {"name": "top", **settings}}
+  config = {"class_name": "Sequential", "config": {"layers": [layer, {"a": [1]}]}}
+  with zipfile.ZipFile(tmp_path / "a.keras", "w") as file:
+    file.writestr("config.json", json.dumps(config))
+  if found in OURS:
+    assert keras_config.cell_of(tmp_path / "a.keras") == found
+  else:
+    with pytest.raises(BadInput, match=found):
+      keras_config.cell_of(tmp_path / "a.keras")
+  assert keras_config.cell_of(tmp_path / "a.npz") == ""
 
 
 def test_ten_layers_follow_each_other_as_numbers_do():
