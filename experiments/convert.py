@@ -1,4 +1,4 @@
-"""Weights of a language model: out to another framework, or in, as a run of charlm.
+"""Weights out of a run to another framework, or in, as a run of charlm.
 
   python -m experiments.convert --workdir=RUN --to=torch:model.safetensors
   python -m experiments.convert --workdir=RUN --to=keras:model.weights.h5
@@ -22,7 +22,7 @@ import numpy as np
 from experiments import charlm
 from experiments.parts import text
 from experiments.parts.text import Batches, Text
-from experiments.session import door, folder, modes, trainer, transfer
+from experiments.session import door, folder, trainer, transfer
 from experiments.session.folder import Folder
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
@@ -35,11 +35,15 @@ from unroll.convert import keras_config, language, parity, tokens
 from unroll.convert.framework import Framework
 from unroll.convert.language import Language
 from unroll.data.vocabulary import VOCABULARY, Vocabulary
+from unroll.loading import Loaded
 from unroll.penalties import Penalties
 from unroll.settings import described, setting, shown
 from unroll.transformer import Transformer
 from unroll.types import BadInput, Params
 
+# Pages whose models go out, and what such a model has.
+OUT = ("charlm", "classify", "memory", "music")
+PARTS = {"embed", "recurrent", "output", "output_bias"}
 # Settings of a run whose layers compute something else than a plain stack, by what
 # they are of one.
 PLAIN = {
@@ -48,7 +52,7 @@ PLAIN = {
   "residual": False,
   "skip": False,
   "learned_carry": False,
-  "zoneout": (),
+  "zoneout": [],
 }
 
 
@@ -96,16 +100,8 @@ def _out(settings: Settings) -> None:
   chosen, workdir = settings[Convert], settings[Folder].workdir
   there, file = _named("to", chosen.to)
   convert.files.check(file)
-  kind = loading.configuration(Path(workdir))["experiment"]
-  if kind != charlm.PAGE.name:
-    raise BadInput(f"workdir={workdir} is a run of {kind}: those of charlm go out")
-  of_call = {
-    name: getattr(settings[Folder], name) for name in ("workdir", "checkpoint")
-  }
-  loaded, run = modes.opened(Settings.of(charlm.PAGE, **of_call))
-  _refuse_other_layers(run, there)
-  cell = run[Architecture].cell.partition(":")[0]
-  model = language.of_params(cell, jax.device_get(loaded.params))
+  loaded = loading.load(workdir, checkpoint=settings[Folder].checkpoint, warn=say)
+  model = _model_of(loaded, there, workdir)
   arrays = language.written(there, model)
   convert.files.write(file, arrays)
   count = sum(array.size for array in arrays.values())
@@ -117,15 +113,27 @@ def _out(settings: Settings) -> None:
   result(told, settings[Folder].json)
 
 
-def _refuse_other_layers(run: Settings, there: Framework) -> None:
-  """Refuses layers that are more than a stack of cells."""
-  flags = run.values("run")
+def _model_of(loaded: Loaded, there: Framework, workdir: str) -> Language:
+  """The model of a run, if it is an embedding, recurrent layers and a read-out."""
+  flags, kind = loaded.config["flags"], loaded.config["experiment"]
+  if kind not in OUT:
+    raise BadInput(
+      f"workdir={workdir} is a run of {kind}: those of {', '.join(OUT)} go out, whose "
+      "models are an embedding, recurrent layers and a read-out"
+    )
   for name, plain in PLAIN.items():
-    if name in flags and flags[name] != plain:
+    if (value := flags.get(name, plain)) != plain:
       raise BadInput(
-        f"this run has {name}={shown(flags[name])}, and the recurrent layers of "
-        f"{there.name} are a plain stack of cells: no file of arrays can say so"
+        f"this run has {name}={shown(value)}, and the recurrent layers of {there.name} "
+        "are a plain stack of cells: no file of arrays can say so"
       )
+  if more := loaded.params["params"].keys() - PARTS:
+    raise BadInput(
+      f"the model of this run has {', '.join(sorted(more))} as well, which no layer of "
+      f"{there.name} is: train one without it"
+    )
+  cell, sides = flags["cell"].partition(":")[0], 1 + flags.get("bidirectional", False)
+  return language.of_params(cell, jax.device_get(loaded.params), sides)
 
 
 def _in(settings: Settings) -> None:

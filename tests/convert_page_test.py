@@ -107,6 +107,23 @@ def test_other_frameworks(framework, cell, folder):
 
 
 @pytest.mark.slow
+def test_a_classifier_that_reads_from_both_sides_goes_out(folder):
+  lines = (f"{number} one\t{'odd' if number % 2 else 'even'}\n" for number in range(60))
+  (folder / "lines.tsv").write_text("text\tlabel\n" + "".join(lines))
+  flags = ("--data=lines.tsv", "--bidirectional", "--hidden=4", "--batch=2")
+  done = run(folder, "classify", *flags, "--steps=2", "--workdir=BOTH")
+  assert done.code == 0, done.err
+  done = run(folder, "convert", "--workdir=BOTH", "--to=linen:both.npz", "--json")
+  assert done.code == 0, done.err
+  assert "rnns_1/backward_rnn/cell/hf/bias" in done.json["arrays"]
+  assert done.json["outputs"] < 1e-6 and done.json["states"] < 1e-6
+  flags = ("--corpus=book.txt", "--hidden=4", "--steps=0", "--workdir=CLOZE")
+  assert run(folder, "cloze", *flags).code == 0
+  done = run(folder, "convert", "--workdir=CLOZE", "--to=torch:a.npz")
+  assert done.code == 2 and "is a run of cloze: those of charlm, classify" in done.err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "to, said",
   [

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from convert_test import H, language, model_of, noise, same, stack_of
+from flax.serialization import from_bytes
 
 from unroll import names as names_of_leaves
 from unroll.architecture import Architecture
@@ -80,6 +82,37 @@ def test_safetensors_of_the_original(tmp_path):
   found = safetensors.loads(theirs.save(arrays, {"format": "np"}), "a")
   for name, array in arrays.items():
     np.testing.assert_array_equal(found[name], array)
+
+
+def test_files_of_linen(tmp_path):
+  class Model(nn.Module):
+    def setup(self):
+      self.embed = nn.Embed(7, 3)
+      self.rnns = [nn.RNN(nn.OptimizedLSTMCell(H)) for _ in range(2)]
+      self.output = nn.Dense(7)
+
+    def __call__(self, tokens):
+      xs = self.embed(tokens)
+      for rnn in self.rnns:
+        xs = rnn(xs)
+      return self.output(xs)
+
+  model, tokens = model_of(), jnp.array([[1, 2, 3]])
+  files.write(tmp_path / "a.msgpack", language.written(framework("linen"), model))
+  params = Model().init(jax.random.key(0), tokens)["params"]
+  data = (tmp_path / "a.msgpack").read_bytes()
+  logits = Model().apply({"params": from_bytes(params, data)}, tokens)
+  np.testing.assert_allclose(
+    logits[0], logits_of(model, tokens[0][:, None])[:, 0], atol=1e-6
+  )
+
+
+def logits_of(model, tokens):
+  """What our language model says of tokens `[T, B]`."""
+  ours = language_model(Architecture(layers=2, hidden=(H,)), 7, embedding=3)
+  like = jax.eval_shape(ours.init, jax.random.key(0), tokens)
+  params = names_of_leaves.rebuilt(model.params(), like, ("params",))
+  return ours.apply(params, jnp.asarray(tokens, jnp.int32))[1]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -169,12 +202,9 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
   assert names["stack"].cell == "lstm" and (tmp_path / "layers.npz").is_file()
   tokens = np.array([[1, 2], [3, 0], [6, 6]])
   theirs, _ = names["model"](names["torch"].tensor(tokens))
-  architecture = Architecture(cell="lstm", layers=2, hidden=(H,))
-  ours = language_model(architecture, 7, embedding=3)
-  like = jax.eval_shape(ours.init, jax.random.key(0), tokens)
-  params = names_of_leaves.rebuilt(model.params(), like, ("params",))
-  _, logits = ours.apply(params, jnp.asarray(tokens, jnp.int32))
-  np.testing.assert_allclose(logits, theirs.detach(), rtol=0, atol=1e-6)
+  np.testing.assert_allclose(
+    logits_of(model, tokens), theirs.detach(), rtol=0, atol=1e-6
+  )
 
 
 def test_the_forms_name_layers_that_there_are():

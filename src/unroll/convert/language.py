@@ -1,4 +1,4 @@
-"""A language model among arrays: embedding, recurrent layers, read-out."""
+"""A model of embedding, recurrent layers and read-out among arrays."""
 
 import re
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ _EMBEDDING = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
 
 
 class Language(NamedTuple):
-  """A language model, as ours.
+  """A language model, as ours, or a classifier of C labels in place of V tokens.
 
   Attributes:
-    table: of the embedding, `[V, E]`; None: the layers read one-hot vectors.
+    table: of the embedding, `[V, E]`; None: the layers read vectors, such as one-hot.
     stack: its recurrent layers.
     kernel: of the read-out, `[H, V]`.
     bias: of the read-out, `[V]`.
@@ -79,12 +79,13 @@ class Language(NamedTuple):
 NEVER = -1e4  # the read-out's bias of a token that another model does not have
 
 
-def of_params(cell: str, params: Params) -> Language:
-  """The model of the parameters of `models.language`.
+def of_params(cell: str, params: Params, directions: int = 1) -> Language:
+  """The model of the parameters of `models.language`, or of another such.
 
   Args:
     cell: the name of its cell, in `cells.CELLS`.
     params: with the stack's own pytree, as runs have it.
+    directions: 2 of layers that read from both sides.
 
   Raises:
     BadInput: see `stacks.of_params`.
@@ -92,7 +93,7 @@ def of_params(cell: str, params: Params) -> Language:
   own = params["params"]
   table = own.get("embed", {}).get("embedding")
   table = None if table is None else np.asarray(table)
-  stack = stacks.of_params(cell, own["recurrent"]["core"])
+  stack = stacks.of_params(cell, own["recurrent"]["core"], directions)
   if tied := "output_bias" in own:
     assert table is not None
     kernel, bias = table.T, own["output_bias"]
