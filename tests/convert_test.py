@@ -262,6 +262,7 @@ def model_of(cell="lstm", vocabulary=7, embedding=D, tied=False, inner=True):
 def equal(one, other):
   same(one.stack, other.stack)
   assert one.tied == other.tied
+  assert (one.table is None) == (other.table is None)
   for a, b in zip(one[0:1] + one[2:4], other[0:1] + other[2:4], strict=True):
     np.testing.assert_array_equal(a, b)
 
@@ -296,6 +297,26 @@ def test_one_hot_models_have_no_table():
   assert found.table is None and found.settings["embedding"] == 0
 
 
+@pytest.mark.parametrize("hidden", [H, 7])
+def test_as_many_tokens_as_the_vectors_are_wide(hidden):
+  torch, stack = framework("torch"), stack_of("rnn", (hidden,))
+  stack = stack.reading(lambda _: noise(7, hidden))
+  model = language.Language(noise(7, 7), stack, noise(hidden, 7), noise(7))
+  arrays = language.written(torch, model)
+  equal(language.read(torch, dict(sorted(arrays.items()))), model)
+  equal(
+    language.read(torch, language.written(torch, model._replace(table=None))),
+    model._replace(table=None),
+  )
+
+
+def test_a_tied_matrix_may_be_there_once():
+  torch, model = framework("torch"), model_of(tied=True)
+  arrays = language.written(torch, model)
+  del arrays["decoder.weight"]
+  equal(language.read(torch, arrays), model)
+
+
 def test_half_precision_becomes_our_type_exactly():
   torch, model = framework("torch"), model_of()
   arrays = language.written(torch, model)
@@ -321,7 +342,10 @@ def test_other_numbers_for_tokens():
   found = model.reordered(rows)
   np.testing.assert_array_equal(found.table[1:], model.table[[2, 0]])
   np.testing.assert_array_equal(found.kernel[:, 1:], model.kernel[:, [2, 0]])
-  assert found.bias[0] == language.NEVER and not found.table[0].any()
+  assert not found.table[0].any() and not found.kernel[:, 0].any()
+  h = np.tanh(noise(5, H) * 100)
+  logits = h @ found.kernel + found.bias
+  assert (logits[:, 0] < logits[:, 1:].min(1) - language.RARE + 1e-5).all()
   one_hot = language.Language(None, stack_of("rnn", (H,)), noise(H, D), noise(D))
   found = one_hot.reordered(np.array([2, 0, 1, -1])).stack.layers[0][0]["w_x"]
   own = one_hot.stack.layers[0][0]["w_x"]

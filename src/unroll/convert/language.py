@@ -12,6 +12,7 @@ from unroll.convert.framework import Framework
 from unroll.convert.stacks import Stack
 from unroll.types import BadInput, Params
 
+RARE = 20  # nats that a new token is below every other one, at least
 _EMBEDDING = re.compile(r"emb|encoder|lookup|wte", re.IGNORECASE)
 
 
@@ -59,9 +60,11 @@ class Language(NamedTuple):
     """The same model with other numbers for its tokens.
 
     Args:
-      rows: for each token its number before; -1 for a token that is new: it has no
-        vector, and is never predicted.
+      rows: for each token its number before; -1 for a token that is new. Its vector is
+        zero, and it is so unlikely that in float32 all others are as likely as before.
     """
+    # States are within 1, but for those of a ReLU.
+    least = np.min(self.bias - np.sum(np.abs(self.kernel), 0))
 
     def taken(array: NDArray[Any], new: float) -> NDArray[Any]:
       rest = np.full_like(array[:1], new)
@@ -72,11 +75,8 @@ class Language(NamedTuple):
       table=None if self.table is None else taken(self.table, 0),
       stack=self.stack.reading(lambda w: taken(w, 0)) if one_hot else self.stack,
       kernel=np.ascontiguousarray(taken(self.kernel.T, 0).T),
-      bias=taken(self.bias, NEVER),
+      bias=taken(self.bias, least - RARE),
     )
-
-
-NEVER = -1e4  # the read-out's bias of a token that another model does not have
 
 
 def of_params(cell: str, params: Params, directions: int = 1) -> Language:
@@ -172,8 +172,9 @@ def _chosen(
   """The names of the read-out and of the embedding; None where there is none."""
   if not outer:
     raise BadInput("no read-out: no array reads the last layer and gives a token each")
-  if len(matrices) == 1:
-    return outer[0], None
+  if len(matrices) == 1:  # of tied ones safetensors.torch.save_model writes one
+    rows, columns = matrices[outer[0]].shape
+    return outer[0], outer[0] if inner and rows != columns else None
   named = [name for name in inner if _EMBEDDING.search(name)]
   alone = [name for name in inner if name not in outer]
   table = next(iter(named or alone or inner), None)
