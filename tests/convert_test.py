@@ -245,9 +245,9 @@ def test_layers_that_do_not_fit_each_other():
 
 
 def test_heads_and_learned_carries_stay():
-  architecture = [(cells.CELLS["lstm"](D, 2).init(jax.random.key(0)),) * 2]
+  ((own,),) = stack_of("lstm", (2,)).layers
   with pytest.raises(BadInput, match="heads and learned"):
-    stacks.of_params("lstm", architecture)
+    stacks.of_params("lstm", [(own, own)])
   with pytest.raises(BadInput, match="cell=indrnn is of no other framework"):
     stacks.of_params("indrnn", [])
 
@@ -315,6 +315,43 @@ def test_a_tied_matrix_may_be_there_once():
   arrays = language.written(torch, model)
   del arrays["decoder.weight"]
   equal(language.read(torch, arrays), model)
+
+
+def test_models_of_any_size_come_back():
+  """Also where an embedding could be a read-out, or a layer another."""
+  draw = np.random.default_rng(2)
+  for _ in range(150):
+    name, cell = HELD[draw.integers(len(HELD))]
+    width, size, depth = draw.integers(1, 7), draw.integers(2, 9), draw.integers(1, 4)
+    tied, one_hot = draw.random(2) < 0.3
+    widths = [*draw.integers(1, 7, depth - 1), width if tied else draw.integers(1, 7)]
+    table = None if one_hot and not tied else noise(size, width)
+    reads = [size if table is None else width, *widths[:-1]]
+    each = [random_layer(cell, *both, name != "nnx") for both in zip(reads, widths)]
+    kernel = table.T if tied else noise(widths[-1], size)
+    stack = stacks.Stack(cell, tuple((own,) for own in each))
+    model = language.Language(table, stack, kernel, noise(size), bool(tied))
+    arrays = language.written(framework(name), model)
+    names = draw.permutation(list(arrays))
+    found = language.read(framework(name), {n: arrays[n] for n in names}, cell)
+    for own, (other,) in zip(each, found.stack.layers, strict=True):
+      if (name, cell) == ("haiku", "lstm"):
+        other["b"] = own["b"]
+    equal(found, model)
+
+
+def random_layer(cell, reads, width, inner):
+  memory = 5 if cell == "lstm_projected" else width
+  sizes = {("x", 0): reads, ("h", 0): width, ("y", 0): memory, ("y", 1): width}
+  found = {}
+  for slot in OURS[cell].slots:
+    [keys] = slot.rows
+    rows = [] if slot.bias else [sizes[keys[0][0], 0]]
+    columns = sizes.get((keys[0][0], 1), memory)
+    found[slot.name] = noise(*rows, len(keys) * columns)
+  if cell == "gru" and not inner:
+    found["b_n"] *= 0
+  return found
 
 
 def test_half_precision_becomes_our_type_exactly():

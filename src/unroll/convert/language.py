@@ -140,56 +140,46 @@ def read(there: Framework, arrays: Arrays, cell: str = "") -> Language:
       "these layers read from both sides, and a language model only from the left: it "
       "would see what it is to predict"
     )
-  width, inputs = stack.hidden[-1], stack.inputs
   biases = {name: a for name, a in rest.items() if a.ndim == 1}
-  matrices = {name: a for name, a in rest.items() if a.ndim == 2}
-  outer = [
-    name
-    for name, a in matrices.items()
-    if (a.T if there.outer.turned else a).shape[0] == width
-  ]
-  inner = [name for name, a in matrices.items() if a.shape[1] == inputs]
-  readout, table = _chosen(matrices, outer, inner)
-  kernel = matrices[readout].T if there.outer.turned else matrices[readout]
+  tables = {name: a for name, a in rest.items() if a.ndim == 2}
+  turned = there.outer.turned
+  kernels = {name: a.T if turned else a for name, a in tables.items()}
+  readout, table = _chosen(stack, tables, kernels)
+  kernel = np.ascontiguousarray(kernels[readout])
   sized = [name for name, bias in biases.items() if len(bias) == kernel.shape[1]]
-  left = rest.keys() - {readout, table or readout, *sized[:1]}
-  if left or (table and matrices[table].shape[0] != kernel.shape[1]):
-    raise BadInput(_unknown(there, rest, left or {table or ""}))
-  if not table and inputs != kernel.shape[1]:
+  if left := rest.keys() - {readout, table, *sized[:1]}:
+    shown = ", ".join(f"{name} {list(rest[name].shape)}" for name in sorted(left)[:4])
     raise BadInput(
-      f"no embedding: the first layer reads {inputs} numbers, and there is no array "
-      f"[{kernel.shape[1]}, {inputs}] of vectors"
+      f"{shown}: no place for this beside {readout} as read-out and {table or 'no'} "
+      "embedding: drop it from the file, or move the layers alone with unroll.convert"
     )
   bias = biases[sized[0]] if sized else np.zeros(kernel.shape[1:], np.float32)
-  held = matrices[table] if table else None
+  held = tables[table] if table else None
   tied = held is not None and np.array_equal(held, kernel.T)
-  return Language(held, stack, np.ascontiguousarray(kernel), bias, tied)
+  return Language(held, stack, kernel, bias, tied)
 
 
-def _chosen(
-  matrices: Arrays, outer: list[str], inner: list[str]
-) -> tuple[str, str | None]:
+def _chosen(stack: Stack, tables: Arrays, kernels: Arrays) -> tuple[str, str | None]:
   """The names of the read-out and of the embedding; None where there is none."""
-  if not outer:
-    raise BadInput("no read-out: no array reads the last layer and gives a token each")
-  if len(matrices) == 1:  # of tied ones safetensors.torch.save_model writes one
-    rows, columns = matrices[outer[0]].shape
-    return outer[0], outer[0] if inner and rows != columns else None
-  named = [name for name in inner if _EMBEDDING.search(name)]
-  alone = [name for name in inner if name not in outer]
-  table = next(iter(named or alone or inner), None)
-  others = [name for name in outer if name != table]
-  if not others:
-    raise BadInput(f"{table} could be the embedding and the read-out: name it decoder")
-  return others[0], table
-
-
-def _unknown(there: Framework, rest: Arrays, left: Any) -> str:
-  shown = ", ".join(f"{name} {list(rest[name].shape)}" for name in sorted(left)[:4])
-  return (
-    f"{shown}: no place for this in an embedding, recurrent layers of {there.name} and "
-    "a read-out: drop it from the file, or move the layers alone with unroll.convert"
-  )
+  outer = [n for n, kernel in kernels.items() if len(kernel) == stack.hidden[-1]]
+  one_hot = [n for n in outer if kernels[n].shape[1] == stack.inputs]
+  if len(tables) == 1 and one_hot:
+    return one_hot[0], None
+  pairs = [
+    (name, table)
+    for name in outer
+    for table, array in tables.items()
+    if array.shape == (kernels[name].shape[1], stack.inputs)
+    # Of tied ones safetensors.torch.save_model writes one.
+    and (name != table or len(tables) == 1)
+  ]
+  if not pairs:
+    shapes = {name: list(array.shape) for name, array in tables.items()}
+    raise BadInput(
+      f"no read-out of {stack.hidden[-1]} numbers to V tokens is there beside vectors "
+      f"[V, {stack.inputs}] of them: of what is in no recurrent layer there is {shapes}"
+    )
+  return min(pairs, key=lambda pair: [not _EMBEDDING.search(pair[1]), *pair])
 
 
 def _float32(name: str, array: NDArray[Any]) -> NDArray[Any]:
