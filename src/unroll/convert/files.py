@@ -17,6 +17,8 @@ from unroll.convert import safetensors
 from unroll.types import BadInput
 
 Named = dict[str, NDArray[Any]]
+# What else Keras saves: what the optimiser keeps, and the state of dropout.
+_NO_WEIGHT = re.compile(r"^optimizer|(^|/)(metrics|seed_generator)/")
 
 
 def read(path: Path) -> Named:
@@ -132,12 +134,7 @@ def _load_h5(data: bytes, where: str) -> Named:
       file.visititems(visit)
   except (OSError, ValueError, RuntimeError) as error:
     raise BadInput(f"{where} is no HDF5 file, or damaged ({error})") from None
-  return {_plain(name): array for name, array in found.items()}
-
-
-def _plain(name: str) -> str:
-  """A name in a Keras file, which older versions began with _layer_checkpoint…."""
-  return re.sub(r"^_layer_checkpoint_dependencies/", "layers/", name)
+  return {name: array for name, array in found.items() if not _NO_WEIGHT.search(name)}
 
 
 def _dump_h5(arrays: Mapping[str, NDArray[Any]]) -> bytes:
