@@ -5,9 +5,10 @@
   python -m experiments.convert --from=torch:model.pt --vocabulary=words.txt \\
     --tokenizer=whitespace --corpus=book.txt --to=RUN
 
-The frameworks are torch, keras, linen, nnx, haiku and equinox; the files .safetensors,
-.npz, .pt and .weights.h5, and in also .keras. What comes in is told by the names and
-shapes of its arrays; `docs/interop.md` says which names go out, and what cannot.
+The frameworks are torch, keras, linen, nnx, haiku, equinox, and numpy for our own
+arrays; the files .safetensors, .npz, .pt, .weights.h5, .msgpack and .eqx, in also
+.keras. What comes in is told by the names and shapes of its arrays; `docs/interop.md`
+says which names go out, and what cannot.
 """
 
 import functools
@@ -227,7 +228,7 @@ def _tell(there: Framework, model: Language) -> dict[str, float]:
   """Prints how far the layers compute the same as the framework's."""
   run = parity.run_of(there)
   if run is None:
-    say(f"parity with {there.name} is not measured: it is not installed here")
+    say(f"parity with {there.name} is not measured: no layers of it are here")
     return {}
   found = parity.difference(there, model.stack, run)
   told = ", ".join(f"{name} {value:.1e}" for name, value in found.items())

@@ -4,6 +4,7 @@ import json
 import zipfile
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -354,13 +355,13 @@ def random_layer(cell, reads, width, inner):
   return found
 
 
-def test_half_precision_becomes_our_type_exactly():
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16])
+def test_half_precision_becomes_our_type_exactly(kind):
   torch, model = framework("torch"), model_of()
   arrays = language.written(torch, model)
-  half = {name: array.astype(np.float16) for name, array in arrays.items()}
-  found = language.read(torch, half)
+  found = language.read(torch, {n: array.astype(kind) for n, array in arrays.items()})
   assert found.bias.dtype == np.float32
-  np.testing.assert_array_equal(found.bias, model.bias.astype(np.float16))
+  np.testing.assert_array_equal(found.bias, model.bias.astype(kind))
 
 
 def test_an_array_of_no_use_is_named():
