@@ -141,6 +141,8 @@ def _in(settings: Settings) -> None:
   """Makes a run of weights, as its trainer would, before the first step."""
   chosen = settings[Convert]
   there, file = _named("from", chosen.from_)
+  if Path(chosen.to, loading.CONFIG).exists() and not settings[Folder].overwrite:
+    raise BadInput(f"to={chosen.to} holds a run: give a new folder, or `overwrite`")
   arrays, cell = convert.files.read(file), keras_config.cell_of(file)
   if "cell" in settings.given:
     cell = settings[Architecture].cell
@@ -217,7 +219,7 @@ def _params(run: Settings, model: Language, vocabulary: Vocabulary) -> Params:
   example = np.zeros((1, 1), np.int32)
   like = jax.eval_shape(module.init, jax.random.key(0), example)
   try:
-    return names.rebuilt(model.params(), like, ("params",))
+    return names.rebuilt(model.params(), like, ())
   except ValueError as error:
     raise BadInput(
       f"these weights are not those of the layers that are asked for ({error})"

@@ -49,6 +49,8 @@ def test_out_and_in_is_the_same_model(folder):
   done = run(folder, "convert", *SMALL[:3], *back, "--json")
   assert done.code == 0, done.err
   assert done.json["workdir"] == "SAME"
+  done = run(folder, "convert", *SMALL[:3], *back)
+  assert done.code == 2 and "--to=SAME holds a run: give a new folder" in done.err
   one, other = load(folder / "RUN", checkpoint="newest"), load(folder / "SAME")
   for name, array in language.written(convert.framework("torch"), of(one)).items():
     again = language.written(convert.framework("torch"), of(other))[name]
