@@ -207,6 +207,25 @@ def test_what_a_keras_file_says_of_its_layers(kind, settings, found, tmp_path):
   assert keras_config.cell_of(tmp_path / "a.npz") == ""
 
 
+def test_the_names_of_fastai():
+  """Its AWD-LSTM, whose raw weights stand beside the layer that holds masked ones."""
+  model = model_of(tied=True)
+  arrays = language.written(framework("torch"), model)
+  theirs = {"0.encoder_dp.emb.weight": model.table}
+  for name, array in arrays.items():
+    part, _, rest = name.partition(".")
+    if part == "rnns":
+      number, slot = rest.split(".")
+      theirs[f"0.rnns.{number}.module.{slot}"] = array
+    else:
+      theirs[f"{int(part == 'decoder')}.{name}"] = array
+  for number in range(2):
+    masked = f"0.rnns.{number}.module.weight_hh_l0"
+    theirs[f"0.rnns.{number}.weight_hh_l0_raw"] = theirs[masked]
+    theirs[masked] = 0 * theirs[masked]
+  equal(language.read(framework("torch"), dict(sorted(theirs.items()))), model)
+
+
 def test_ten_layers_follow_each_other_as_numbers_do():
   stack = stack_of("rnn", (2,) * 11)
   for name in ("torch", "keras", "linen", "nnx"):

@@ -147,7 +147,10 @@ def read(there: Framework, arrays: Arrays, cell: str = "") -> Language:
   readout, table = _chosen(stack, tables, kernels)
   kernel = np.ascontiguousarray(kernels[readout])
   sized = [name for name, bias in biases.items() if len(bias) == kernel.shape[1]]
-  if left := rest.keys() - {readout, table, *sized[:1]}:
+  # Some save a matrix under several names.
+  again = {n for n in tables for u in (readout, table) if _same(tables, n, u)}
+  left = rest.keys() - again - set(sized[:1])
+  if left:
     shown = ", ".join(f"{name} {list(rest[name].shape)}" for name in sorted(left)[:4])
     raise BadInput(
       f"{shown}: no place for this beside {readout} as read-out and {table or 'no'} "
@@ -157,6 +160,10 @@ def read(there: Framework, arrays: Arrays, cell: str = "") -> Language:
   held = tables[table] if table else None
   tied = held is not None and np.array_equal(held, kernel.T)
   return Language(held, stack, kernel, bias, tied)
+
+
+def _same(tables: Arrays, name: str, other: str | None) -> bool:
+  return other is not None and np.array_equal(tables[name], tables[other])
 
 
 def _chosen(stack: Stack, tables: Arrays, kernels: Arrays) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ from unroll.data.vocabulary import BYTES, UNKNOWN, Vocabulary
 from unroll.types import BadInput
 
 # What others call a token that stands for those that are not known.
-UNKNOWNS = (UNKNOWN, "<UNK>", "[UNK]", "<oov>", "<OOV>")
+UNKNOWNS = (UNKNOWN, "<UNK>", "[UNK]", "<oov>", "<OOV>", "xxunk")
 
 
 def read(data: bytes, where: str) -> Vocabulary | list[str]:

@@ -17,6 +17,8 @@ def _called(cell: str, place: Place) -> str:
 
 
 def _parted(name: str) -> str:
+  # What is wrapped, as by DataParallel and WeightDrop, stands beside what is not.
+  name = re.sub(r"(^|\.)module\.", r"\1", name)
   if match := _NAME.fullmatch(name):
     name = f"{match[1]}{match[3]}{match[4] or ''}.{match[2]}"
   return name.replace(".", "/")
