@@ -137,6 +137,12 @@ def test_what_cannot_be_held_is_refused_with_what_can(name, cell, said):
     stacks.written(framework(name), stack_of(cell))
 
 
+def test_a_projection_that_does_not_narrow():
+  stack = stack_of("lstm_projected", (6,))  # of a memory of 6
+  with pytest.raises(BadInput, match="memory=6: its layer takes a state of 6 only"):
+    stacks.written(framework("torch"), stack)
+
+
 def test_two_biases_become_one_and_layers_may_have_none():
   stack = stack_of("lstm", (H,))
   torch = framework("torch")
@@ -361,7 +367,7 @@ def test_models_of_any_size_come_back():
 
 
 def random_layer(cell, reads, width, inner):
-  memory = 5 if cell == "lstm_projected" else width
+  memory = width + 2 if cell == "lstm_projected" else width
   sizes = {("x", 0): reads, ("h", 0): width, ("y", 0): memory, ("y", 1): width}
   found = {}
   for slot in OURS[cell].slots:

@@ -54,6 +54,7 @@ class Framework(NamedTuple):
     lacks: why it has no such cell.
     parted: a name with slashes between its parts, that within the layer last.
     within: what the name of a recurrent layer must match.
+    narrows: whether a projection is narrower than the memory, by its own check.
   """
 
   name: str
@@ -63,6 +64,7 @@ class Framework(NamedTuple):
   lacks: Mapping[str, str] = {}
   parted: Callable[[str], str] = str
   within: str = ""
+  narrows: bool = False
 
 
 def parted(name: str) -> str:

@@ -125,6 +125,13 @@ def written(there: Framework, stack: Stack) -> dict[str, NDArray[Any]]:
     BadInput: it cannot hold them; the sentence says what can.
   """
   form, found = form_of(there, stack.cell), dict[str, NDArray[Any]]()
+  if there.narrows and stack.cell == "lstm_projected":
+    for memory, width in (layer[0]["w_y"].shape for layer in stack.layers):
+      if memory <= width:
+        raise BadInput(
+          f"{there.name} cannot hold cell={stack.spec}: its layer takes a state of "
+          f"{width} only from a memory that is wider; numpy can hold it"
+        )
   for number, layer in enumerate(stack.layers):
     for side, own in enumerate(layer):
       try:

@@ -41,4 +41,5 @@ TORCH = Framework(
     "linear_rnn": "its RNN ends in tanh or ReLU",
   },
   _parted,
+  narrows=True,
 )
