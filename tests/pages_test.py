@@ -11,6 +11,7 @@ import pytest
 from commands import run
 from scipy.io import wavfile
 
+from experiments.session.door import flag_of
 from experiments.session.settings import Page, Settings
 from unroll.settings import described
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("[!_]*.py"))
 # All in one process, as a notebook has them.
 # Those that hand a task to the trainer: n-grams are counted, a laboratory reads a run.
-NO_TASK = ("balancing", "gradlab", "ngram", "units", "watch")
+NO_TASK = ("balancing", "convert", "gradlab", "ngram", "units", "watch")
 TRAINED = [name for name in NAMES if name not in NO_TASK]
 PAGES = {name: importlib.import_module(f"experiments.{name}").PAGE for name in NAMES}
 SMALL = {
@@ -90,7 +91,7 @@ def test_help_shows_every_flag_under_its_heading(name, tmp_path):
   assert done.code == 0 and done.err == ""
   places = [done.out.index(f"\n{group.__doc__}:\n") for group in PAGES[name].groups]
   assert places == sorted(places)
-  for setting in PAGES[name].settings:
+  for setting in map(flag_of, PAGES[name].settings):
     assert f"  --{setting}" in done.out or f"  --[no]{setting}" in done.out
 
 

@@ -20,6 +20,7 @@ NAMED = {
   "experiments.charlm": {*RUN, "corpus", "input", "online", "tokenizer"},
   "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},
   "experiments.cloze": {*RUN, "corpus", "tokenizer"},
+  "experiments.convert": {"from", "to", "vocabulary", "corpus", "tokenizer", "workdir"},
   "experiments.forecast": {*RUN, "csv", "online"},
   "experiments.frames": {*RUN, "data", "input", "output"},
   "experiments.gradlab": {"corpus", "workdir"},

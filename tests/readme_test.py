@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.session.door import flag_of
 from unroll.settings import parsed
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +38,8 @@ def test_there_is_an_example():
 
 def check(page, flags):
   """Asserts that a page has the flags, and that they may have such values."""
-  settings = importlib.import_module(f"experiments.{page}").PAGE.settings
+  known = importlib.import_module(f"experiments.{page}").PAGE.settings
+  settings = {flag_of(name): setting for name, setting in known.items()}
   for flag in flags:
     name, equals, value = flag.removeprefix("--").partition("=")
     if name == "flagfile":

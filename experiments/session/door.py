@@ -89,7 +89,7 @@ def _failing(page: Page) -> Iterator[None]:
     yield
   except BadInput as error:
     code = os.EX_TEMPFAIL if isinstance(error, gang.Busy) else 2
-    fail(with_flags(str(error), set(page.settings)), code)
+    fail(with_flags(str(error), set(map(flag_of, page.settings))), code)
   except MemoryError:
     fail(f"memory ran out: {_less(page)}")
   except (RuntimeError, AssertionError) as error:
@@ -146,10 +146,15 @@ class _Serializer(flags.ArgumentSerializer[Any]):
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def flag_of(name: str) -> str:
+  """The flag of a setting; one that is a word of Python's, `from_`, ends in code."""
+  return name.rstrip("_")
+
+
 def define(group: type) -> None:
   """Makes a flag of each setting of a group, under its heading."""
   for setting in described(group).values():
-    common = {"name": setting.name, "default": setting.default}
+    common = {"name": flag_of(setting.name), "default": setting.default}
     flag: flags.Flag
     if setting.type is bool:
       flag = flags.BooleanFlag(help=setting.help, **common)
@@ -164,9 +169,10 @@ def _read(page: Page) -> Settings:
   groups = {}
   for group in page.groups:
     found = described(group)
-    values = {name: FLAGS[name].value for name in found}
+    values = {name: FLAGS[flag_of(name)].value for name in found}
     groups[group] = group(**{n: checked(found[n], v) for n, v in values.items()})
-  given = {name: FLAGS[name] for name in page.settings if FLAGS[name].present}
+  flags_of = {name: FLAGS[flag_of(name)] for name in page.settings}
+  given = {name: flag for name, flag in flags_of.items() if flag.present}
   return Settings(page, groups, {n: flag.serialize() for n, flag in given.items()})
 
 
@@ -176,7 +182,7 @@ def _help(page: Page, about: str) -> str:
   for group in page.groups:
     lines += [f"{(group.__doc__ or '').splitlines()[0]}:"]
     for setting in described(group).values():
-      name = f"--[no]{setting.name}" if setting.type is bool else f"--{setting.name}"
+      name = f"--{'[no]' * (setting.type is bool)}{flag_of(setting.name)}"
       choices = f" <{'|'.join(setting.choices)}>" if setting.choices else ""
       default = _default(setting)
       text = f"{name}{choices}: {setting.help}{default}"

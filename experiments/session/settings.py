@@ -58,7 +58,7 @@ class Settings:
 
   def replaced(self, **values: Any) -> "Settings":
     """The same but for some values, which count as given."""
-    given = {name: f"--{name}={value}" for name, value in values.items()}
+    given = {name: f"--{name}={shown(value)}" for name, value in values.items()}
     return Settings(self.page, self._changed(values), {**self.given, **given})
 
   def adopted(self, values: Mapping[str, Any]) -> "Settings":

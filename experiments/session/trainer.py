@@ -47,12 +47,18 @@ from unroll.types import BadInput
 Place = Alone | Together
 
 
-def train(settings: Settings, build: Build) -> None:
+def train(
+  settings: Settings,
+  build: Build,
+  start: Callable[[TrainState], TrainState] | None = None,
+) -> None:
   """From settings to a finished run, or as far as it is let; of every arm of --arms.
 
   Args:
     settings: of the call.
     build: makes the task.
+    start: the state before the first step, of one as it is by itself; None: as
+      the settings of `transfer.Transfer` say.
   """
   together = bool(settings[armfile.Arms].arms)
   each = armfile.read(settings) if together else [settings]
@@ -68,7 +74,7 @@ def train(settings: Settings, build: Build) -> None:
   shapes = pieces.check_size(arms[0].seed, settings)
   donor = transfer.donor(each[0])
   transfer.check(shapes.params, settings, donor, task.files)
-  begun = functools.partial(transfer.begun, donor=donor, files=task.files)
+  begun = start or functools.partial(transfer.begun, donor=donor, files=task.files)
   states = place.fresh(pieces, arms)
 
   def prepared() -> list[Path]:

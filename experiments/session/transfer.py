@@ -102,11 +102,16 @@ def begun(
   say(
     f"starts with {len(taken.names)} of {total} parameters of the other run{rows}{left}"
   )
+  return started(state, taken.params)
+
+
+def started(state: TrainState, params: Params) -> TrainState:
+  """A state before the first step, with other parameters and their moving average."""
   average = state.opt_state.average
   if average is not None:
-    average = jax.tree.map(lambda a, p: jnp.array(p, a.dtype), average, taken.params)
+    average = jax.tree.map(lambda a, p: jnp.array(p, a.dtype), average, params)
   return state._replace(
-    params=taken.params, opt_state=state.opt_state._replace(average=average)
+    params=params, opt_state=state.opt_state._replace(average=average)
   )
 
 

@@ -1,6 +1,7 @@
 """Vocabularies of every tokenizer: learned from a training text, or read from JSON."""
 
 import json
+from pathlib import Path
 
 from unroll.data import subwords
 from unroll.data import text as text_lib
@@ -9,7 +10,8 @@ from unroll.types import BadInput
 
 HELP = (
   f"{', '.join(sorted(text_lib.TOKENIZERS))}, bpe:N or unigram:N for N subwords "
-  "learned from the training text, or the path of a tokenizer.json"
+  "learned from the training text, or the path of a tokenizer.json or of the "
+  "vocab.json of a run"
 )
 
 
@@ -34,6 +36,8 @@ def build(
     BadInput: an unknown name, or an option that the tokenizer cannot heed.
   """
   check(tokenizer, min_count)
+  if tokenizer.endswith(".json") and (known := _of_run(tokenizer)):
+    return known
   if subwords.is_subwords(tokenizer):
     return subwords.build(text, tokenizer, normalize).adding(reserved)
   return Vocabulary.build(
@@ -54,6 +58,17 @@ def check(tokenizer: str, min_count: int = 1) -> None:
     )
   if tokenizer not in text_lib.TOKENIZERS and not subwords.is_subwords(tokenizer):
     raise BadInput(f"tokenizer={tokenizer}: choose {HELP}")
+
+
+def _of_run(path: str) -> Vocabulary | None:
+  """The vocabulary of a run's vocab.json; None of another file."""
+  try:
+    data = Path(path).expanduser().read_text("utf-8")
+    fields = json.loads(data)
+  except (OSError, ValueError, RecursionError):
+    return None  # what is wrong with it is told where it is read as another file
+  ours = isinstance(fields, dict) and "tokenizer" in fields
+  return from_json(data, path) if ours else None
 
 
 def from_json(data: str, where: str = "vocab.json") -> Vocabulary:
