@@ -78,4 +78,4 @@ lock:
 	echo "setuptools>=77" | uv pip compile -q --upgrade --universal \
 	  --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" --extra test --extra lint --extra search \
-	  --extra music --extra text --extra translation setup.cfg - -o requirements.lock
+	  --extra music --extra text --extra translation --extra convert setup.cfg - -o requirements.lock

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from convert_test import H, language, model_of, noise, same, stack_of
+from convert_test import H, language, model_of, same, stack_of
 from flax.serialization import from_bytes
 
 from unroll import names as names_of_leaves
 from unroll.architecture import Architecture
-from unroll.convert import files, keras_config, parity, safetensors
+from unroll.convert import files, keras_config, parity
 from unroll.convert.tables import FRAMEWORKS, form_of, framework
 from unroll.models.language import language_model
 
@@ -70,18 +70,6 @@ def test_layers_of_different_widths_in_torch():
       framework("torch"), stack, parity.run_of(framework("torch"))
     )
     assert max(found.values()) < 1e-5
-
-
-def test_safetensors_of_the_original(tmp_path):
-  theirs = pytest.importorskip("safetensors.numpy")
-  arrays = {"a": noise(3, 4), "b/c": np.arange(5), "d": noise(1).astype(np.float16)}
-  file = tmp_path / "a.safetensors"
-  files.write(file, {**arrays, "turned": noise(3, 2).T})
-  for name, array in arrays.items():
-    np.testing.assert_array_equal(theirs.load_file(file)[name], array)
-  found = safetensors.loads(theirs.save(arrays, {"format": "np"}), "a")
-  for name, array in arrays.items():
-    np.testing.assert_array_equal(found[name], array)
 
 
 def test_files_of_linen(tmp_path):

@@ -47,8 +47,8 @@ def _part(path: Path, arrays: dict[str, NDArray], ending: str) -> Labelled:
     x = x[..., None]
   if x.ndim != 3 or y.ndim != 1:
     raise BadInput(
-      f"{path}: x{ending} {x.shape} must be [N, T, D] or [N, T], and y{ending} {y.shape} "
-      "[N]"
+      f"{path}: x{ending} {x.shape} must be [N, T, D] or [N, T], and y{ending} "
+      f"{y.shape} [N]"
     )
   lengths = arrays.get(f"lengths{ending}", np.full(len(x), x.shape[1]))
   kinds: dict[str, tuple[Any, str]] = {"x": (x, "biuf"), "y": (y, "biuUS")}
