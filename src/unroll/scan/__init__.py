@@ -16,7 +16,7 @@ from unroll.linear import product
 from unroll.parameters import without_gradient
 from unroll.placement import axis_of, explicit_mesh, on_mesh, placed, varying
 from unroll.reverse_mode import reverse_mode_only
-from unroll.scan import chunked, derived, linear_state, lookup, recorded
+from unroll.scan import chunked, derived, linear_state, lookup, recorded, whole
 from unroll.scan.checks import check
 from unroll.scan.checks import check_context as check_context
 from unroll.scan.masks import masked as masked
@@ -90,6 +90,10 @@ def unroll(
       reverse for parameters that reverse mode is not for.
   """
   check(cell, params, carry, xs, context, (valid, reset), backward)
+  if whole.asked():
+    options = {"context": context, "valid": valid, "reset": reset}
+    options |= {"reverse": reverse, "every": every}
+    return whole.keep(unroll, cell, params, carry, xs, **options)
   params = without_gradient(params)
   masks = tuple(None if mask is None else mask.astype(bool) for mask in (valid, reset))
   way = path(

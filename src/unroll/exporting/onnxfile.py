@@ -1,0 +1,205 @@
+"""A trained model as an ONNX file: written, read back, run and compared.
+
+Inputs: `tokens [T, B]` (another model has other names), `lengths [B]`, and a state
+`state.… [B, …]` for each of the model. Outputs: `logits [T, B, V]`, 0 or the bias alone
+after a row's length, and the states after its last step, `next.…`. Of a step there are
+neither T nor lengths. A row of length 0 keeps its state.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unroll.exporting.graph import IR, OPSET, Graph, Value
+from unroll.exporting.program import Program, following
+from unroll.exporting.recurrence import Scans, mask
+from unroll.exporting.translation import traced, translated
+from unroll.scan import whole
+from unroll.types import BadInput
+
+LENGTHS = "lengths"
+SIZES = ((1, 1), (7, 3))  # T and B that a file is tried with
+NEAR = 1e-4  # of numbers of about 1
+
+
+class Written(NamedTuple):
+  """What an ONNX file is.
+
+  Attributes:
+    data: its bytes.
+    scans: what each scan of the model became: "LSTM", "GRU", "RNN", "Scan" or "step".
+    nodes: the number of nodes, loops counted as one.
+  """
+
+  data: bytes
+  scans: list[str]
+  nodes: int
+
+
+def onnx_file(program: Program) -> Written:
+  """Translates a program.
+
+  Raises:
+    BadInput: the package onnx is not installed, or an operation has no export.
+  """
+  graph = Graph()
+  inputs = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in program.inputs.items()}
+  shapes = program.state_shapes()
+  states = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in shapes.items()}
+  _measured(graph, next(iter(inputs.values())), program.dims)
+  given: list[Any] = [*inputs.values(), *states.values()]
+  rule, lengths, valid = Scans({}), None, None
+  if program.valid is not None:
+    lengths = Value(LENGTHS, (program.dims[-1],), np.dtype(np.int32))
+    valid = mask(graph, lengths, program.dims[0])
+    rule = Scans({valid.name: lengths})
+  with whole.kept():
+    jaxpr, structure = traced(
+      lambda *given: program.run(*given), program.inputs, program.valid, shapes
+    )
+  # Dicts are flattened by their names.
+  operands = [
+    *(inputs[name] for name in sorted(inputs)),
+    *([valid] if valid else []),
+    *(states[name] for name in sorted(states)),
+  ]
+  found = translated(graph, jaxpr, operands, rule)
+  full = [graph.full(one, a.shape) for one, a in zip(found, jaxpr.out_avals)]
+  outputs, after = jax.tree.unflatten(structure, full)
+  results = {**outputs, **after}
+  for name, value in results.items():
+    given_names = {"inputs": [value.name], "outputs": [name], "name": name}
+    graph.nodes.append(
+      graph.onnx.helper.make_node("Identity", **given_names)  # under its own name
+    )
+  takes = [*given, *([lengths] if lengths else [])]
+  made = graph.onnx.helper.make_graph(
+    _needed(graph, set(results)),
+    "unroll",
+    [graph.described(value) for value in takes],
+    [graph.described(value, name) for name, value in results.items()],
+  )
+  return Written(_finished(graph, made, program.told), rule.made, len(made.node))
+
+
+def _measured(graph: Graph, first: Value, dims: tuple) -> None:
+  """The dimensions at run time, of the first input."""
+  shape = graph.node("Shape", [first], (len(first.shape),), np.int64)
+  for axis, size in enumerate(dims):
+    given = [shape, np.array([axis], np.int64)]
+    graph.sizes[str(size)] = graph.node("Gather", given, (1,), np.int64, axis=0).name
+
+
+def _needed(graph: Graph, results: set[str]) -> list[Any]:
+  """The nodes that the results depend on."""
+  wanted, kept = set(results), []
+  for node in reversed(graph.nodes):
+    if wanted & set(node.output):
+      kept.append(node)
+      wanted |= set(_read(node))
+  return kept[::-1]
+
+
+def _read(node: Any) -> Iterator[str]:
+  """The names that a node reads, those within its body included."""
+  yield from node.input
+  for attribute in node.attribute:
+    for inner in attribute.g.node:
+      yield from _read(inner)
+
+
+def _finished(graph: Graph, made: Any, told: Mapping[str, str]) -> bytes:
+  """The model, checked, as bytes."""
+  read = {name for node in made.node for name in _read(node)}
+  made.initializer.extend(one for one in graph.constants() if one.name in read)
+  helper = graph.onnx.helper
+  model = helper.make_model(
+    made,
+    producer_name="unroll",
+    ir_version=IR,
+    opset_imports=[helper.make_opsetid("", OPSET)],
+  )
+  helper.set_model_props(model, dict(told))
+  graph.onnx.checker.check_model(model)
+  return model.SerializeToString()
+
+
+class Case(NamedTuple):
+  """What a program is tried with, and what it gives."""
+
+  given: dict[str, np.ndarray]
+  expected: dict[str, np.ndarray]
+
+
+def cases(program: Program, vocabulary: int = 0, seed: int = 0) -> Iterator[Case]:
+  """Programs of two lengths and two batch sizes, with what our own makes of them.
+
+  Args:
+    program: the program.
+    vocabulary: tokens are below it.
+    seed: of what is drawn.
+  """
+  draw, run = np.random.default_rng(seed), jax.jit(program.run)
+  for steps, batch in SIZES:
+    sizes = {"t": steps, "b": batch}
+
+    def shaped(shape: tuple, sizes=sizes) -> list[int]:
+      return [size if isinstance(size, int) else sizes[str(size)] for size in shape]
+
+    inputs = {}
+    for name, spec in program.inputs.items():
+      whole_number = jnp.issubdtype(spec.dtype, jnp.integer)
+      some: Any = (
+        draw.integers(0, vocabulary or 2, shaped(spec.shape))
+        if whole_number
+        else draw.normal(size=shaped(spec.shape))
+      )
+      inputs[name] = np.asarray(some).astype(spec.dtype)
+    lengths = draw.integers(1, steps + 1, batch).astype(np.int32)
+    lengths[-1] *= batch == 1  # one row without a step
+    valid = None
+    if program.valid is not None:
+      valid = np.arange(steps)[:, None] < lengths
+    states = {
+      name: np.broadcast_to(row, (batch, *row.shape))
+      for name, row in program.states.items()
+    }
+    before = run(inputs, None if valid is None else np.ones_like(valid), states)
+    reached = {n: np.asarray(before[1][following(n)]) for n in states}
+    found, after = run(inputs, valid, reached)
+    given = {**inputs, **reached}
+    if valid is not None:
+      given[LENGTHS] = lengths
+    yield Case(given, {n: np.asarray(v) for n, v in {**found, **after}.items()})
+
+
+def difference(data: bytes, program: Program, vocabulary: int = 0) -> float | None:
+  """How far onnxruntime is from our own program, at most; None without onnxruntime.
+
+  The file is read back and run with two lengths and two batch sizes, from a state that
+  the model has reached, with a row of length 0.
+
+  Raises:
+    BadInput: it is farther than 1e-4 of what is about 1.
+  """
+  try:
+    import onnxruntime
+  except ImportError:
+    return None
+  session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+  worst = 0.0
+  for given, expected in cases(program, vocabulary):
+    found = session.run(list(expected), given)
+    for name, own in zip(expected, found):
+      scale = max(1.0, float(np.max(np.abs(expected[name]), initial=0)))
+      off = float(np.max(np.abs(own - expected[name]), initial=0)) / scale
+      if not off <= NEAR:
+        raise BadInput(
+          f"onnxruntime {onnxruntime.__version__} computes {name} otherwise, by {off}: "
+          "nothing is written; tell us of it"
+        )
+      worst = max(worst, off)
+  return worst

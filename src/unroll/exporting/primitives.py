@@ -1,0 +1,347 @@
+"""The table of primitives: what each equation of a jaxpr is as nodes of ONNX.
+
+A rule is `(graph, equation, operands) -> results`; an operand is a `Value` or an array
+that is known. What has no rule is refused by its name.
+"""
+
+import string
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from unroll.exporting.graph import Graph, Value
+from unroll.types import BadInput
+
+Rule = Callable[[Graph, Any, list], list]
+
+# As ONNX has them, of one output in the shape that broadcasting gives.
+ELEMENTWISE = {
+  **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp"},
+  **{"floor": "Floor", "log": "Log", "logistic": "Sigmoid", "neg": "Neg", "not": "Not"},
+  **{"sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh"},
+  **{"add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"},
+  **{"max": "Max", "min": "Min", "pow": "Pow", "lt": "Less", "gt": "Greater"},
+  **{"le": "LessOrEqual", "ge": "GreaterOrEqual", "eq": "Equal", "and": "And"},
+  **{"or": "Or", "xor": "Xor"},
+}
+SAME = ("copy", "copy_p", "optimization_barrier", "stop_gradient", "reduce_precision")
+REDUCTIONS = {
+  **{"reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_prod": "ReduceProd"}
+}
+
+
+def broadcast(*shapes: tuple) -> tuple:
+  """The shape of what is elementwise, of shapes as they are stored."""
+  rank = max(map(len, shapes))
+  padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+  return tuple(next((s for s in sizes if s != 1), 1) for sizes in zip(*padded))
+
+
+def elementwise(graph: Graph, kind: str, *operands: Any, dtype: Any = None) -> Value:
+  """A node that broadcasts its operands."""
+  values = [graph.value(operand) for operand in operands]
+  shape = broadcast(*(value.shape for value in values))
+  return graph.node(kind, values, shape, dtype or values[-1].dtype)
+
+
+def _plain(kind: str) -> Rule:
+  def rule(graph, eqn, operands):
+    return [elementwise(graph, kind, *operands, dtype=eqn.outvars[0].aval.dtype)]
+
+  return rule
+
+
+def _same(graph, eqn, operands):
+  return operands
+
+
+def _number(eqn, value: float) -> np.ndarray:
+  return np.array(value, eqn.outvars[0].aval.dtype)
+
+
+def _integer_pow(graph, eqn, operands):
+  (x,), y = operands, eqn.params["y"]
+  if y == 2:
+    return [elementwise(graph, "Mul", x, x)]
+  return [elementwise(graph, "Pow", x, _number(eqn, y))]
+
+
+def _square(graph, eqn, operands):
+  return [elementwise(graph, "Mul", *operands, *operands)]
+
+
+def _rsqrt(graph, eqn, operands):
+  return [elementwise(graph, "Reciprocal", elementwise(graph, "Sqrt", *operands))]
+
+
+def _log1p(graph, eqn, operands):
+  return [elementwise(graph, "Log", elementwise(graph, "Add", *operands, _number(eqn, 1)))]
+
+
+def _expm1(graph, eqn, operands):
+  """`2 u / (1 - u)` of `u = tanh(x / 2)` is exact near 0, and `eˣ - 1` far above."""
+  (x,), one = operands, _number(eqn, 1)
+  u = elementwise(graph, "Tanh", elementwise(graph, "Mul", x, _number(eqn, 0.5)))
+  above = elementwise(graph, "Less", one, x, dtype=bool)
+  # Where the other is taken, this one must be finite.
+  down = elementwise(graph, "Where", above, one, elementwise(graph, "Sub", one, u))
+  near = elementwise(graph, "Div", elementwise(graph, "Add", u, u), down)
+  far = elementwise(graph, "Sub", elementwise(graph, "Exp", x), one)
+  return [elementwise(graph, "Where", above, far, near)]
+
+
+def _ne(graph, eqn, operands):
+  equal = elementwise(graph, "Equal", *operands, dtype=bool)
+  return [elementwise(graph, "Not", equal)]
+
+
+def _is_finite(graph, eqn, operands):
+  (x,) = operands
+  zero = elementwise(graph, "Sub", x, x)
+  return [elementwise(graph, "Equal", zero, zero, dtype=bool)]
+
+
+def _rem(graph, eqn, operands):
+  values = [graph.value(operand) for operand in operands]
+  shape = broadcast(*(value.shape for value in values))
+  return [graph.node("Mod", values, shape, values[0].dtype, fmod=1)]
+
+
+def _round(graph, eqn, operands):
+  if eqn.params["rounding_method"].name != "TO_NEAREST_EVEN":
+    raise BadInput("rounding halves away from zero has no export")
+  return [elementwise(graph, "Round", *operands)]
+
+
+def _select(graph, eqn, operands):
+  which, *cases = operands
+  if len(cases) != 2:
+    raise BadInput(f"a choice among {len(cases)} has no export")
+  which = graph.cast(which, bool)
+  no, yes = cases
+  return [elementwise(graph, "Where", which, yes, no)]
+
+
+def _clamp(graph, eqn, operands):
+  low, x, high = operands
+  return [elementwise(graph, "Min", elementwise(graph, "Max", x, low), high)]
+
+
+def _cast(graph, eqn, operands):
+  return [graph.cast(operands[0], eqn.params["new_dtype"])]
+
+
+def _broadcast_in_dim(graph, eqn, operands):
+  """Axes of length 1 that ONNX broadcasts: nothing is copied."""
+  value, places = operands[0], eqn.params["broadcast_dimensions"]
+  shape = [1] * len(eqn.params["shape"])
+  stored = np.shape(value) if not isinstance(value, Value) else value.shape
+  for place, size in zip(places, stored):
+    shape[place] = size
+  if tuple(shape) == tuple(stored):
+    return [value]
+  if not isinstance(value, Value):
+    return [np.reshape(value, shape)]
+  new = [axis for axis in range(len(shape)) if axis not in places]
+  given = [value, np.array(new, np.int64)]
+  return [graph.node("Unsqueeze", given, shape, value.dtype)]
+
+
+def _full_operands(graph, eqn, operands) -> list[Value]:
+  return [
+    graph.full(operand, atom.aval.shape) for atom, operand in zip(eqn.invars, operands)
+  ]
+
+
+def _reshape(graph, eqn, operands):
+  (value,) = _full_operands(graph, eqn, operands[:1])
+  return [graph.reshaped(value, eqn.params["new_sizes"])]
+
+
+def _squeeze(graph, eqn, operands):
+  axes = eqn.params["dimensions"]
+  value = graph.value(operands[0])
+  shape = [size for axis, size in enumerate(value.shape) if axis not in axes]
+  given = [value, np.array(axes, np.int64)]
+  return [graph.node("Squeeze", given, shape, value.dtype)]
+
+
+def _transpose(graph, eqn, operands):
+  value, order = graph.value(operands[0]), eqn.params["permutation"]
+  shape = [value.shape[axis] for axis in order]
+  return [graph.node("Transpose", [value], shape, value.dtype, perm=list(order))]
+
+
+def _concatenate(graph, eqn, operands):
+  values, out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  axis = eqn.params["dimension"]
+  return [graph.node("Concat", values, out.shape, out.dtype, axis=axis)]
+
+
+def _slice(graph, eqn, operands):
+  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  starts, ends = eqn.params["start_indices"], eqn.params["limit_indices"]
+  steps = eqn.params["strides"] or (1,) * len(starts)
+  whole = zip(starts, ends, steps, value.shape)
+  axes = [i for i, (a, z, step, size) in enumerate(whole) if (a, z, step) != (0, size, 1)]
+  if not axes:
+    return [value]
+  bounds = [graph.dims([part[i] for i in axes]) for part in (starts, ends)]
+  rest = [np.array(axes, np.int64), np.array([steps[i] for i in axes], np.int64)]
+  return [graph.node("Slice", [value, *bounds, *rest], out.shape, value.dtype)]
+
+
+def _split(graph, eqn, operands):
+  (value,), axis = _full_operands(graph, eqn, operands), eqn.params["axis"]
+  given = [value, np.array(eqn.params["sizes"], np.int64)]
+  found = graph.nodes_of("Split", given, len(eqn.outvars), axis=axis)
+  return [
+    Value(name, var.aval.shape, value.dtype) for name, var in zip(found, eqn.outvars)
+  ]
+
+
+def _reverse(graph, eqn, operands):
+  (value,) = _full_operands(graph, eqn, operands)
+  for axis in eqn.params["dimensions"]:
+    value = graph.flipped(value, axis)
+  return [value]
+
+
+def _pad(graph, eqn, operands):
+  value, out = graph.full(operands[0], eqn.invars[0].aval.shape), eqn.outvars[0].aval
+  config = eqn.params["padding_config"]
+  if any(inside or low < 0 or high < 0 for low, high, inside in config):
+    raise BadInput("padding between elements has no export")
+  pads = [low for low, _, _ in config] + [high for _, high, _ in config]
+  given = [value, np.array(pads, np.int64), operands[1]]
+  return [graph.node("Pad", given, out.shape, out.dtype)]
+
+
+def _iota(graph, eqn, operands):
+  shape, axis = eqn.params["shape"], eqn.params["dimension"]
+  length, one = graph.size(shape[axis]), np.array([1], np.int64)
+  end = graph.squeezed(graph.value(length), 0)
+  given = [np.array(0, np.int64), end, np.array(1, np.int64)]
+  steps = graph.root.node("Range", given, (shape[axis],), one.dtype)
+  wide = [shape[axis] if i == axis else 1 for i in range(len(shape))]
+  return [graph.reshaped(graph.cast(steps, eqn.params["dtype"]), wide)]
+
+
+def _dot_general(graph, eqn, operands):
+  (left, right), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  (own, other), (batch, batches) = eqn.params["dimension_numbers"]
+  plain = not batch and own == (len(left.shape) - 1,) and other == (0,)
+  if plain and len(right.shape) == 2:
+    return [graph.node("MatMul", [left, right], out.shape, out.dtype)]
+  letters = iter(string.ascii_lowercase)
+  first = [next(letters) for _ in left.shape]
+  second = [next(letters) for _ in right.shape]
+  for mine, its in zip((*batch, *own), (*batches, *other)):
+    second[its] = first[mine]
+  kept = [a for i, a in enumerate(first) if i not in (*batch, *own)]
+  last = [a for i, a in enumerate(second) if i not in (*batches, *other)]
+  result = "".join([*(first[i] for i in batch), *kept, *last])
+  equation = f"{''.join(first)},{''.join(second)}->{result}"
+  return [graph.node("Einsum", [left, right], out.shape, out.dtype, equation=equation)]
+
+
+def _reduce_sum(graph, eqn, operands):
+  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  given = [value, np.array(eqn.params["axes"], np.int64)]
+  return [graph.node("ReduceSum", given, out.shape, out.dtype, keepdims=0)]
+
+
+def _reduction(kind: str) -> Rule:
+  def rule(graph, eqn, operands):
+    (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+    options = {"axes": list(eqn.params["axes"]), "keepdims": 0}
+    return [graph.node(kind, [value], out.shape, out.dtype, **options)]
+
+  return rule
+
+
+def _any_or_all(kind: str) -> Rule:
+  def rule(graph, eqn, operands):
+    (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+    options = {"axes": list(eqn.params["axes"]), "keepdims": 0}
+    whole = graph.cast(value, np.int32)
+    return [graph.cast(graph.node(kind, [whole], out.shape, np.int32, **options), bool)]
+
+  return rule
+
+
+def _argmax(graph, eqn, operands):
+  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  kind = "ArgMax" if eqn.primitive.name == "argmax" else "ArgMin"
+  (axis,) = eqn.params["axes"]
+  found = graph.node(kind, [value], out.shape, np.int64, axis=axis, keepdims=0)
+  return [graph.cast(found, out.dtype)]
+
+
+def _cumsum(graph, eqn, operands):
+  (value,) = _full_operands(graph, eqn, operands)
+  given = [value, np.array(eqn.params["axis"], np.int64)]
+  reverse = int(eqn.params["reverse"])
+  return [graph.node("CumSum", given, value.shape, value.dtype, reverse=reverse)]
+
+
+def _gather(graph, eqn, operands):
+  """Rows of a table by their numbers, which must be in it; or `take_along_axis`."""
+  (table, ids), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
+  axes = numbers.start_index_map
+  ids = graph.squeezed(ids, len(ids.shape) - 1) if len(axes) == 1 else ids
+  rest = [size for axis, size in enumerate(table.shape) if axis not in axes]
+  if len(axes) == 1 and numbers.collapsed_slice_dims == axes:
+    (axis,) = axes
+    wide = [size for place, size in enumerate(sizes) if place != axis]
+    lead = len(ids.shape)
+    inserted = tuple(i if i < axis else i + lead for i in range(len(rest)))
+    batching = numbers.operand_batching_dims
+    if not batching and wide == rest and numbers.offset_dims == inserted:
+      return [graph.node("Gather", [table, ids], out.shape, out.dtype, axis=axis)]
+    others = tuple(i for i in range(len(table.shape)) if i != axis)
+    along = batching == others == numbers.start_indices_batching_dims
+    if along and len(ids.shape) == len(table.shape):
+      options = {"axis": axis}
+      found = graph.node("GatherElements", [table, ids], out.shape, out.dtype, **options)
+      return [found]
+  raise BadInput(f"a gather of this form has no export: {numbers}")
+
+
+RULES: dict[str, Rule] = {
+  **{name: _plain(kind) for name, kind in ELEMENTWISE.items()},
+  **dict.fromkeys(SAME, _same),
+  **{name: _reduction(kind) for name, kind in REDUCTIONS.items()},
+  "reduce_and": _any_or_all("ReduceMin"),
+  "reduce_or": _any_or_all("ReduceMax"),
+  "reduce_sum": _reduce_sum,
+  "argmax": _argmax,
+  "argmin": _argmax,
+  "broadcast_in_dim": _broadcast_in_dim,
+  "clamp": _clamp,
+  "concatenate": _concatenate,
+  "convert_element_type": _cast,
+  "cumsum": _cumsum,
+  "dot_general": _dot_general,
+  "expm1": _expm1,
+  "gather": _gather,
+  "integer_pow": _integer_pow,
+  "iota": _iota,
+  "is_finite": _is_finite,
+  "log1p": _log1p,
+  "ne": _ne,
+  "pad": _pad,
+  "rem": _rem,
+  "reshape": _reshape,
+  "rev": _reverse,
+  "round": _round,
+  "rsqrt": _rsqrt,
+  "select_n": _select,
+  "slice": _slice,
+  "split": _split,
+  "square": _square,
+  "squeeze": _squeeze,
+  "transpose": _transpose,
+}

@@ -1,0 +1,132 @@
+"""Programs in ONNX, run by onnxruntime and OpenVINO: the numbers are ours.
+
+Each is run with two lengths and two batch sizes, from a state that it has reached, with
+sequences of many lengths and one of length 0.
+"""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from tables import D, H, parameters
+
+from unroll import cells, compose, layers
+from unroll.cells import CELLS
+from unroll.compose import Wiring
+from unroll.exporting import onnxfile
+from unroll.exporting.program import of_layer
+from unroll.regularizers import zoneout
+from unroll.types import BadInput
+
+pytestmark = pytest.mark.peers
+OPERATOR = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
+
+
+def by_onnxruntime(data, given, names):
+  import onnxruntime
+
+  session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+  return dict(zip(names, session.run(names, given)))
+
+
+def by_openvino(data, given, names):
+  import openvino
+
+  core = openvino.Core()
+  compiled = core.compile_model(
+    core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+  )
+  found = compiled(given)
+  return {name: found[name] for name in names}
+
+
+RUNTIMES = {"onnxruntime": by_onnxruntime, "openvino": by_openvino}
+
+
+def agree(program, runtime, atol=1e-4):
+  written = onnxfile.onnx_file(program)
+  for given, expected in onnxfile.cases(program):
+    found = RUNTIMES[runtime](written.data, given, list(expected))
+    for name, own in expected.items():
+      assert found[name].shape == own.shape, name
+      np.testing.assert_allclose(found[name], own, atol=atol, err_msg=name)
+  return written
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("kind", ["sequence", "step"])
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell(name, kind, runtime):
+  cell = CELLS[name](D, H)
+  written = agree(of_layer(cell, parameters(cell), D, kind), runtime)
+  whole = OPERATOR.get(name, "Scan")
+  assert written.scans == ["step" if kind == "step" else whole]
+
+
+LAYERS = {
+  "deep": layers.stacked(CELLS["lstm"](D, H), CELLS["gru"](H, 5)),
+  "skip": layers.stacked(
+    CELLS["rnn"](D, H), CELLS["gru"](D + H, H), wiring=Wiring(skip=True, dropout=0.5)
+  ),
+  "residual": layers.stacked(
+    CELLS["gru"](D, D), CELLS["cifg"](D, D), wiring=Wiring(residual=True)
+  ),
+  "learned_carry": layers.stacked(compose.learned_carry(CELLS["lstm"](D, H))),
+  "heads": layers.stacked(compose.heads([CELLS["lstm"](D, 2), CELLS["lstm"](D, 3)])),
+  "zoneout": layers.stacked(zoneout(CELLS["lstm"](D, H), 0.2)),
+  "bidirectional": layers.bidirectional(CELLS["lstm"](D, H), CELLS["gru"](D, 3)),
+  "both_scans": layers.bidirectional(CELLS["mgu"](D, H), CELLS["cifg"](D, 3)),
+}
+SCANS = {
+  "deep": ["LSTM", "GRU"],
+  "skip": ["RNN", "GRU"],
+  "residual": ["GRU", "Scan"],
+  "learned_carry": ["LSTM"],
+  "heads": ["Scan"],
+  "zoneout": ["Scan"],
+  "bidirectional": ["LSTM", "GRU"],
+  "both_scans": ["Scan", "Scan"],
+}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers(name, runtime):
+  layer = LAYERS[name]
+  written = agree(of_layer(layer, parameters(layer), D), runtime)
+  assert written.scans == SCANS[name]
+
+
+@pytest.mark.parametrize(
+  "cell",
+  [
+    cells.vanilla(D, H, activation=jax.nn.relu),
+    cells.vanilla(D, H, activation=jax.nn.sigmoid),
+    cells.gru_reset_before(D, H),
+    cells.lstm_peephole(D, H),
+  ],
+)
+def test_what_is_nearly_an_operator_is_none(cell):
+  written = onnxfile.onnx_file(of_layer(cell, parameters(cell), D))
+  assert written.scans == ["Scan"]
+
+
+def test_a_file_tells_how_states_start():
+  import onnx
+
+  cell = compose.learned_carry(CELLS["lstm"](D, H))
+  params = parameters(cell)
+  data = onnxfile.onnx_file(of_layer(cell, params, D)).data
+  told = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
+  states = json.loads(told["states"])
+  assert [one["input"] for one in states] == ["state.c", "state.h"]
+  assert [one["output"] for one in states] == ["next.c", "next.h"]
+  np.testing.assert_allclose(states[0]["initial"], params.carry.c, rtol=1e-6)
+
+
+def test_what_has_no_export_is_named():
+  cell = CELLS["rnn"](D, H)
+  sorting = cell._replace(step=lambda p, c, z: (c, jax.numpy.sort(z)))
+  with pytest.raises(BadInput, match="the operation sort of this model has no export"):
+    onnxfile.onnx_file(of_layer(sorting, parameters(cell), D))
