@@ -116,16 +116,31 @@ def _same(cell: Cell, params: Params, one: Operator, own: Any, carry: Any) -> bo
   return all(np.array_equal(*both) for both in zip(mine.consts, its.consts))
 
 
+class Rows(NamedTuple):
+  """How long the rows of a batch are.
+
+  Attributes:
+    lengths: `[B]`, the real steps of each.
+    valid: `[T, B]`, true at those.
+  """
+
+  lengths: Value
+  valid: Value
+
+
 def native(
   graph: Graph,
   one: Operator,
   own: Any,
   carry: list[Value],
   xs: Value,
-  lengths: Value | None,
+  rows: Rows | None,
   reverse: bool,
 ) -> tuple[list[Value], Value]:
   """Adds the operator.
+
+  It is not given its lengths: OpenVINO 2026.4 ignores them, in silence, where T or B is
+  free. What is read behind a row's end is left out here.
 
   Args:
     graph: the graph.
@@ -133,42 +148,78 @@ def native(
     own: the parameters of its cell.
     carry: its states `[B, H]`, in the order of the cell's carry.
     xs: `[T, B, D]`.
-    lengths: `[B]`, how many steps of each sequence are real; None: all.
+    rows: how long the rows are; None: all are T steps.
     reverse: reads from the last real step to the first.
 
   Returns:
     The states after the last real step, and ys `[T, B, H]`, 0 where no step is real.
   """
   steps, batch, _ = xs.shape
-  hidden = own.w_h.shape[0]
-  w, r, b = (np.asarray(array)[None] for array in one.weights(own))
+  hidden, dtype = own.w_h.shape[0], xs.dtype
+  weights = one.weights(own)
+  xs = _turned(graph, xs, rows) if reverse else xs
+  if rows and len(carry) > 1:
+    xs, weights = _holding(graph, xs, rows, weights)
   initial = [carry[one.states.index(i)] for i in range(len(carry))]
   starts = [graph.unsqueezed(state, 0) for state in initial]
-  xs = _turned(graph, xs, lengths) if reverse else xs
-  lens: Any = graph.cast(lengths, np.int32) if lengths else ""
-  given = [xs, w, r, b, lens, *starts]
+  given = [xs, *(array[None] for array in weights), "", *starts]
   options = {"hidden_size": hidden, **one.options}
   y, *after = graph.nodes_of(one.kind, given, 1 + len(carry), **options)
-  ys = graph.squeezed(Value(y, (steps, 1, batch, hidden), xs.dtype), 1)
-  ys = _turned(graph, ys, lengths) if reverse else ys
-  ends = [
-    graph.squeezed(Value(name, (1, batch, hidden), xs.dtype), 0) for name in after
-  ]
-  if lengths:
-    # Of a row without a step, runtimes give zeros in place of the state it had.
-    zero = np.zeros((), lengths.dtype)
-    read = graph.unsqueezed(elementwise(graph, "Greater", lengths, zero, dtype=bool), 1)
-    ends = [
-      graph.node("Where", [read, end, start], end.shape, end.dtype)
-      for end, start in zip(ends, initial)
-    ]
+  ys = graph.squeezed(Value(y, (steps, 1, batch, hidden), dtype), 1)
+  ends = [graph.squeezed(Value(name, (1, batch, hidden), dtype), 0) for name in after]
+  if rows:
+    ends[0] = _last(graph, ys, rows, initial[0])
+    ys = _read(graph, ys, rows)
+  ys = _turned(graph, ys, rows) if reverse else ys
   return [ends[place] for place in one.states], ys
 
 
-def _turned(graph: Graph, xs: Value, lengths: Value | None) -> Value:
+def _read(graph: Graph, xs: Value, rows: Rows) -> Value:
+  """A sequence with zeros where no step is real."""
+  given = [graph.unsqueezed(rows.valid, 2), xs, np.zeros((), xs.dtype)]
+  return graph.node("Where", given, xs.shape, xs.dtype)
+
+
+def _last(graph: Graph, ys: Value, rows: Rows, before: Value) -> Value:
+  """The output of the last real step `[B, H]`; of a row without one, its state."""
+  _, batch, hidden = ys.shape
+  lengths, one = graph.cast(rows.lengths, np.int64), np.array(1, np.int64)
+  at = elementwise(graph, "Sub", elementwise(graph, "Max", lengths, one), one)
+  at = graph.unsqueezed(graph.unsqueezed(at, 0), 2)
+  at = graph.full(at, (1, batch, hidden))
+  found = graph.node("GatherElements", [ys, at], at.shape, ys.dtype, axis=0)
+  read = graph.unsqueezed(elementwise(graph, "Less", one - 1, lengths, dtype=bool), 1)
+  end = graph.squeezed(found, 0)
+  return graph.node("Where", [read, end, before], end.shape, end.dtype)
+
+
+def _holding(
+  graph: Graph, xs: Value, rows: Rows, weights: Weights
+) -> tuple[Value, Weights]:
+  """An input more, with which the gates of an LSTM keep c where no step is real.
+
+  Its weights are no larger than the others, so that these can be quantised with it; it
+  is 0 at real steps, and elsewhere large enough for any h.
+  """
+  w, r, b = weights
+  hidden = len(r) // 4
+  size = max(float(np.abs(w).max()), 1e-3)
+  reach = np.abs(r).sum(axis=1).max() + np.abs(b).reshape(2, -1).sum(axis=0).max()
+  column = np.zeros((len(w), 1), w.dtype)
+  column[:hidden], column[2 * hidden : 3 * hidden] = -size, size  # of i and f
+  flag = np.array((30 + reach) / size, xs.dtype)  # the sigmoid of 30 is 1 - 1e-13
+  given = [graph.unsqueezed(rows.valid, 2), np.zeros((), xs.dtype), flag]
+  held = graph.node("Where", given, (*xs.shape[:2], 1), xs.dtype)
+  shape = (*xs.shape[:2], xs.shape[2] + 1)
+  both = [_read(graph, xs, rows), held]
+  xs = graph.node("Concat", both, shape, xs.dtype, axis=2)
+  return xs, (np.concatenate([w, column], axis=1), r, b)
+
+
+def _turned(graph: Graph, xs: Value, rows: Rows | None) -> Value:
   """A sequence from its last real step to its first; padding stays behind it."""
-  if lengths is None:
+  if rows is None:
     return graph.flipped(xs)
-  given = [xs, graph.cast(lengths, np.int64)]
+  given = [xs, graph.cast(rows.lengths, np.int64)]
   options = {"time_axis": 0, "batch_axis": 1}
   return graph.node("ReverseSequence", given, xs.shape, xs.dtype, **options)

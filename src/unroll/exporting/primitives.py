@@ -287,26 +287,34 @@ def _cumsum(graph, eqn, operands):
 
 
 def _gather(graph, eqn, operands):
-  """Rows of a table by their numbers, which must be in it; or `take_along_axis`."""
-  (table, ids), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
-  numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
-  axes = numbers.start_index_map
-  ids = graph.squeezed(ids, len(ids.shape) - 1) if len(axes) == 1 else ids
-  rest = [size for axis, size in enumerate(table.shape) if axis not in axes]
-  if len(axes) == 1 and numbers.collapsed_slice_dims == axes:
-    (axis,) = axes
-    wide = [size for place, size in enumerate(sizes) if place != axis]
-    lead = len(ids.shape)
-    inserted = tuple(i if i < axis else i + lead for i in range(len(rest)))
-    batching = numbers.operand_batching_dims
-    if not batching and wide == rest and numbers.offset_dims == inserted:
-      return [graph.node("Gather", [table, ids], out.shape, out.dtype, axis=axis)]
-    others = tuple(i for i in range(len(table.shape)) if i != axis)
-    along = batching == others == numbers.start_indices_batching_dims
-    if along and len(ids.shape) == len(table.shape):
-      options = {"axis": axis}
-      found = graph.node("GatherElements", [table, ids], out.shape, out.dtype, **options)
-      return [found]
+  """A window at a known place; rows of a table by numbers in it; `take_along_axis`."""
+  out, numbers = eqn.outvars[0].aval, eqn.params["dimension_numbers"]
+  axes, sizes = numbers.start_index_map, eqn.params["slice_sizes"]
+  dropped = numbers.collapsed_slice_dims
+  if not isinstance(operands[1], Value) and operands[1].ndim == 1:
+    table = graph.full(operands[0], eqn.invars[0].aval.shape)
+    starts = np.asarray(operands[1], np.int64)
+    ends = graph.dims([start + sizes[axis] for start, axis in zip(starts.tolist(), axes)])
+    window = [table, starts, ends, np.array(axes, np.int64)]
+    found = graph.node("Slice", window, sizes, out.dtype)
+    for axis in sorted(dropped, reverse=True):
+      found = graph.squeezed(found, axis)
+    return [found]
+  table, ids = _full_operands(graph, eqn, operands)
+  if len(axes) != 1 or dropped != axes:
+    raise BadInput(f"a gather of this form has no export: {numbers}")
+  ids = graph.squeezed(ids, len(ids.shape) - 1)
+  ((axis,), lead), rank = (axes, len(ids.shape)), len(table.shape)
+  whole = [size for place, size in enumerate(sizes) if place != axis]
+  rest = [size for place, size in enumerate(table.shape) if place != axis]
+  inserted = tuple(i if i < axis else i + lead for i in range(rank - 1))
+  batching = numbers.operand_batching_dims
+  if not batching and whole == rest and numbers.offset_dims == inserted:
+    return [graph.node("Gather", [table, ids], out.shape, out.dtype, axis=axis)]
+  others = tuple(i for i in range(rank) if i != axis)
+  if batching == others == numbers.start_indices_batching_dims and lead == rank:
+    given = [table, ids]
+    return [graph.node("GatherElements", given, out.shape, out.dtype, axis=axis)]
   raise BadInput(f"a gather of this form has no export: {numbers}")
 
 

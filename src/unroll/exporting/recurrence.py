@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from unroll.exporting.graph import Graph, Value
-from unroll.exporting.native import native, operator
+from unroll.exporting.native import Rows, native, operator
 from unroll.exporting.translation import traced, translated
 from unroll.scan.masks import masked_step
 from unroll.types import BadInput, Cell, is_draw
@@ -39,8 +39,10 @@ class Scans:
       raise BadInput("the parameters of a layer depend on its inputs: it has no export")
     params = cell.prepare(jax.tree.map(jnp.asarray, params))
     unrolled = Unrolled(cell, params, shapes, eqn.params["reverse"], eqn.params["every"])
-    lengths = self._lengths.get(valid.name) if isinstance(valid, Value) else None
-    known = valid is None or lengths is not None
+    rows = None
+    if isinstance(valid, Value) and valid.name in self._lengths:
+      rows = Rows(self._lengths[valid.name], valid)
+    known = valid is None or rows is not None
     own = None
     if known and context is None and reset is None and not unrolled.every:
       own = operator(cell, params, shapes[1])
@@ -49,7 +51,7 @@ class Scans:
       self.made.append(own[0].kind)
       states, ys = native(
         *(graph, *own, [graph.value(leaf) for leaf in jax.tree.leaves(carry)]),
-        *(graph.value(xs), lengths, unrolled.reverse),
+        *(graph.value(xs), rows, unrolled.reverse),
       )
       return [*states, ys]
     self.made.append("step" if one_step else "Scan")
