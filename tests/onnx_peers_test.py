@@ -19,7 +19,9 @@ from unroll.exporting.program import of_layer
 from unroll.regularizers import zoneout
 from unroll.types import BadInput
 
-pytestmark = pytest.mark.peers
+# OpenVINO starts a process of its own.
+QUIET = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.peers, QUIET]
 OPERATOR = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 
 
@@ -73,7 +75,7 @@ LAYERS = {
     CELLS["gru"](D, D), CELLS["cifg"](D, D), wiring=Wiring(residual=True)
   ),
   "learned_carry": layers.stacked(compose.learned_carry(CELLS["lstm"](D, H))),
-  "heads": layers.stacked(compose.heads([CELLS["lstm"](D, 2), CELLS["lstm"](D, 3)])),
+  "heads": layers.stacked(compose.heads([CELLS["lstm"](D, 2), CELLS["lstm"](D, 2)])),
   "zoneout": layers.stacked(zoneout(CELLS["lstm"](D, H), 0.2)),
   "bidirectional": layers.bidirectional(CELLS["lstm"](D, H), CELLS["gru"](D, 3)),
   "both_scans": layers.bidirectional(CELLS["mgu"](D, H), CELLS["cifg"](D, 3)),

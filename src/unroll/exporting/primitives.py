@@ -228,6 +228,11 @@ def _iota(graph, eqn, operands):
   return [graph.reshaped(graph.cast(steps, eqn.params["dtype"]), wide)]
 
 
+def _dim_as_value(graph, eqn, operands):
+  size = graph.value(graph.size(eqn.params["dim"]))
+  return [graph.cast(graph.squeezed(size, 0), eqn.outvars[0].aval.dtype)]
+
+
 def _dot_general(graph, eqn, operands):
   (left, right), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
   (own, other), (batch, batches) = eqn.params["dimension_numbers"]
@@ -332,6 +337,7 @@ RULES: dict[str, Rule] = {
   "concatenate": _concatenate,
   "convert_element_type": _cast,
   "cumsum": _cumsum,
+  "dim_as_value": _dim_as_value,
   "dot_general": _dot_general,
   "expm1": _expm1,
   "gather": _gather,

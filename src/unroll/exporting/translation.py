@@ -77,7 +77,7 @@ def translated(
 
 def _is_known(eqn: Any, given: list) -> bool:
   """Whether an equation can be computed now: nothing in it is free."""
-  if any(isinstance(one, Value) for one in given):
+  if eqn.primitive.name == "dim_as_value" or any(isinstance(x, Value) for x in given):
     return False
   shapes = [np.shape(one) == atom.aval.shape for atom, one in zip(eqn.invars, given)]
   sizes = [size for var in eqn.outvars for size in getattr(var.aval, "shape", ())]
