@@ -84,7 +84,7 @@ def _onnx(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
 
 def _jax(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
   files.write(path, exported.exported(found))
-  beside = path.with_suffix(".json")
+  beside = path.with_name(f"{path.name}.json")
   files.write(beside, exported.told(found))
   return {"beside": str(beside)}
 

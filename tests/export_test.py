@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import run
-from tables import D, H, parameters
+from tables import D, H, close, parameters
 
-from unroll import cells, layers, scan
+from unroll import cells, layers, load, scan
 from unroll.exporting import exported
-from unroll.exporting.program import of_layer
+from unroll.exporting.onnxfile import LENGTHS, cases
+from unroll.exporting.program import of_layer, of_run
 from unroll.scan import whole
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = re.findall(
-  r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.DOTALL
-)
+PAGE = (ROOT / "docs" / "export.md").read_text("utf-8")
+(ALONE,) = re.findall(r"```python\n(import json.*?)```", PAGE, re.DOTALL)
 
 
 def test_a_scan_is_kept_whole():
@@ -37,8 +37,70 @@ def test_a_scan_is_kept_whole():
     program, shapes = jax.make_jaxpr(loop, return_shape=True)(xs)
   names = [eqn.primitive.name for eqn in program.eqns]
   assert names.count("unroll") == 1 and not {"while", "scan"} & set(names)
-  assert jax.tree.map(lambda s: s.shape, shapes) == jax.tree.map(
-    lambda s: s.shape, expected
-  )
+  assert [leaf.shape for leaf in jax.tree.leaves(shapes)] == [
+    leaf.shape for leaf in jax.tree.leaves(expected)
+  ]
   again = [eqn.primitive.name for eqn in jax.make_jaxpr(loop)(xs).eqns]
   assert "unroll" not in again
+
+
+@pytest.mark.peers  # with flatbuffers, which JAX writes programs with
+@pytest.mark.parametrize("kind", ["sequence", "step"])
+def test_stablehlo_of_any_length_and_batch(kind):
+  layer = layers.stacked(cells.gru(D, H), cells.min_lstm(H, H))
+  program = of_layer(layer, parameters(layer), D, kind)
+  called = jax.export.deserialize(bytearray(exported.exported(program))).call
+  for given, expected in cases(program):
+    states = {name: given[name] for name in program.states}
+    lengths = [given[LENGTHS]] if kind == "sequence" else []
+    outputs, after = called({"xs": given["xs"]}, *lengths, states)
+    close({**outputs, **after}, expected, rtol=1e-5)
+
+
+def test_what_the_page_refuses(tmp_path):
+  def error(*flags):
+    done = run(tmp_path, "export", *flags)
+    assert done.code == 2 and not done.out, done
+    return done.err
+
+  assert "give --workdir, the folder of a run" in error("--to=a.onnx")
+  assert "--to=a.txt: give a file that ends in .onnx or .jax" in error(
+    "--workdir=x", "--to=a.txt"
+  )
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.peers
+def test_jax_alone_runs_a_run(tmp_path):
+  """The program of `docs/export.md`, in a process that finds no unroll."""
+  (tmp_path / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  small = ["--corpus=book.txt", "--hidden=8", "--embedding=8", "--batch=4"]
+  done = run(tmp_path, "charlm", *small, "--steps=30", "--workdir=run")
+  assert done.code == 0, done.err
+  done = run(tmp_path, "export", "--workdir=run", "--to=model.jax", "--json")
+  assert done.code == 0, done.err
+  assert done.json["bytes"] == (tmp_path / "model.jax").stat().st_size
+  (tmp_path / "alone.py").write_text(
+    f"{ALONE}\nimport importlib.util\nassert not importlib.util.find_spec('unroll')\n"
+  )
+  environment = {**os.environ, "PYTHONPATH": "", "JAX_PLATFORMS": "cpu"}
+  found = subprocess.run(
+    [sys.executable, "-P", "alone.py", "model.jax"],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
+  if "AssertionError" in found.stderr:
+    pytest.skip("unroll is installed beside this Python")
+  assert found.returncode == 0, found.stderr
+  loaded = load(tmp_path / "run")
+  tokens = loaded.vocabulary.encode("the ")
+  program = of_run(loaded)
+  states = {n: np.asarray(row)[None] for n, row in program.states.items()}
+  valid = np.ones((len(tokens), 1), bool)
+  outputs, _ = program.run({"tokens": tokens[:, None]}, valid, states)
+  best = loaded.vocabulary.tokens[int(np.argmax(outputs["logits"][-1, 0]))]
+  assert found.stdout == f"{best!r}\n"
+  told = json.loads((tmp_path / "model.jax.json").read_text())
+  assert [one["input"] for one in told["states"]] == list(program.states)

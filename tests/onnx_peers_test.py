@@ -4,18 +4,21 @@ Each is run with two lengths and two batch sizes, from a state that it has reach
 sequences of many lengths and one of length 0.
 """
 
+import functools
 import json
 
 import jax
 import numpy as np
 import pytest
+from serving_test import FLAGS, LAYERS, model
 from tables import D, H, parameters
 
 from unroll import cells, compose, layers
 from unroll.cells import CELLS
 from unroll.compose import Wiring
 from unroll.exporting import onnxfile
-from unroll.exporting.program import of_layer
+from unroll.exporting.program import of_layer, of_run
+from unroll.loading import Loaded
 from unroll.regularizers import zoneout
 from unroll.types import BadInput
 
@@ -66,7 +69,7 @@ def test_every_cell(name, kind, runtime):
   assert written.scans == ["step" if kind == "step" else whole]
 
 
-LAYERS = {
+STACKS = {
   "deep": layers.stacked(CELLS["lstm"](D, H), CELLS["gru"](H, 5)),
   "skip": layers.stacked(
     CELLS["rnn"](D, H), CELLS["gru"](D + H, H), wiring=Wiring(skip=True, dropout=0.5)
@@ -93,11 +96,45 @@ SCANS = {
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", STACKS)
 def test_layers(name, runtime):
-  layer = LAYERS[name]
+  layer = STACKS[name]
   written = agree(of_layer(layer, parameters(layer), D), runtime)
   assert written.scans == SCANS[name]
+
+
+def loaded(kind):
+  """A model as of a run, with parameters that nobody trained."""
+  functions, params, built = model(kind)
+  name = {"series": "classify"}.get(kind, kind)
+  return Loaded(
+    params=params,
+    apply=built.apply,
+    step=None,
+    initial_carry=functools.partial(layers.initial_carry, built.module),
+    **functions._asdict(),
+    module=built.module,
+    vocabulary=built.vocabulary,
+    files=built.files,
+    config={"model": name, "flags": FLAGS.get(kind, LAYERS)},
+    at=1,
+  )
+
+
+KINDS = ("language", "cloze", "music", "classify", "series", "memory", "transcribe")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_models(kind, runtime):
+  written = agree(of_run(loaded(kind)), runtime)
+  assert set(written.scans) == {"GRU"}
+
+
+@pytest.mark.parametrize("kind", ["tag", "translate", "forecast", "frames"])
+def test_a_model_without_an_export(kind):
+  with pytest.raises(BadInput, match=f"this model of kind {kind} has no export"):
+    of_run(loaded(kind))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ NAMED = {
   "experiments.classify": {*RUN, "data", "input", "test", "tokenizer", "val"},
   "experiments.cloze": {*RUN, "corpus", "tokenizer"},
   "experiments.convert": {"from", "to", "vocabulary", "corpus", "tokenizer", "workdir"},
+  "experiments.export": {"to", "workdir"},
   "experiments.forecast": {*RUN, "csv", "online"},
   "experiments.frames": {*RUN, "data", "input", "output"},
   "experiments.gradlab": {"corpus", "workdir"},

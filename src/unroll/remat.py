@@ -160,8 +160,9 @@ def segmented(
 
 
 def _nested(run, carry, inputs, lengths, reverse):
-  total = len(jax.tree.leaves(inputs)[0])
-  lengths = [k for k in lengths if k < total]
+  if lengths:  # or T may be symbolic (`jax.export`)
+    total = len(jax.tree.leaves(inputs)[0])
+    lengths = [k for k in lengths if k < total]
   if not lengths:
     return run(carry, inputs)
   k, *inner = lengths

@@ -5,6 +5,7 @@ by name but `lengths [B]`, which a step has not: `(inputs, states)`. Parameters 
 inside; T and B are free.
 """
 
+import importlib.util
 import json
 from typing import Any
 
@@ -13,31 +14,44 @@ import jax.numpy as jnp
 import numpy as np
 
 from unroll.exporting.program import Program
+from unroll.types import BadInput
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def exported(program: Program) -> bytes:
-  """Compiles a program for whoever loads it, with `jax.export.deserialize`."""
+  """Compiles a program for whoever loads it, with `jax.export.deserialize`.
+
+  Raises:
+    BadInput: the package flatbuffers is not installed, which JAX writes files with.
+  """
+  if importlib.util.find_spec("flatbuffers") is None:
+    raise BadInput(
+      "JAX writes programs with the package flatbuffers: pip install flatbuffers"
+    )
   shapes = program.state_shapes()
-  if program.valid is None:
-    run: Any = lambda inputs, states: program.run(inputs, None, states)  # noqa: E731
-    given: tuple = (program.inputs, shapes)
-  else:
-    steps, batch = program.dims
 
-    def run(inputs, lengths, states):
-      valid = jnp.arange(steps, dtype=jnp.int32)[:, None] < lengths
-      return program.run(inputs, valid, states)
+  def whole(inputs, states):
+    return program.run(inputs, None, states)
 
-    given = (program.inputs, jax.ShapeDtypeStruct((batch,), np.int32), shapes)
+  def rows(inputs, lengths, states):
+    steps = jnp.arange(program.dims[0], dtype=jnp.int32)
+    return program.run(inputs, steps[:, None] < lengths[None], states)
+
+  run: Any = whole
+  given: tuple = (program.inputs, shapes)
+  if program.valid is not None:
+    lengths = jax.ShapeDtypeStruct(program.dims[-1:], np.int32)
+    run, given = rows, (program.inputs, lengths, shapes)
   made = jax.export.export(jax.jit(run), platforms=PLATFORMS)(*given)
   return bytes(made.serialize())
 
 
 def told(program: Program) -> str:
   """What stands in the JSON file beside it: how states start, the vocabulary."""
-  found = {**program.told, "states": json.loads(program.told["states"])}
-  if "vocabulary" in found:
-    found["vocabulary"] = json.loads(program.told["vocabulary"])
-  return json.dumps(found)
+  return json.dumps({name: _read(text) for name, text in program.told.items()})
+
+
+def _read(text: str) -> Any:
+  """What is JSON as what it stands for, other texts as they are."""
+  return json.loads(text) if text.startswith(("{", "[")) else text

@@ -1,4 +1,4 @@
-"""An ONNX graph while it is written: values, constants, dimensions known at run time."""
+"""An ONNX graph while it is written: values, constants, dimensions of a run."""
 
 import ast
 from collections.abc import Sequence
@@ -180,7 +180,9 @@ class Graph:
   def described(self, value: Value, name: str | None = None) -> Any:
     """What a graph says of an input or output; free dimensions by their names."""
     kind = self.onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    shape = [size if isinstance(size, int) else SHOWN[str(size)] for size in value.shape]
+    shape = [
+      size if isinstance(size, int) else SHOWN[str(size)] for size in value.shape
+    ]
     return self.onnx.helper.make_tensor_value_info(name or value.name, kind, shape)
 
 

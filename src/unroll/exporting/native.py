@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from unroll import cells
+from unroll.exporting.elementwise import elementwise
 from unroll.exporting.graph import Graph, Value
-from unroll.exporting.primitives import elementwise
 from unroll.exporting.translation import traced
 from unroll.types import Cell, Params
 
@@ -47,7 +47,9 @@ def _blocks(array: Any, order: str, own: str) -> np.ndarray:
 
 
 def _lstm(params: Any) -> Weights:
-  w, r, b = (_blocks(leaf, "iofg", "ifgo") for leaf in (params.w_x, params.w_h, params.b))
+  w, r, b = (
+    _blocks(leaf, "iofg", "ifgo") for leaf in (params.w_x, params.w_h, params.b)
+  )
   return w, r, np.concatenate([b, np.zeros_like(b)])
 
 
@@ -98,7 +100,8 @@ def _same(cell: Cell, params: Params, one: Operator, own: Any, carry: Any) -> bo
     lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), carry
   )
   expected = jax.eval_shape(lambda: plain.carry(own, 2))
-  if jax.tree.structure(carry) != jax.tree.structure(expected):
+  found, own_tree = jax.tree.structure(carry), jax.tree.structure(expected)
+  if found != own_tree:  # type: ignore[operator]
     return False
 
   def program(cell: Cell, params: Params):

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.export import symbolic_shape
 
-from unroll import names
 from unroll.compose import no_draw
 from unroll.data.vocabulary import VOCABULARY
 from unroll.layers import Layer, as_layer
@@ -20,14 +19,16 @@ from unroll.types import Array, BadInput, Cell, Params, is_draw
 Kind = Literal["sequence", "step"]
 Named = dict[str, Any]
 
-# What the inputs and outputs of a model are called, where they are one array.
+# The kinds of models that have an export, and what their inputs and outputs are called.
 CALLED = {
   "language": ("tokens", "logits"),
   "cloze": ("tokens", "logits"),
   "music": ("keys", "logits"),
   "classify": ("inputs", "logits"),
+  "memory": ("inputs", "outputs"),
+  "transcribe": ("inputs", "logits"),
 }
-UNMASKED = ("cloze", "forecast")  # they read whole sequences only
+UNMASKED = ("cloze",)  # they read whole sequences only
 
 
 class Program(NamedTuple):
@@ -76,6 +77,11 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
   """
   model, flags = _model(loaded), loaded.config["flags"]
   built = saved.built(model, flags, loaded.files)
+  if model not in CALLED or not hasattr(built.example, "shape"):
+    raise BadInput(
+      f"this model of kind {model} has no export: those have that read one sequence, "
+      f"of {', '.join(CALLED)}"
+    )
   if flags.get("dtype", "float32") != "float32":
     raise BadInput(
       f"a run with dtype={flags['dtype']} has no export: train with dtype=float32"
@@ -84,18 +90,15 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
     raise BadInput(
       f"program=step: a model of kind {model} reads later inputs: export a sequence"
     )
-  if any(np.shape(leaf)[:2] != (1, 1) for leaf in jax.tree.leaves(built.example)):
-    raise BadInput(
-      f"a model of kind {model} reads more than sequences [T, B, …]: it has no export"
-    )
   told = {"model": model, "checkpoint": str(loaded.at)}
-  if VOCABULARY in loaded.files:
-    told["vocabulary"] = loaded.files[VOCABULARY]
+  told |= {_file(name): text for name, text in loaded.files.items()}
   return _program(
     lambda carry, inputs, valid: loaded.apply(loaded.params, carry, inputs, valid),
-    (lambda batch: loaded.initial_carry(loaded.params, batch)) if built.causal else None,
+    (lambda batch: loaded.initial_carry(loaded.params, batch))
+    if built.causal
+    else None,
     built.example,
-    CALLED.get(model, ("inputs", "outputs")),
+    CALLED[model],
     kind,
     masked=model not in UNMASKED,
     told=told,
@@ -138,7 +141,7 @@ def _program(
   Args:
     apply: the model.
     start: the carry of B sequences; None: it has none.
-    example: inputs `[1, 1, …]`.
+    example: an input `[1, 1, …]`.
     called: what inputs and outputs are called.
     kind: see `of_run`.
     masked: whether a sequence may be shorter than T.
@@ -146,26 +149,19 @@ def _program(
   """
   t, b = symbolic_shape("t, b")
   lead = (b,) if kind == "step" else (t, b)
-  structure = jax.tree.structure(example)
-  inputs = {
-    ".".join((called[0], *path)): jax.ShapeDtypeStruct(
-      (*lead, *np.shape(leaf)[2:]), jnp.asarray(leaf).dtype
-    )
-    for path, leaf in names.by_name(example).items()
-  }
+  taken, given = called
+  inputs = {taken: jax.ShapeDtypeStruct((*lead, *example.shape[2:]), example.dtype)}
   first = start(1) if start else None
 
   def run(inputs: Named, valid: Array | None, states: Named) -> tuple[Named, Named]:
-    given = jax.tree.unflatten(structure, list(inputs.values()))
     carry = _carry(first, states)
     if kind == "step":
-      carry, out = apply(carry, jax.tree.map(lambda leaf: leaf[None], given), None)
-      out = jax.tree.map(lambda leaf: jnp.squeeze(leaf, 0), out)
+      carry, out = apply(carry, inputs[taken][None], None)
+      out = jnp.squeeze(out, 0)
     else:
-      carry, out = apply(carry, given, valid)
-    found = {".".join((called[1], *p)): leaf for p, leaf in names.by_name(out).items()}
+      carry, out = apply(carry, inputs[taken], valid)
     after = _named_states(carry) if start else {}
-    return found, {following(name): leaf for name, leaf in after.items()}
+    return {given: out}, {following(name): leaf for name, leaf in after.items()}
 
   rows = {name: np.asarray(leaf)[0] for name, leaf in _named_states(first).items()}
   mask = kind == "sequence" and masked
@@ -179,10 +175,15 @@ def _model(loaded: Loaded) -> str:
   kind = config.get("model") or saved.KINDS[config["experiment"]]
   if loaded.module is None:
     raise BadInput(
-      f"a model of kind {kind} is no network: python -m experiments.ngram --mode=export "
-      "writes an ARPA file"
+      f"a model of kind {kind} is no network, and has no export but as ARPA: use "
+      "experiments.ngram"
     )
   return kind
+
+
+def _file(name: str) -> str:
+  """What a file that accompanies a run is called in the exported one."""
+  return "vocabulary" if name == VOCABULARY else name.removesuffix(".json")
 
 
 def _named_states(carry: Any) -> Named:

@@ -38,7 +38,9 @@ class Scans:
     if any(isinstance(leaf, Value) for leaf in jax.tree.leaves(params)):
       raise BadInput("the parameters of a layer depend on its inputs: it has no export")
     params = cell.prepare(jax.tree.map(jnp.asarray, params))
-    unrolled = Unrolled(cell, params, shapes, eqn.params["reverse"], eqn.params["every"])
+    unrolled = Unrolled(
+      cell, params, shapes, eqn.params["reverse"], eqn.params["every"]
+    )
     rows = None
     if isinstance(valid, Value) and valid.name in self._lengths:
       rows = Rows(self._lengths[valid.name], valid)
@@ -71,7 +73,9 @@ class Unrolled:
     _, self.carry, self.xs, self.context, self.valid, self.reset = shapes
 
   def _projected(self, graph: Graph, rule: Any, xs: Any) -> tuple[Value, Any]:
-    program, _ = traced(lambda xs: self.cell.project(self.params, xs), self._shape(self.xs))
+    program, _ = traced(
+      lambda xs: self.cell.project(self.params, xs), self._shape(self.xs)
+    )
     (zs,) = translated(graph, program, [xs], rule)
     shape = program.out_avals[0]
     return graph.full(zs, shape.shape), shape

@@ -7,10 +7,13 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from unroll.exporting import arrays, elementwise
+from unroll.exporting.elementwise import Rule
 from unroll.exporting.graph import Graph, Value
-from unroll.exporting.primitives import RULES
 from unroll.types import BadInput
 
+# The table of primitives: what each equation is as nodes. Others are refused.
+RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES}
 # What calls another jaxpr, and the parameter that holds it.
 CALLS = {
   **{"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr"},
@@ -49,14 +52,14 @@ def translated(
   Raises:
     BadInput: a primitive has no export.
   """
-  closed = isinstance(jaxpr, ClosedJaxpr)
-  inner, constants = (jaxpr.jaxpr, jaxpr.consts) if closed else (jaxpr, ())
+  inner: Any = jaxpr.jaxpr if isinstance(jaxpr, ClosedJaxpr) else jaxpr
+  constants = jaxpr.consts if isinstance(jaxpr, ClosedJaxpr) else ()
   known: dict[Any, Any] = dict(zip(inner.constvars, constants))
   known |= dict(zip(inner.invars, operands))
 
   def read(atom: Any) -> Any:
     if isinstance(atom, Literal):
-      return np.asarray(atom.val, atom.aval.dtype)
+      return np.asarray(atom.val, jax.typeof(atom.val).dtype)
     return known[atom]
 
   for eqn in inner.eqns:

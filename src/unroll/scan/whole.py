@@ -1,12 +1,10 @@
 """A scan kept whole: in a program that is traced for others, one operation.
 
 Who writes a program for another runtime has scans of its own there. Within `kept()`,
-`scan.unroll` leaves one equation `unroll` in the jaxpr, with the cell in its parameters.
+`scan.unroll` leaves one equation `unroll` in the jaxpr, with the cell among its
+parameters.
 """
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -14,7 +12,8 @@ from jax.extend.core import Primitive
 
 from unroll.types import Lookup
 
-_asked: ContextVar[bool] = ContextVar("scans are kept whole", default=False)
+# A program that JAX has traced without it is not taken for one with it.
+_whole = jax.make_user_context(False)
 
 # Its operands are the leaves of (params, carry, xs, context, valid, reset).
 unroll_p = Primitive("unroll")
@@ -22,19 +21,14 @@ unroll_p.multiple_results = True
 unroll_p.def_abstract_eval(lambda *_, results, **__: list(results))
 
 
-@contextlib.contextmanager
-def kept() -> Iterator[None]:
-  """Within it, what is traced keeps its scans whole; such a program cannot be run."""
-  token = _asked.set(True)
-  try:
-    yield
-  finally:
-    _asked.reset(token)
+def kept() -> Any:
+  """A context in which what is traced keeps its scans whole; it cannot be run."""
+  return _whole(True)
 
 
 def asked() -> bool:
   """Whether scans are kept whole."""
-  return _asked.get()
+  return _whole.value
 
 
 def keep(unroll, cell, params, carry, xs, **options) -> Any:
@@ -47,11 +41,8 @@ def keep(unroll, cell, params, carry, xs, **options) -> Any:
     return unroll(cell, params, carry, xs, **read, **options)
 
   given = (params, carry, xs, *masks.values())
-  token = _asked.set(False)
-  try:
+  with _whole(False):
     results = jax.eval_shape(run, *given)
-  finally:
-    _asked.reset(token)
   leaves, tree = jax.tree.flatten(results)
   shapes = tuple(jax.core.ShapedArray(leaf.shape, leaf.dtype) for leaf in leaves)
   operands, structure = jax.tree.flatten(given)

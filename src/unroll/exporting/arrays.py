@@ -1,135 +1,16 @@
-"""The table of primitives: what each equation of a jaxpr is as nodes of ONNX.
-
-A rule is `(graph, equation, operands) -> results`; an operand is a `Value` or an array
-that is known. What has no rule is refused by its name.
-"""
+"""Rules of primitives that move elements, or join many: shapes, products, sums."""
 
 import string
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from unroll.exporting.graph import Graph, Value
+from unroll.exporting.elementwise import Rule
+from unroll.exporting.graph import Value
 from unroll.types import BadInput
 
-Rule = Callable[[Graph, Any, list], list]
-
-# As ONNX has them, of one output in the shape that broadcasting gives.
-ELEMENTWISE = {
-  **{"abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp"},
-  **{"floor": "Floor", "log": "Log", "logistic": "Sigmoid", "neg": "Neg", "not": "Not"},
-  **{"sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh"},
-  **{"add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"},
-  **{"max": "Max", "min": "Min", "pow": "Pow", "lt": "Less", "gt": "Greater"},
-  **{"le": "LessOrEqual", "ge": "GreaterOrEqual", "eq": "Equal", "and": "And"},
-  **{"or": "Or", "xor": "Xor"},
-}
-SAME = ("copy", "copy_p", "optimization_barrier", "stop_gradient", "reduce_precision")
 REDUCTIONS = {
   **{"reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_prod": "ReduceProd"}
 }
-
-
-def broadcast(*shapes: tuple) -> tuple:
-  """The shape of what is elementwise, of shapes as they are stored."""
-  rank = max(map(len, shapes))
-  padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-  return tuple(next((s for s in sizes if s != 1), 1) for sizes in zip(*padded))
-
-
-def elementwise(graph: Graph, kind: str, *operands: Any, dtype: Any = None) -> Value:
-  """A node that broadcasts its operands."""
-  values = [graph.value(operand) for operand in operands]
-  shape = broadcast(*(value.shape for value in values))
-  return graph.node(kind, values, shape, dtype or values[-1].dtype)
-
-
-def _plain(kind: str) -> Rule:
-  def rule(graph, eqn, operands):
-    return [elementwise(graph, kind, *operands, dtype=eqn.outvars[0].aval.dtype)]
-
-  return rule
-
-
-def _same(graph, eqn, operands):
-  return operands
-
-
-def _number(eqn, value: float) -> np.ndarray:
-  return np.array(value, eqn.outvars[0].aval.dtype)
-
-
-def _integer_pow(graph, eqn, operands):
-  (x,), y = operands, eqn.params["y"]
-  if y == 2:
-    return [elementwise(graph, "Mul", x, x)]
-  return [elementwise(graph, "Pow", x, _number(eqn, y))]
-
-
-def _square(graph, eqn, operands):
-  return [elementwise(graph, "Mul", *operands, *operands)]
-
-
-def _rsqrt(graph, eqn, operands):
-  return [elementwise(graph, "Reciprocal", elementwise(graph, "Sqrt", *operands))]
-
-
-def _log1p(graph, eqn, operands):
-  return [elementwise(graph, "Log", elementwise(graph, "Add", *operands, _number(eqn, 1)))]
-
-
-def _expm1(graph, eqn, operands):
-  """`2 u / (1 - u)` of `u = tanh(x / 2)` is exact near 0, and `eˣ - 1` far above."""
-  (x,), one = operands, _number(eqn, 1)
-  u = elementwise(graph, "Tanh", elementwise(graph, "Mul", x, _number(eqn, 0.5)))
-  above = elementwise(graph, "Less", one, x, dtype=bool)
-  # Where the other is taken, this one must be finite.
-  down = elementwise(graph, "Where", above, one, elementwise(graph, "Sub", one, u))
-  near = elementwise(graph, "Div", elementwise(graph, "Add", u, u), down)
-  far = elementwise(graph, "Sub", elementwise(graph, "Exp", x), one)
-  return [elementwise(graph, "Where", above, far, near)]
-
-
-def _ne(graph, eqn, operands):
-  equal = elementwise(graph, "Equal", *operands, dtype=bool)
-  return [elementwise(graph, "Not", equal)]
-
-
-def _is_finite(graph, eqn, operands):
-  (x,) = operands
-  zero = elementwise(graph, "Sub", x, x)
-  return [elementwise(graph, "Equal", zero, zero, dtype=bool)]
-
-
-def _rem(graph, eqn, operands):
-  values = [graph.value(operand) for operand in operands]
-  shape = broadcast(*(value.shape for value in values))
-  return [graph.node("Mod", values, shape, values[0].dtype, fmod=1)]
-
-
-def _round(graph, eqn, operands):
-  if eqn.params["rounding_method"].name != "TO_NEAREST_EVEN":
-    raise BadInput("rounding halves away from zero has no export")
-  return [elementwise(graph, "Round", *operands)]
-
-
-def _select(graph, eqn, operands):
-  which, *cases = operands
-  if len(cases) != 2:
-    raise BadInput(f"a choice among {len(cases)} has no export")
-  which = graph.cast(which, bool)
-  no, yes = cases
-  return [elementwise(graph, "Where", which, yes, no)]
-
-
-def _clamp(graph, eqn, operands):
-  low, x, high = operands
-  return [elementwise(graph, "Min", elementwise(graph, "Max", x, low), high)]
-
-
-def _cast(graph, eqn, operands):
-  return [graph.cast(operands[0], eqn.params["new_dtype"])]
 
 
 def _broadcast_in_dim(graph, eqn, operands):
@@ -184,7 +65,9 @@ def _slice(graph, eqn, operands):
   starts, ends = eqn.params["start_indices"], eqn.params["limit_indices"]
   steps = eqn.params["strides"] or (1,) * len(starts)
   whole = zip(starts, ends, steps, value.shape)
-  axes = [i for i, (a, z, step, size) in enumerate(whole) if (a, z, step) != (0, size, 1)]
+  axes = [
+    i for i, (a, z, step, size) in enumerate(whole) if (a, z, step) != (0, size, 1)
+  ]
   if not axes:
     return [value]
   bounds = [graph.dims([part[i] for i in axes]) for part in (starts, ends)]
@@ -299,7 +182,9 @@ def _gather(graph, eqn, operands):
   if not isinstance(operands[1], Value) and operands[1].ndim == 1:
     table = graph.full(operands[0], eqn.invars[0].aval.shape)
     starts = np.asarray(operands[1], np.int64)
-    ends = graph.dims([start + sizes[axis] for start, axis in zip(starts.tolist(), axes)])
+    ends = graph.dims(
+      [start + sizes[axis] for start, axis in zip(starts.tolist(), axes)]
+    )
     window = [table, starts, ends, np.array(axes, np.int64)]
     found = graph.node("Slice", window, sizes, out.dtype)
     for axis in sorted(dropped, reverse=True):
@@ -316,16 +201,22 @@ def _gather(graph, eqn, operands):
   batching = numbers.operand_batching_dims
   if not batching and whole == rest and numbers.offset_dims == inserted:
     return [graph.node("Gather", [table, ids], out.shape, out.dtype, axis=axis)]
-  others = tuple(i for i in range(rank) if i != axis)
-  if batching == others == numbers.start_indices_batching_dims and lead == rank:
-    given = [table, ids]
+  # Each place of the result looks along one axis, in the row that it stands in.
+  own = [place for place in range(len(out.shape)) if place not in numbers.offset_dims]
+  rows = zip(batching, numbers.start_indices_batching_dims)
+  if (
+    len(out.shape) == rank
+    and sorted(own) == sorted((axis, *batching))
+    and all(own[its] == place for place, its in rows)
+  ):
+    for place in numbers.offset_dims:
+      ids = graph.unsqueezed(ids, place)
+    given = [table, graph.full(ids, out.shape)]
     return [graph.node("GatherElements", given, out.shape, out.dtype, axis=axis)]
   raise BadInput(f"a gather of this form has no export: {numbers}")
 
 
 RULES: dict[str, Rule] = {
-  **{name: _plain(kind) for name, kind in ELEMENTWISE.items()},
-  **dict.fromkeys(SAME, _same),
   **{name: _reduction(kind) for name, kind in REDUCTIONS.items()},
   "reduce_and": _any_or_all("ReduceMin"),
   "reduce_or": _any_or_all("ReduceMax"),
@@ -333,29 +224,17 @@ RULES: dict[str, Rule] = {
   "argmax": _argmax,
   "argmin": _argmax,
   "broadcast_in_dim": _broadcast_in_dim,
-  "clamp": _clamp,
   "concatenate": _concatenate,
-  "convert_element_type": _cast,
   "cumsum": _cumsum,
   "dim_as_value": _dim_as_value,
   "dot_general": _dot_general,
-  "expm1": _expm1,
   "gather": _gather,
-  "integer_pow": _integer_pow,
   "iota": _iota,
-  "is_finite": _is_finite,
-  "log1p": _log1p,
-  "ne": _ne,
   "pad": _pad,
-  "rem": _rem,
   "reshape": _reshape,
   "rev": _reverse,
-  "round": _round,
-  "rsqrt": _rsqrt,
-  "select_n": _select,
   "slice": _slice,
   "split": _split,
-  "square": _square,
   "squeeze": _squeeze,
   "transpose": _transpose,
 }
