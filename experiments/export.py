@@ -5,9 +5,10 @@
   python -m experiments.export --workdir=RUN --to=model.jax
 
 RUN is a run of another page. The ending says what is written: .onnx for onnxruntime,
-OpenVINO, a browser or C++; .jax for `jax.export.deserialize`, with a JSON file beside
-it. An ONNX file is read back, and run where onnxruntime is installed: the largest
-difference from the model is printed. `docs/export.md` has the programs that read them.
+OpenVINO, a browser or C++; .jax for `jax.export.deserialize`. A JSON file beside it has
+the vocabulary, and how states start. An ONNX file is read back, and run where
+onnxruntime is installed: the largest difference from the model is printed.
+`docs/export.md` has the programs that read them.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import result, say
 from unroll import files, loading
 from unroll.exporting import exported, onnxfile
-from unroll.exporting.program import Kind, Program, of_run
+from unroll.exporting.program import Kind, Program, beside, of_run
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -64,8 +65,11 @@ def main(settings: Settings) -> None:
   found = of_run(loaded, cast(Kind, chosen.program))
   write = _onnx if path.suffix == ".onnx" else _jax
   told = write(found, path, len(loaded.vocabulary or ()))
+  told_in = path.with_name(f"{path.name}.json")
+  files.write(told_in, beside(found))
   size = path.stat().st_size
   print(f"{path}: {size / 2**20:.2f} MiB, the model of step {loaded.at}")
+  print(f"{told_in}: how states start, and the vocabulary")
   result({"step": loaded.at, "bytes": size, **told}, chosen.json)
 
 
@@ -84,9 +88,7 @@ def _onnx(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
 
 def _jax(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
   files.write(path, exported.exported(found))
-  beside = path.with_name(f"{path.name}.json")
-  files.write(beside, exported.told(found))
-  return {"beside": str(beside)}
+  return {}
 
 
 PAGE = Page("export", main, (Export,))

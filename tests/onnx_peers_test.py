@@ -13,6 +13,7 @@ import pytest
 from serving_test import FLAGS, LAYERS, model
 from tables import D, H, parameters
 
+from bench.runtimes import RUNTIMES
 from unroll import cells, compose, layers
 from unroll.cells import CELLS
 from unroll.compose import Wiring
@@ -28,31 +29,11 @@ pytestmark = [pytest.mark.peers, QUIET]
 OPERATOR = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
 
 
-def by_onnxruntime(data, given, names):
-  import onnxruntime
-
-  session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-  return dict(zip(names, session.run(names, given)))
-
-
-def by_openvino(data, given, names):
-  import openvino
-
-  core = openvino.Core()
-  compiled = core.compile_model(
-    core.read_model(data), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-  )
-  found = compiled(given)
-  return {name: found[name] for name in names}
-
-
-RUNTIMES = {"onnxruntime": by_onnxruntime, "openvino": by_openvino}
-
-
 def agree(program, runtime, atol=1e-4):
   written = onnxfile.onnx_file(program)
+  run = RUNTIMES[runtime](written.data)
   for given, expected in onnxfile.cases(program):
-    found = RUNTIMES[runtime](written.data, given, list(expected))
+    found = run(given)
     for name, own in expected.items():
       assert found[name].shape == own.shape, name
       np.testing.assert_allclose(found[name], own, atol=atol, err_msg=name)

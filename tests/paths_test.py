@@ -37,6 +37,7 @@ NAMED = {
   "experiments.watch": {"workdir"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},
+  "bench.exported": {"workdir"},
   "bench.recipe": {"recipe"},
   "bench.ngram": {"corpus", "tokenizer"},
   "launch.report": {"out"},

@@ -19,7 +19,7 @@ ELEMENTWISE = {
   **{"sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh"},
   **{"add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"},
   **{"max": "Max", "min": "Min", "pow": "Pow", "lt": "Less", "gt": "Greater"},
-  **{"le": "LessOrEqual", "ge": "GreaterOrEqual", "eq": "Equal", "and": "And"},
+  **{"le": "LessOrEqual", "ge": "GreaterOrEqual", "and": "And"},
   **{"or": "Or", "xor": "Xor"},
 }
 SAME = ("copy", "copy_p", "optimization_barrier", "stop_gradient", "reduce_precision")
@@ -87,9 +87,15 @@ def _expm1(graph, eqn, operands):
   return [elementwise(graph, "Where", above, far, near)]
 
 
+def _eq(graph, eqn, operands):
+  """Of truth values by what all runtimes have for them: tract has no Equal."""
+  if eqn.invars[0].aval.dtype == bool:
+    return [elementwise(graph, "Not", elementwise(graph, "Xor", *operands, dtype=bool))]
+  return [elementwise(graph, "Equal", *operands, dtype=bool)]
+
+
 def _ne(graph, eqn, operands):
-  equal = elementwise(graph, "Equal", *operands, dtype=bool)
-  return [elementwise(graph, "Not", equal)]
+  return [elementwise(graph, "Not", *_eq(graph, eqn, operands))]
 
 
 def _is_finite(graph, eqn, operands):
@@ -99,9 +105,23 @@ def _is_finite(graph, eqn, operands):
 
 
 def _rem(graph, eqn, operands):
-  values = [graph.value(operand) for operand in operands]
-  shape = broadcast(*(value.shape for value in values))
-  return [graph.node("Mod", values, shape, values[0].dtype, fmod=1)]
+  """Of powers of two without Mod, exactly.
+
+  Where its left operand is broadcast, tract 0.23 takes it for the right one.
+  """
+  x, y = operands
+  if isinstance(y, Value) or not np.all(np.frexp(y)[0] == 0.5):
+    shape = broadcast(*map(_shape, operands))
+    return [graph.node("Mod", operands, shape, eqn.outvars[0].aval.dtype, fmod=1)]
+  y = np.asarray(y)
+  times = elementwise(graph, "Mul", x, 1 / y)
+  whole = elementwise(graph, "Floor", elementwise(graph, "Abs", times))
+  whole = elementwise(graph, "Mul", elementwise(graph, "Sign", times), whole)
+  return [elementwise(graph, "Sub", x, elementwise(graph, "Mul", whole, y))]
+
+
+def _shape(operand: Any) -> tuple:
+  return operand.shape if isinstance(operand, Value) else np.shape(operand)
 
 
 def _round(graph, eqn, operands):
@@ -133,6 +153,7 @@ RULES: dict[str, Rule] = {
   **dict.fromkeys(SAME, _same),
   "clamp": _clamp,
   "convert_element_type": _cast,
+  "eq": _eq,
   "expm1": _expm1,
   "integer_pow": _integer_pow,
   "is_finite": _is_finite,

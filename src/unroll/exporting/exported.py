@@ -6,7 +6,6 @@ inside; T and B are free.
 """
 
 import importlib.util
-import json
 from typing import Any
 
 import jax
@@ -45,13 +44,3 @@ def exported(program: Program) -> bytes:
     run, given = rows, (program.inputs, lengths, shapes)
   made = jax.export.export(jax.jit(run), platforms=PLATFORMS)(*given)
   return bytes(made.serialize())
-
-
-def told(program: Program) -> str:
-  """What stands in the JSON file beside it: how states start, the vocabulary."""
-  return json.dumps({name: _read(text) for name, text in program.told.items()})
-
-
-def _read(text: str) -> Any:
-  """What is JSON as what it stands for, other texts as they are."""
-  return json.loads(text) if text.startswith(("{", "[")) else text

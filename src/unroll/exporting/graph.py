@@ -178,11 +178,13 @@ class Graph:
     return self.node("Slice", [value, *ends], value.shape, value.dtype)
 
   def described(self, value: Value, name: str | None = None) -> Any:
-    """What a graph says of an input or output; free dimensions by their names."""
+    """What a graph says of an input or output; free dimensions by their names.
+
+    In a body they have none: tract 0.23 takes T and B, once given, for others there.
+    """
     kind = self.onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    shape = [
-      size if isinstance(size, int) else SHOWN[str(size)] for size in value.shape
-    ]
+    free: Any = {} if self.outer else SHOWN
+    shape = [n if isinstance(n, int) else free.get(str(n)) for n in value.shape]
     return self.onnx.helper.make_tensor_value_info(name or value.name, kind, shape)
 
 

@@ -60,6 +60,16 @@ class Program(NamedTuple):
     }
 
 
+def beside(program: Program) -> str:
+  """What a JSON file beside the program tells: how states start, the vocabulary."""
+  return json.dumps({name: _read(text) for name, text in program.told.items()})
+
+
+def _read(text: str) -> Any:
+  """What is JSON as what it stands for, other texts as they are."""
+  return json.loads(text) if text.startswith(("{", "[")) else text
+
+
 def following(state: str) -> str:
   """What a state is called after the program, among its outputs."""
   return f"next.{state.removeprefix('state.')}"

@@ -162,8 +162,8 @@ class Unrolled:
     made = graph.onnx.helper.make_graph(
       body.nodes,
       body.new("body"),
-      [graph.described(value) for value in (*inside, *slices)],
-      [graph.described(value) for value in own],
+      [body.described(value) for value in (*inside, *slices)],
+      [body.described(value) for value in own],
     )
     options = {"num_scan_inputs": len(sequences), "body": made}
     names = graph.nodes_of("Scan", [*states, *sequences], len(own), **options)

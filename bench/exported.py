@@ -1,0 +1,133 @@
+"""Exported programs in other runtimes: what each computes, and how fast.
+
+  python -m bench.exported --cells=lstm,gru,mgu
+  python -m bench.exported --workdir=RUN
+
+The first has a row a cell: how far each runtime is from our own program, at most, over
+two lengths and two batch sizes, from a state, with rows of many lengths and one of 0.
+The second has the files of a run: their size, and the time of one step and of a
+sequence. The extra `onnx` brings onnxruntime; OpenVINO and tract are the packages
+`openvino` and `tract`. What is not installed is left out.
+"""
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from bench.runtimes import RUNTIMES
+from experiments.session import door
+from experiments.session.settings import Page, Settings
+from unroll import loading
+from unroll.cells import CELLS
+from unroll.exporting import exported, onnxfile
+from unroll.exporting.program import Kind, Program, of_layer, of_run
+from unroll.settings import setting
+
+FEATURES, HIDDEN = 3, 4
+KINDS: tuple[Kind, ...] = ("step", "sequence")
+
+
+@dataclass(frozen=True)
+class Exported:
+  """Exported programs"""
+
+  cells: tuple[str, ...] = setting((), "cells of the table; all if empty")
+  workdir: str = setting("", "a run whose programs are timed", kind="path")
+  steps: int = setting(64, "T of the sequence", least=1)
+  batch: int = setting(1, "B of both", least=1)
+  repeat: int = setting(30, "runs of which the median counts", least=1)
+
+
+def main(settings: Settings) -> None:
+  """Prints a table."""
+  chosen = settings[Exported]
+  found = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+  print("  ".join(f"{name} {metadata.version(name)}" for name in found))
+  if chosen.workdir:
+    _timed(chosen, found)
+    return
+  print(f"{'cell':22}{'sequence as':12}" + "".join(f"{name:>14}" for name in found))
+  for name in chosen.cells or CELLS:
+    cell = CELLS[name](FEATURES, HIDDEN)
+    program = of_layer(cell, cell.init(jax.random.key(0)), FEATURES)
+    written = onnxfile.onnx_file(program)
+    off = [_off(program, written.data, runtime) for runtime in found]
+    print(f"{name:22}{written.scans[0]:12}" + "".join(f"{text:>14}" for text in off))
+
+
+def _off(program: Program, data: bytes, runtime: str) -> str:
+  """The largest difference of a runtime, or what it says instead of running."""
+  try:
+    run, worst = RUNTIMES[runtime](data), 0.0
+    for given, expected in onnxfile.cases(program):
+      results = run(given)
+      worst = max(
+        worst, *(np.abs(results[n] - own).max() for n, own in expected.items())
+      )
+    return f"{worst:.0e}"
+  except Exception as error:  # of any library
+    return type(error).__name__
+
+
+def _timed(chosen: Exported, found: list[str]) -> None:
+  """A row a runtime: bytes and milliseconds of a step and of a sequence."""
+  loaded = loading.load(chosen.workdir)
+  print(f"{'':14}{'step':>10}{f'T = {chosen.steps}':>10}   B = {chosen.batch}, in ms")
+  rows = dict[str, list[float]]()
+  for kind in KINDS:
+    program = of_run(loaded, kind)
+    data = onnxfile.onnx_file(program).data
+    given = _given(program, chosen)
+    for name in found:
+      rows.setdefault(name, []).append(
+        _milliseconds(RUNTIMES[name](data), given, chosen)
+      )
+    lengths = [given.pop(onnxfile.LENGTHS)] if program.valid is not None else []
+    states = {name: given.pop(name) for name in program.states}
+    called = jax.jit(jax.export.deserialize(bytearray(exported.exported(program))).call)
+    alone = _milliseconds(
+      lambda inputs, run=called, rest=(*lengths, states): jax.block_until_ready(
+        run(inputs, *rest)
+      ),
+      given,
+      chosen,
+    )
+    rows.setdefault("jax.export", []).append(alone)
+    print(f"{kind}.onnx has {len(data) / 2**20:.2f} MiB")
+  for name, times in rows.items():
+    print(f"{name:14}" + "".join(f"{each:10.3f}" for each in times))
+
+
+def _given(program: Program, chosen: Exported) -> dict[str, np.ndarray]:
+  """Inputs of a length and a batch size, all steps real."""
+  sizes = {"t": chosen.steps, "b": chosen.batch}
+  shapes = {**program.inputs, **program.state_shapes()}
+  given = {
+    name: np.zeros([sizes.get(str(n), n) for n in spec.shape], spec.dtype)
+    for name, spec in shapes.items()
+  }
+  if program.valid is not None:
+    given[onnxfile.LENGTHS] = np.full(chosen.batch, chosen.steps, np.int32)
+  return given
+
+
+def _milliseconds(run: Callable[[Any], Any], given: Any, chosen: Exported) -> float:
+  times = []
+  for _ in range(3 + chosen.repeat):
+    start = time.perf_counter()
+    run(given)
+    times.append(time.perf_counter() - start)
+  return 1e3 * statistics.median(times[3:])
+
+
+PAGE = Page("exported", main, (Exported,))
+
+if __name__ == "__main__":
+  door.run(PAGE, __doc__)
