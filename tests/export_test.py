@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,15 @@ from unroll.scan import whole
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "export.md").read_text("utf-8")
 (ALONE,) = re.findall(r"```python\n(import json.*?)```", PAGE, re.DOTALL)
+(NODE,) = re.findall(r"```javascript\n(.*?)```", PAGE, re.DOTALL)
+
+
+def trained(folder):
+  """A run of charlm in `run`, of a few steps."""
+  (folder / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
+  small = ["--corpus=book.txt", "--hidden=8", "--embedding=8", "--batch=4"]
+  done = run(folder, "charlm", *small, "--steps=30", "--workdir=run")
+  assert done.code == 0, done.err
 
 
 def test_a_scan_is_kept_whole():
@@ -73,10 +83,7 @@ def test_what_the_page_refuses(tmp_path):
 @pytest.mark.peers
 def test_jax_alone_runs_a_run(tmp_path):
   """The program of `docs/export.md`, in a process that finds no unroll."""
-  (tmp_path / "book.txt").write_text("the quick brown fox jumps over it. " * 60)
-  small = ["--corpus=book.txt", "--hidden=8", "--embedding=8", "--batch=4"]
-  done = run(tmp_path, "charlm", *small, "--steps=30", "--workdir=run")
-  assert done.code == 0, done.err
+  trained(tmp_path)
   done = run(tmp_path, "export", "--workdir=run", "--to=model.jax", "--json")
   assert done.code == 0, done.err
   assert done.json["bytes"] == (tmp_path / "model.jax").stat().st_size
@@ -104,3 +111,28 @@ def test_jax_alone_runs_a_run(tmp_path):
   assert found.stdout == f"{best!r}\n"
   told = json.loads((tmp_path / "model.jax.json").read_text())
   assert [one["input"] for one in told["states"]] == list(program.states)
+
+
+@pytest.mark.peers
+def test_node_runs_a_run(tmp_path):
+  """The program of `docs/export.md`, where Node finds onnxruntime-node."""
+  found = shutil.which("node")
+  looks = "require('onnxruntime-node')"
+  if not found or subprocess.run([found, "-e", looks], capture_output=True).returncode:
+    pytest.skip("Node finds no onnxruntime-node: set NODE_PATH")
+  trained(tmp_path)
+  flags = ["--workdir=run", "--to=step.onnx", "--program=step", "--json"]
+  done = run(tmp_path, "export", *flags)
+  assert done.code == 0 and done.json["difference"] < 1e-5, done.err
+  (tmp_path / "read.js").write_text(NODE)
+  command = [found, "read.js", "step.onnx", "the ", "20"]
+  said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+  assert said.returncode == 0, said.stderr
+  loaded = load(tmp_path / "run")
+  carry, text = loaded.initial_carry(loaded.params, 1), "the "
+  for place in range(20):
+    token = loaded.vocabulary.encode(text[place])
+    carry, logits = loaded.step(loaded.params, carry, token)
+    if place + 1 == len(text) < 20:
+      text += loaded.vocabulary.tokens[int(np.argmax(logits[0]))]
+  assert said.stdout == text + "\n"

@@ -92,6 +92,11 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
       f"this model of kind {model} has no export: those have that read one sequence, "
       f"of {', '.join(CALLED)}"
     )
+  if flags.get("model") == "transformer":
+    raise BadInput(
+      "a run with model=transformer has no export: its cache has another length at "
+      "every step"
+    )
   if flags.get("dtype", "float32") != "float32":
     raise BadInput(
       f"a run with dtype={flags['dtype']} has no export: train with dtype=float32"
