@@ -92,14 +92,11 @@ def _timed(chosen: Exported, found: list[str]) -> None:
     lengths = [given.pop(onnxfile.LENGTHS)] if program.valid is not None else []
     states = {name: given.pop(name) for name in program.states}
     called = jax.jit(jax.export.deserialize(bytearray(exported.exported(program))).call)
-    alone = _milliseconds(
-      lambda inputs, run=called, rest=(*lengths, states): jax.block_until_ready(
-        run(inputs, *rest)
-      ),
-      given,
-      chosen,
-    )
-    rows.setdefault("jax.export", []).append(alone)
+
+    def alone(inputs: Any, run: Any = called, rest: Any = (*lengths, states)) -> Any:
+      return jax.block_until_ready(run(inputs, *rest))
+
+    rows.setdefault("jax.export", []).append(_milliseconds(alone, given, chosen))
     print(f"{kind}.onnx has {len(data) / 2**20:.2f} MiB")
   for name, times in rows.items():
     print(f"{name:14}" + "".join(f"{each:10.3f}" for each in times))

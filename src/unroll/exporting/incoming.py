@@ -96,7 +96,8 @@ def _layer(node: Any, value: Any, arrays: dict[str, np.ndarray]) -> Incoming:
     ((cell, params),) = own
     layer = as_layer(cell)
   else:
-    layer = bidirectional(*(cell for cell, _ in own))
+    (forward, _), (backward, _) = own
+    layer = bidirectional(forward, backward)
     params = tuple(params for _, params in own)
   return Incoming(name, node.op_type, layer, params, direction == "reverse")
 
@@ -110,8 +111,8 @@ def _cell(
     activation = (activations or ["Tanh"])[0]
     if activation not in RNN:
       raise BadInput(f"{name} has the activation {activation}: ours are Tanh and Relu")
-    wide, both = _ours(w, r, b, "h", "h"), b.reshape(2, -1).sum(axis=0)
-    return RNN[activation](*sizes), cells.VanillaParams(*wide[:2], jnp.asarray(both))
+    w_x, w_h, b_x, b_h = _ours(w, r, b, "h", "h")
+    return RNN[activation](*sizes), cells.VanillaParams(w_x, w_h, b_x + b_h)
   if activations and tuple(activations) != PLAIN[kind]:
     raise BadInput(
       f"{name} has the activations {', '.join(activations)}: ours are plain"

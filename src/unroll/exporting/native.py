@@ -123,7 +123,7 @@ class Rows(NamedTuple):
   """How long the rows of a batch are.
 
   Attributes:
-    lengths: `[B]`, the real steps of each.
+    lengths: `[B]`, the real steps of each, int64.
     valid: `[T, B]`, true at those.
   """
 
@@ -186,7 +186,7 @@ def _read(graph: Graph, xs: Value, rows: Rows) -> Value:
 def _last(graph: Graph, ys: Value, rows: Rows, before: Value) -> Value:
   """The output of the last real step `[B, H]`; of a row without one, its state."""
   _, batch, hidden = ys.shape
-  lengths, one = graph.cast(rows.lengths, np.int64), np.array(1, np.int64)
+  lengths, one = rows.lengths, np.array(1, np.int64)
   at = elementwise(graph, "Sub", elementwise(graph, "Max", lengths, one), one)
   at = graph.unsqueezed(graph.unsqueezed(at, 0), 2)
   at = graph.full(at, (1, batch, hidden))
@@ -223,6 +223,7 @@ def _turned(graph: Graph, xs: Value, rows: Rows | None) -> Value:
   """A sequence from its last real step to its first; padding stays behind it."""
   if rows is None:
     return graph.flipped(xs)
-  given = [xs, graph.cast(rows.lengths, np.int64)]
   options = {"time_axis": 0, "batch_axis": 1}
-  return graph.node("ReverseSequence", given, xs.shape, xs.dtype, **options)
+  return graph.node(
+    "ReverseSequence", [xs, rows.lengths], xs.shape, xs.dtype, **options
+  )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unroll.exporting.elementwise import elementwise
 from unroll.exporting.graph import IR, OPSET, Graph, Value
 from unroll.exporting.program import Program, following
 from unroll.exporting.recurrence import Scans, mask
@@ -54,8 +55,9 @@ def onnx_file(program: Program) -> Written:
   rule, lengths, valid = Scans({}), None, None
   if program.valid is not None:
     lengths = Value(LENGTHS, (program.dims[-1],), np.dtype(np.int32))
-    valid = mask(graph, lengths, program.dims[0])
-    rule = Scans({valid.name: lengths})
+    within = _within(graph, lengths, program.dims[0])
+    valid = mask(graph, within, program.dims[0])
+    rule = Scans({valid.name: within})
   with whole.kept():
     jaxpr, structure = traced(
       lambda *given: program.run(*given), program.inputs, program.valid, shapes
@@ -91,6 +93,13 @@ def _measured(graph: Graph, first: Value, dims: tuple) -> None:
   for axis, size in enumerate(dims):
     given = [shape, np.array([axis], np.int64)]
     graph.sizes[str(size)] = graph.node("Gather", given, (1,), np.int64, axis=0).name
+
+
+def _within(graph: Graph, lengths: Value, steps: Any) -> Value:
+  """Lengths of at most T and at least 0, int64."""
+  wide, none = graph.cast(lengths, np.int64), np.array(0, np.int64)
+  most = elementwise(graph, "Min", wide, graph.size(steps))
+  return elementwise(graph, "Max", most, none)
 
 
 def _needed(graph: Graph, results: set[str]) -> list[Any]:

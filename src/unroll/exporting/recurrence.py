@@ -180,10 +180,8 @@ class Unrolled:
 
 
 def mask(graph: Graph, lengths: Value, steps: Any) -> Value:
-  """`[T, B]`, true where a step is within its sequence."""
+  """`[T, B]`, true where a step is within its sequence; lengths are int64."""
   end = graph.squeezed(graph.value(graph.size(steps)), 0)
   given = [np.array(0, np.int64), end, np.array(1, np.int64)]
   at = graph.unsqueezed(graph.node("Range", given, (steps,), np.int64), 1)
-  until = graph.cast(lengths, np.int64)
-  shape = (steps, *lengths.shape)
-  return graph.node("Less", [at, until], shape, bool)
+  return graph.node("Less", [at, lengths], (steps, *lengths.shape), bool)
