@@ -15,11 +15,14 @@ import pytest
 from commands import run
 from tables import D, H, close, parameters
 
+from experiments import export
+from experiments.session.settings import Settings
 from unroll import cells, layers, load, scan
 from unroll.exporting import exported
 from unroll.exporting.onnxfile import LENGTHS, cases
 from unroll.exporting.program import of_layer, of_run
 from unroll.scan import whole
+from unroll.types import BadInput
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "export.md").read_text("utf-8")
@@ -67,16 +70,18 @@ def test_stablehlo_of_any_length_and_batch(kind):
     close({**outputs, **after}, expected, rtol=1e-5)
 
 
-def test_what_the_page_refuses(tmp_path):
-  def error(*flags):
-    done = run(tmp_path, "export", *flags)
-    assert done.code == 2 and not done.out, done
-    return done.err
-
-  assert "give --workdir, the folder of a run" in error("--to=a.onnx")
-  assert "--to=a.txt: give a file that ends in .onnx or .jax" in error(
-    "--workdir=x", "--to=a.txt"
-  )
+@pytest.mark.parametrize(
+  "values, said",
+  [
+    ({"to": "a.onnx"}, "give `workdir`, the folder of a run"),
+    ({"workdir": "x", "to": "a.txt"}, r"to=a\.txt: give a file that ends in \.onnx or"),
+    ({"workdir": "x", "to": "a.jax"}, r"holds no config\.json"),
+  ],
+)
+def test_what_the_page_refuses(values, said, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(BadInput, match=said):
+    export.main(Settings.of(export.PAGE, **values))
   assert not list(tmp_path.iterdir())
 
 

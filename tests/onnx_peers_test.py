@@ -17,6 +17,7 @@ from bench.runtimes import RUNTIMES
 from unroll import cells, compose, layers
 from unroll.cells import CELLS
 from unroll.compose import Wiring
+from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting import onnxfile
 from unroll.exporting.program import of_layer, of_run
 from unroll.loading import Loaded
@@ -158,6 +159,25 @@ def test_a_file_tells_how_states_start():
   assert [one["input"] for one in states] == ["state.c", "state.h"]
   assert [one["output"] for one in states] == ["next.c", "next.h"]
   np.testing.assert_allclose(states[0]["initial"], params.carry.c, rtol=1e-6)
+
+
+def test_a_file_has_the_vocabulary_of_its_run():
+  import onnx
+
+  run = loaded("language")
+  data = onnxfile.onnx_file(of_run(run)).data
+  told = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
+  assert told["vocabulary"] == run.files[VOCABULARY]
+  assert told["model"] == "language" and told["program"] == "sequence"
+
+
+def test_a_file_that_computes_something_else_is_refused(monkeypatch):
+  program = of_run(loaded("language"))
+  data = onnxfile.onnx_file(program).data
+  assert onnxfile.difference(data, program, 5) < 1e-5
+  monkeypatch.setattr(onnxfile, "NEAR", -1.0)
+  with pytest.raises(BadInput, match=r"onnxruntime .* computes logits otherwise"):
+    onnxfile.difference(data, program, 5)
 
 
 def test_what_has_no_export_is_named():
