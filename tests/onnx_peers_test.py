@@ -8,6 +8,7 @@ import functools
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from serving_test import FLAGS, LAYERS, model
@@ -178,6 +179,18 @@ def test_a_file_that_computes_something_else_is_refused(monkeypatch):
   monkeypatch.setattr(onnxfile, "NEAR", -1.0)
   with pytest.raises(BadInput, match=r"onnxruntime .* computes logits otherwise"):
     onnxfile.difference(data, program, 5)
+
+
+def test_a_step_that_needs_its_batch_size():
+  """It multiplies one row, B times; of a body OpenVINO knows no size from outside."""
+  cell = CELLS["rnn"](D, H)
+
+  def step(params, carry, z):
+    carry, y = cell.step(params, carry, z)
+    return carry, y + jnp.broadcast_to(params.b, y.shape) @ params.w_h
+
+  own = cell._replace(step=step, derivative=None)
+  agree(of_layer(own, parameters(cell), D))
 
 
 def test_what_has_no_export_is_named():

@@ -106,7 +106,7 @@ def _iota(graph, eqn, operands):
   length, one = graph.size(shape[axis]), np.array([1], np.int64)
   end = graph.squeezed(graph.value(length), 0)
   given = [np.array(0, np.int64), end, np.array(1, np.int64)]
-  steps = graph.root.node("Range", given, (shape[axis],), one.dtype)
+  steps = graph.node("Range", given, (shape[axis],), one.dtype)
   wide = [shape[axis] if i == axis else 1 for i in range(len(shape))]
   return [graph.reshaped(graph.cast(steps, eqn.params["dtype"]), wide)]
 

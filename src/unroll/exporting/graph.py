@@ -50,10 +50,15 @@ class Graph:
 
   Args:
     outer: the graph that a body stands in; it reads the values of that.
+
+  Attributes:
+    rows: of a body, a value `[B, …]` of its own, which B is measured by: OpenVINO lets
+      a body read constants of the outer graph, and nothing else.
   """
 
   def __init__(self, outer: "Graph | None" = None):
     self.onnx = library()
+    self.rows: Value | None = None
     self.outer = outer
     self.root: Graph = outer.root if outer else self
     self.nodes: list[Any] = []
@@ -112,31 +117,44 @@ class Graph:
     if not free:
       return np.array(shape, np.int64)
     parts = [self.size(size) for size in shape]
-    return self.root.node("Concat", parts, (len(parts),), np.int64, axis=0)
+    return self._home().node("Concat", parts, (len(parts),), np.int64, axis=0)
 
   def size(self, size: Any) -> Any:
     """A dimension at run time, `[1]`: symbolic ones are sums of products of T and B."""
     if isinstance(size, int):
       return np.array([size], np.int64)
-    text = str(size)
-    if text not in self.root.sizes:
-      self.root.sizes[text] = self._computed(ast.parse(text, mode="eval").body).name
-    return Value(self.root.sizes[text], (1,), np.dtype(np.int64))
+    text, home = str(size), self._home()
+    if text not in home.sizes:
+      home.sizes[text] = home._computed(ast.parse(text, mode="eval").body).name
+    return Value(home.sizes[text], (1,), np.dtype(np.int64))
+
+  def _home(self) -> "Graph":
+    """Where dimensions are computed."""
+    return self if self.rows else self.root
+
+  def measure(self, value: Value, dims: Sequence[Any]) -> None:
+    """Has the first dimensions of a value be known at run time."""
+    shape = self.node("Shape", [value], (len(value.shape),), np.int64)
+    for axis, size in enumerate(dims):
+      given = [shape, np.array([axis], np.int64)]
+      self.sizes[str(size)] = self.node("Gather", given, (1,), np.int64, axis=0).name
 
   def _computed(self, term: ast.AST) -> Value:
     match term:
       case ast.Name(id=name):
-        return Value(self.root.sizes[name], (1,), np.dtype(np.int64))
+        if self.rows and name not in self.sizes:
+          self.measure(self.rows, self.rows.shape[:1])
+        return Value(self.sizes[name], (1,), np.dtype(np.int64))
       case ast.Constant(value=int(number)):
         return self.value(np.array([number], np.int64))
       case ast.UnaryOp(op=ast.USub(), operand=operand):
-        return self.root.node("Neg", [self._computed(operand)], (1,), np.int64)
+        return self.node("Neg", [self._computed(operand)], (1,), np.int64)
       case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
         both = [self._computed(left), self._computed(right)]
-        return self.root.node(ARITHMETIC[type(op)], both, (1,), np.int64)
+        return self.node(ARITHMETIC[type(op)], both, (1,), np.int64)
       case ast.Call(func=ast.Name(id="max" | "min" as name), args=args):
         both = [self._computed(arg) for arg in args]
-        return self.root.node(name.capitalize(), both, (1,), np.int64)
+        return self.node(name.capitalize(), both, (1,), np.int64)
     raise BadInput(f"the model has a dimension {ast.unparse(term)}: it has no export")
 
   def full(self, known: Any, shape: Sequence[Any]) -> Value:

@@ -50,7 +50,7 @@ def onnx_file(program: Program) -> Written:
   inputs = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in program.inputs.items()}
   shapes = program.state_shapes()
   states = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in shapes.items()}
-  _measured(graph, next(iter(inputs.values())), program.dims)
+  graph.measure(next(iter(inputs.values())), program.dims)
   given: list[Any] = [*inputs.values(), *states.values()]
   rule, lengths, valid = Scans({}), None, None
   if program.valid is not None:
@@ -85,14 +85,6 @@ def onnx_file(program: Program) -> Written:
     [graph.described(value, name) for name, value in results.items()],
   )
   return Written(_finished(graph, made, program.told), rule.made, len(made.node))
-
-
-def _measured(graph: Graph, first: Value, dims: tuple) -> None:
-  """The dimensions at run time, of the first input."""
-  shape = graph.node("Shape", [first], (len(first.shape),), np.int64)
-  for axis, size in enumerate(dims):
-    given = [shape, np.array([axis], np.int64)]
-    graph.sizes[str(size)] = graph.node("Gather", given, (1,), np.int64, axis=0).name
 
 
 def _within(graph: Graph, lengths: Value, steps: Any) -> Value:

@@ -152,6 +152,7 @@ class Unrolled:
     body = Graph(outer=graph)
     inside = [Value(body.new("state"), s.shape, s.dtype) for s in states]
     slices = [Value(body.new("slice"), s.shape[1:], s.dtype) for s in sequences]
+    body.rows = slices[0]
     given = [*inside, *slices, *jax.tree.leaves(context)]
     found = translated(body, program, given, rule)
     full = [body.full(one, a.shape) for one, a in zip(found, program.out_avals)]
