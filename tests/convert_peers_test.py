@@ -186,9 +186,9 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
   files.write(tmp_path / "model.safetensors", arrays)
   text = Path(__file__).parents[1].joinpath("docs", "interop.md").read_text("utf-8")
   examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-  assert len(examples) == 2
+  assert len(examples) == 5
   names = {}
-  for example in examples:
+  for example in examples[:2]:
     exec(example, names)
   assert names["stack"].cell == "lstm" and (tmp_path / "layers.npz").is_file()
   tokens = np.array([[1, 2], [3, 0], [6, 6]])
@@ -196,6 +196,21 @@ def test_the_examples_of_the_documentation_run(tmp_path, monkeypatch):
   np.testing.assert_allclose(
     logits_of(model, tokens), theirs.detach(), rtol=0, atol=1e-6
   )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_examples_inside_other_peoples_code_run(tmp_path, monkeypatch):
+  """A tagger in Linen and NNX, cells in Equinox and Haiku, a model of Keras."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("KERAS_BACKEND", "jax")
+  text = Path(__file__).parents[1].joinpath("docs", "interop.md").read_text("utf-8")
+  section = text[text.index("## Inside other people's code") :]
+  names = {}
+  with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    for example in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+      exec(example, names)
+  grads = jax.tree.leaves(names["grads"].params)
+  assert len(grads) == 4 and all(abs(grad).max() > 0 for grad in grads)
 
 
 def test_the_forms_name_layers_that_there_are():
