@@ -161,7 +161,9 @@ def test_ctrl_c_twice_ends_all_at_once(tmp_path: Path) -> None:
     at_a_terminal(child, signal.SIGINT)
     time.sleep(0.3)
   _, errors = child.communicate(timeout=30)
-  assert child.returncode == 130 and "Traceback" not in errors, errors
+  # The third may come while the interpreter ends, which it then does at once.
+  assert child.returncode in (130, -signal.SIGINT), errors
+  assert "Traceback" not in errors
   assert errors.splitlines()[-1].startswith("error: interrupted; the same command")
   wait(lambda: gone(run), 5)
 
