@@ -136,3 +136,9 @@ def test_a_run_without_a_folder_gets_a_new_one(tmp_path):
   assert done.code == 0, done.err
   assert (tmp_path / done.json["workdir"] / "config.json").is_file()
   assert done.json["workdir"].startswith("runs/forecast/")
+
+
+def test_versions_are_told(tmp_path):
+  done = run(tmp_path, "memory", "--version")
+  assert done.code == 0
+  assert done.out.startswith("unroll 0.1.0, jax ") and "Python 3." in done.out

@@ -6,9 +6,11 @@ No other file reads a flag, and `src/unroll` knows none: it names its arguments.
 import contextlib
 import io
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -40,6 +42,9 @@ def run(page: Page, about: str | None = None) -> NoReturn:
   def parse(argv: list[str]) -> list[str]:
     if set(argv[1:]) & set(HELP):
       print(_help(page, about or ""), end="")
+      sys.exit(0)
+    if "--version" in argv[1:]:
+      print(_version())
       sys.exit(0)
     if "--helpxml" in argv[1:]:
       print(_help_xml(page))
@@ -188,8 +193,18 @@ def _help(page: Page, about: str) -> str:
       text = f"{name}{choices}: {setting.help}{default}"
       lines += [flags.text_wrap(text, 80, "      ", "  ")]
     lines.append("")
-  lines += ["--flagfile=FILE reads flags from a file, one a line.", ""]
+  lines += ["--flagfile=FILE reads flags from a file, one a line."]
+  lines += ["--version tells the versions of what is installed.", ""]
   return "\n".join(lines)
+
+
+def _version() -> str:
+  """The versions that a report of a fault needs: `unroll 0.1.0, jax 0.10.2, …`."""
+  told = []
+  for name in ("unroll", "jax", "flax"):
+    with contextlib.suppress(metadata.PackageNotFoundError):  # run from its sources
+      told.append(f"{name} {metadata.version(name)}")
+  return ", ".join([*told, f"Python {platform.python_version()}"])
 
 
 def _help_xml(page: Page) -> str:
