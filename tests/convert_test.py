@@ -497,7 +497,9 @@ def test_a_damaged_safetensors_file(change, tmp_path):
 
 def test_files_that_are_none(tmp_path):
   (tmp_path / "a.npz").write_bytes(b"PK")
-  with pytest.raises(BadInput, match=r"no \.npz file"):
+  with pytest.raises(
+    BadInput, match=r"cannot be read .*: give a \.npz file of numbers"
+  ):
     files.read(tmp_path / "a.npz")
   with pytest.raises(BadInput, match="cannot be read"):
     files.read(tmp_path / "b.npz")
@@ -529,3 +531,35 @@ def test_our_parameters_are_those_of_the_layers():
   shapes = jax.tree.map(lambda leaf: leaf.shape, like)
   found = jax.tree.leaves(jax.tree.map(np.shape, stack.params()))
   assert sorted(found) == sorted(jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+  "ending", ["safetensors", "npz", "msgpack", "eqx", "h5", "keras"]
+)
+def test_a_file_that_has_been_cut_or_flipped(ending, tmp_path):
+  """It is read, or refused in a sentence."""
+  path, draw = tmp_path / f"a.{ending}", np.random.default_rng(0)
+  arrays = language.written(framework("equinox"), model_of())
+  if ending == "keras":
+    files.write(tmp_path / "a.weights.h5", arrays)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+      file.writestr("model.weights.h5", (tmp_path / "a.weights.h5").read_bytes())
+      file.writestr("config.json", "[" * 100 + "]" * 100)
+  else:
+    files.write(path, arrays)
+  whole, refused = path.read_bytes(), 0
+  for number in range(120):
+    data = bytearray(whole)
+    if number < 40:
+      del data[number * len(data) // 40 :]
+    else:
+      for place in draw.integers(len(data), size=1 + number % 3):
+        data[place] ^= 1 << draw.integers(8)
+    path.write_bytes(data)
+    try:
+      files.read(path)
+      keras_config.cell_of(path)
+    except BadInput as error:
+      assert str(path) in str(error)
+      refused += 1
+  assert refused > 30

@@ -4,7 +4,6 @@ import contextlib
 import importlib
 import io
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,12 @@ from flax import serialization, traverse_util
 from numpy.typing import NDArray
 
 from unroll import files
+from unroll.convert import keras_config
+from unroll.data import archive
 from unroll.types import BadInput
 
 Named = dict[str, NDArray[Any]]
+_SAFETENSORS = ("safetensors files", "pip install -e '.[convert]'")
 # What else Keras saves: what the optimiser keeps, and the state of dropout.
 _NO_WEIGHT = re.compile(r"^optimizer|(^|/)(metrics|seed_generator)/")
 
@@ -33,10 +35,9 @@ def read(path: Path) -> Named:
   """
   _, load, _ = _kind(path)
   try:
-    data = path.read_bytes()
+    return load(path)
   except OSError as error:
-    raise BadInput(f"{path} cannot be read ({error.strerror})") from None
-  return load(data, str(path))
+    raise BadInput(f"{path} cannot be read ({error.strerror or error})") from None
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -80,12 +81,8 @@ def _kind(path: Path) -> tuple[str, Callable, Callable | None]:
   raise BadInput(f"{path} ends in none of {', '.join(KINDS)}")
 
 
-def _load_npz(data: bytes, where: str) -> Named:
-  try:
-    with np.load(io.BytesIO(data)) as held:
-      return {name: held[name] for name in held.files}
-  except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-    raise BadInput(f"{where} is no .npz file of plain arrays ({error})") from None
+def _load_npz(path: Path) -> Named:
+  return archive.read(path, "the weights by name")
 
 
 def _dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -94,15 +91,15 @@ def _dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   return out.getvalue()
 
 
-def _load_safetensors(data: bytes, where: str) -> Named:
-  del data  # of whose bytes version 0.8.0 reads no bfloat16, and of the file it does
+def _load_safetensors(path: Path) -> Named:
   safetensors = _package("safetensors", *_SAFETENSORS)
   try:
-    return _package("safetensors.numpy", *_SAFETENSORS).load_file(where)
+    # Of its bytes in place of the file version 0.8.0 reads no bfloat16.
+    return _package("safetensors.numpy", *_SAFETENSORS).load_file(path)
   # Of a float8 that it writes itself, version 0.8.0 raises AttributeError.
   except (safetensors.SafetensorError, AttributeError, ValueError) as error:
     raise BadInput(
-      f"{where} is no safetensors file of numbers, or damaged: {error}"
+      f"{path} is no safetensors file of numbers, or damaged: {error}"
     ) from None
 
 
@@ -112,18 +109,19 @@ def _dump_safetensors(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   return library.save({n: np.asarray(array, order="C") for n, array in arrays.items()})
 
 
-def _load_torch(data: bytes, where: str) -> Named:
+def _load_torch(path: Path) -> Named:
   torch = _package("torch", "torch.save files", "pip install torch")
+  data = io.BytesIO(path.read_bytes())
   try:
-    held = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    held = torch.load(data, map_location="cpu", weights_only=True)
   except Exception:  # whatever it finds wrong with the file
     raise BadInput(
-      f"{where} holds more than weights, or is no file of torch.save: save "
+      f"{path} holds more than weights, or is no file of torch.save: save "
       "model.state_dict()"
     ) from None
   held = held.get("state_dict", held) if isinstance(held, dict) else held
   if not isinstance(held, dict) or not all(map(torch.is_tensor, held.values())):
-    raise BadInput(f"{where} is no state dict: save model.state_dict()")
+    raise BadInput(f"{path} is no state dict: save model.state_dict()")
   return {name: _of_tensor(torch, tensor) for name, tensor in held.items()}
 
 
@@ -139,20 +137,24 @@ def _dump_torch(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   return out.getvalue()
 
 
-def _load_h5(data: bytes, where: str) -> Named:
+def _load_h5(path: Path) -> Named:
+  return _h5(path.read_bytes(), path)
+
+
+def _h5(data: bytes, path: Path) -> Named:
   h5py = _package("h5py", "HDF5 files", "pip install -e '.[convert]'")
   found: Named = {}
 
   def visit(name: str, held: Any) -> None:
-    if isinstance(held, h5py.Dataset):
+    if isinstance(held, h5py.Dataset) and not _NO_WEIGHT.search(name):
       found[name] = np.asarray(held)
 
   try:
     with h5py.File(io.BytesIO(data), "r") as file:
       file.visititems(visit)
-  except (OSError, ValueError, RuntimeError) as error:
-    raise BadInput(f"{where} is no HDF5 file, or damaged ({error})") from None
-  return {name: array for name, array in found.items() if not _NO_WEIGHT.search(name)}
+  except (OSError, *archive.BROKEN, OverflowError, TypeError) as error:
+    raise BadInput(f"{path} is no HDF5 file, or damaged ({error})") from None
+  return found
 
 
 def _dump_h5(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -164,22 +166,18 @@ def _dump_h5(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   return out.getvalue()
 
 
-def _load_keras(data: bytes, where: str) -> Named:
-  try:
-    with zipfile.ZipFile(io.BytesIO(data)) as held:
-      weights = held.read("model.weights.h5")
-  except (zipfile.BadZipFile, KeyError) as error:
-    raise BadInput(f"{where} is no .keras file ({error})") from None
-  return _load_h5(weights, where)
+def _load_keras(path: Path) -> Named:
+  return _h5(keras_config.member(path, "model.weights.h5"), path)
 
 
-def _load_msgpack(data: bytes, where: str) -> Named:
+def _load_msgpack(path: Path) -> Named:
+  data = path.read_bytes()
   try:
     held = serialization.msgpack_restore(data)
     found = traverse_util.flatten_dict(held, sep="/")
     return {name: np.asarray(array) for name, array in found.items()}
   except Exception as error:  # whatever it finds wrong with the file
-    raise BadInput(f"{where} is no file of flax.serialization ({error})") from None
+    raise BadInput(f"{path} is no file of flax.serialization ({error})") from None
 
 
 def _dump_msgpack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -188,19 +186,20 @@ def _dump_msgpack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   )
 
 
-def _load_eqx(data: bytes, where: str) -> Named:
+def _load_eqx(path: Path) -> Named:
   """The leaves of a model whose fields are embed, cells and output, in this order."""
+  data = path.read_bytes()
   stream, leaves = io.BytesIO(data), []
   try:
     while stream.tell() < len(data):
       leaves.append(np.load(stream))
-  except (ValueError, OSError, EOFError) as error:
-    raise BadInput(f"{where} is no file of tree_serialise_leaves ({error})") from None
+  except (OSError, *archive.BROKEN) as error:
+    raise BadInput(f"{path} is no file of tree_serialise_leaves ({error})") from None
   axes = "".join(str(leaf.ndim) for leaf in leaves)
   match = re.fullmatch(r"(2?)((?:221)+|(?:2211)+)(21)", axes)
   if not match:
     raise BadInput(
-      f"{where} has leaves of {', '.join(axes)} axes: give a model whose fields are an "
+      f"{path} has leaves of {', '.join(axes)} axes: give a model whose fields are an "
       "embedding, a list of LSTMCell or of GRUCell, and a Linear, in this order"
     )
   own = ("weight_ih", "weight_hh", "bias", "bias_n")
@@ -217,16 +216,13 @@ def _dump_eqx(arrays: Mapping[str, NDArray[Any]]) -> bytes:
   return out.getvalue()
 
 
-_SAFETENSORS = ("safetensors files", "pip install -e '.[convert]'")
-
-
 def _package(name: str, what: str, how: str) -> Any:
   with contextlib.suppress(ImportError):
     return importlib.import_module(name)
   raise BadInput(f"{what} need the package {name}: {how} brings it")
 
 
-KINDS: dict[str, tuple[Callable[[bytes, str], Named], Callable | None]] = {
+KINDS: dict[str, tuple[Callable[[Path], Named], Callable | None]] = {
   ".safetensors": (_load_safetensors, _dump_safetensors),
   ".npz": (_load_npz, _dump_npz),
   ".pt": (_load_torch, _dump_torch),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from unroll.data import archive
 from unroll.types import BadInput
 
 _VANILLA = {"tanh": "rnn", "relu": "relu_rnn", "linear": "linear_rnn"}
@@ -32,15 +33,28 @@ def cell_of(path: Path) -> str:
   """
   if not path.name.endswith(".keras"):
     return ""
+  text = member(path, "config.json")
   try:
-    with zipfile.ZipFile(path) as held:
-      config = json.loads(held.read("config.json"))
-  except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    layers = list(_recurrent(json.loads(text)))
+  except (ValueError, RecursionError) as error:
     raise BadInput(f"{path} is no .keras file ({error})") from None
-  cells = {_cell(kind, own) for kind, own in _recurrent(config)}
+  cells = {_cell(kind, own) for kind, own in layers}
   if len(cells) > 1:
     raise BadInput(f"{path} has layers of {', '.join(sorted(cells))}: no run has both")
   return cells.pop() if cells else ""
+
+
+def member(path: Path, name: str) -> bytes:
+  """One of the files within a .keras file.
+
+  Raises:
+    BadInput: it is none, damaged, or has no such file.
+  """
+  try:
+    with zipfile.ZipFile(path) as held:
+      return held.read(name)
+  except (OSError, *archive.BROKEN) as error:
+    raise BadInput(f"{path} is no .keras file ({error})") from None
 
 
 def _recurrent(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

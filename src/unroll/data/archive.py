@@ -1,5 +1,6 @@
 """The arrays of NumPy's .npz files, by name; nothing in them is unpickled."""
 
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -7,10 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.types import BadInput
+from unroll.errors import BadInput
 
 # What NumPy raises for a file that is damaged, or no such file.
-BROKEN = (ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error)
+BROKEN = (
+  *(ValueError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error),
+  *(
+    SyntaxError,
+    tokenize.TokenError,
+  ),  # of a header, which is read as Python's literals
+)
 
 
 def read(path: Path, wanted: str) -> dict[str, NDArray]:

@@ -1,14 +1,13 @@
 """Counts in a file of NumPy's, of which any model can be made again."""
 
 import io
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from unroll import files
+from unroll.data import archive
 from unroll.errors import BadInput, sentence
 from unroll.ngram.counts import Counts
 from unroll.ngram.trie import Trie
@@ -46,7 +45,7 @@ def read(path: Path) -> Counts:
       counts = tuple(arrays[f"counts_{k}"] for k in range(1, order + 1))
       keys = tuple(arrays[f"keys_{k}"] for k in range(2, order + 1))
       trie = Trie(int(arrays["size"]), keys)
-  except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+  except archive.BROKEN:
     raise BadInput(f"{path} is damaged: {restore}") from None
   except OSError as error:
     raise BadInput(f"{path} cannot be read ({sentence(error)}): {restore}") from None
