@@ -183,7 +183,7 @@ def _choose(
     }
     log = folder.log(f"{Path(ran['workdir']).name}-test")
     command = run.command(sweep.experiment, flags)
-    ended = run.follow(command, log, lambda: False)
+    ended = run.follow(run.process(command), log, lambda: False)
     if ended is None or ended.error or not isinstance(ended.output, dict):
       say(f"the chosen trial could not be evaluated: see {log}")
       return chosen

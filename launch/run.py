@@ -1,6 +1,7 @@
 """One run of an experiment, as a process: watched, stopped, tried again."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -32,9 +33,33 @@ class Outcome(NamedTuple):
   error: str | None
 
 
+class Ended(NamedTuple):
+  """How a process, or one run of a process that runs many, came to its end.
+
+  Attributes:
+    code: its exit code.
+    text: its standard output.
+    stopped: whether it was asked to stop.
+  """
+
+  code: int
+  text: str
+  stopped: bool
+
+
+# (log, stop) -> its end: of a run that appends its output to the log, and ends with a
+# checkpoint once `stop`, asked all the time, is true.
+Once = Callable[[Path, Callable[[], bool]], Ended]
+
+
 def command(module: str, flags: dict[str, str]) -> list[str]:
   """The command line of an experiment."""
-  return [sys.executable, "-m", module, *(f"--{k}={v}" for k, v in flags.items())]
+  return [sys.executable, "-m", module, *arguments(flags)]
+
+
+def arguments(flags: dict[str, str]) -> list[str]:
+  """Flags as a command line has them."""
+  return [f"--{name}={value}" for name, value in flags.items()]
 
 
 def reached(workdirs: Iterable[Path]) -> int:
@@ -47,15 +72,15 @@ def reached(workdirs: Iterable[Path]) -> int:
 
 
 def follow(
-  command: Sequence[str],
+  once: Once,
   log: Path,
   stop: Callable[[], bool],
   workdirs: Sequence[Path] = (),
 ) -> Outcome | None:
-  """Runs a command to its end, again where it crashes.
+  """Runs something to its end, again where it crashes.
 
   Args:
-    command: of a run that resumes where it was, and prints an object at its end.
+    once: a run that resumes where it was, and prints an object at its end.
     log: a file, to which its output is appended.
     stop: asked all the time; true ends the run with a checkpoint.
     workdirs: where it saves: while checkpoints come of it, it is tried again.
@@ -68,7 +93,7 @@ def follow(
     if stop() or not _wait(2.0**failures - 1, stop):
       return None
     before = reached(workdirs)
-    code, output, stopped = _once(command, log, stop)
+    code, output, stopped = once(log, stop)
     ended = _last_object(output)
     if stopped:  # it may have come to its end by itself just then
       done = isinstance(ended, dict) and ended.get("finished")
@@ -91,10 +116,12 @@ def _names(folder: Path) -> list[str]:
     return []
 
 
-def _once(
-  command: Sequence[str], log: Path, stop: Callable[[], bool]
-) -> tuple[int, str, bool]:
-  """Exit code, standard output, and whether it was asked to stop."""
+def process(command: Sequence[str]) -> Once:
+  """What runs a command, in a process of its own."""
+  return functools.partial(_process, command)
+
+
+def _process(command: Sequence[str], log: Path, stop: Callable[[], bool]) -> Ended:
   with tempfile.TemporaryFile() as output, open(log, "ab") as errors:
     child = subprocess.Popen(
       tethered(command), stdin=subprocess.DEVNULL, stdout=output, stderr=errors
@@ -112,7 +139,7 @@ def _once(
       _end(child)  # unless it has ended
     text = _read(output)
     errors.write(text.encode())
-  return child.returncode, text, stopped
+  return Ended(child.returncode, text, stopped)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

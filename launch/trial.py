@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from launch import run
+from launch import run, standby
 from launch.plan import LOGS, Folder, Plan, write
 from launch.study import Claim, Study
 
@@ -41,6 +41,8 @@ class Desk:
     self, plan: Plan, folder: Folder, study: Study, stop: Callable[[], bool]
   ):
     self._plan, self._folder, self._study, self._stop = plan, folder, study, stop
+    pages = standby.serves(plan.experiment)
+    self._standby = standby.Standby(plan.experiment) if pages else None
 
   def work(self, claims: Sequence[Claim]) -> None:
     """Runs trials to their ends, and tells them."""
@@ -52,6 +54,17 @@ class Desk:
       outcomes = self._together(everything)
     for claim in claims:
       self._try(claim, runs[claim.slot], outcomes)
+
+  def close(self) -> None:
+    """Ends what waits for the next trial."""
+    if self._standby:
+      self._standby.close()
+
+  def _once(self, flags: dict[str, str]) -> run.Once:
+    """What runs the experiment with some flags."""
+    if self._standby:
+      return self._standby.once(run.arguments(flags))
+    return run.process(run.command(self._plan.experiment, flags))
 
   def _runs(self, claim: Claim) -> list[Run]:
     runs = []
@@ -76,7 +89,7 @@ class Desk:
       prunes = self._plan.prunes and number == 0
       watch.reads(path / "metrics.jsonl" if prunes else None)
       outcome = known.get(str(path)) or run.follow(
-        run.command(self._plan.experiment, one.flags),
+        self._once(one.flags),
         self._folder.log(path.name),
         watch.over,
         [path],
@@ -117,7 +130,7 @@ class Desk:
       write(path, [{"workdir": w, "flags": f} for w, f in zip(workdirs, own)])
       watch = _Watch(self._study, [one.claim for one in arms], self._stop)
       ended = run.follow(
-        run.command(self._plan.experiment, {**shared, "arms": str(path)}),
+        self._once({**shared, "arms": str(path)}),
         self._folder.log(f"{name}-arms"),
         watch.over,
         [Path(workdir) for workdir in workdirs],

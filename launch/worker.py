@@ -60,11 +60,12 @@ def main() -> None:
   with beating(folder.path / plan.WORKERS, unique), cores.held(count) as held:
     sweep = folder.plan()
     study = Study(sweep, folder)
-    desk = trial.Desk(sweep, folder, study, lambda: bool(asked))
     # Of a search, each trial that is drawn before others have ended is drawn blindly.
     most = (ARMS if sweep.points else len(held)) if sweep.together else 1
-    while not asked and (claims := study.claim(unique, most)):
-      desk.work(claims)
+    desk = trial.Desk(sweep, folder, study, lambda: bool(asked))
+    with contextlib.closing(desk):
+      while not asked and (claims := study.claim(unique, most)):
+        desk.work(claims)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ def test_a_run_that_gets_further_is_tried_again(
   monkeypatch.setattr(run, "_wait", lambda seconds, stop: True)
   folders = [tmp_path / "run"] if watched else []
   outcome = run.follow(
-    crashing(tmp_path / "run", 7), tmp_path / "log", lambda: False, folders
+    run.process(crashing(tmp_path / "run", 7)), tmp_path / "log", lambda: False, folders
   )
   assert outcome and outcome.error
   assert outcome.error.startswith(f"ended with exit code 1, {run.TRIES} times: no more")
@@ -161,7 +161,7 @@ time.sleep(60)
 
   command = [*run.command("x", {})[:1], "-c", program, str(path)]
   with pytest.raises(BadInput):
-    run.follow(command, tmp_path / "log", stop)
+    run.follow(run.process(command), tmp_path / "log", stop)
   assert path.read_text() == "saved"
 
 

@@ -40,10 +40,11 @@ class Alone:
     count = devices.divide(training.devices, training.batch, size.width, processes)
     self.spread = devices.Spread(count)
     self.columns = self.spread.columns(training.batch)
+    self._programs: dict[str, Any] = {}  # a run that comes later takes the same
 
   def fresh(self, pieces: Pieces, arms: Sequence[Arm]) -> list[TrainState]:
     """The state before the first step."""
-    fresh = jax.jit(pieces.fresh)
+    fresh = self._once("fresh", lambda: jax.jit(pieces.fresh))
     return [gang.shaped(lambda: fresh(arms[0].seed))]
 
   def told(self, prepare: Callable[[], list[Path]]) -> list[Path]:
@@ -65,9 +66,11 @@ class Alone:
   ) -> loop.Program:
     """What the loop drives."""
     shardings = (self.spread.state(state), self.spread.whole)
-    dispatch = make_dispatch(pieces.step_of, shardings)
+    dispatch = self._once("step", lambda: make_dispatch(pieces.step_of, shardings))
     arm, evaluate = self._whole(members[0].arm), self.evaluator(pieces, "val")
-    watched = jax.jit(pieces.watched, out_shardings=self.spread.whole)
+    watched = self._once(
+      "watch", lambda: jax.jit(pieces.watched, out_shardings=self.spread.whole)
+    )
     return loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
         arm, state, batches, *self._whole((np.int32(counts[0]), controls[0]))
@@ -95,10 +98,13 @@ class Alone:
     task = pieces.task
     if split not in task.evaluations:
       return lambda params: {}
-    each = {
-      name: self._sums(pieces, source)
-      for name, source in task.evaluations[split].sources.items()
-    }
+    each = self._once(
+      split,
+      lambda: {
+        name: self._sums(pieces, source)
+        for name, source in task.evaluations[split].sources.items()
+      },
+    )
 
     def evaluate(params: Params) -> dict[str, float]:
       sums = {name: measure(params) for name, measure in each.items()}
@@ -132,6 +138,12 @@ class Alone:
       return evaluated(run, params, start(params), batches)
 
     return sums
+
+  def _once(self, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` gave the first time; one place has one task's programs."""
+    if name not in self._programs:
+      self._programs[name] = make()
+    return self._programs[name]
 
   def _whole(self, tree: Any) -> Any:
     """The same on every device: put there, as JAX may be told to move nothing."""

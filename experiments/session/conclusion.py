@@ -10,8 +10,10 @@ import jax
 from experiments.session import folder
 from experiments.session.armfile import Arms
 from experiments.session.pieces import Pieces, parameters
+from experiments.session.settings import Settings
 from experiments.session.task import Member, Task
 from experiments.session.terminal import extra, say
+from experiments.session.training import Training
 from unroll import loop
 from unroll.loading import load
 from unroll.records import METRICS, SPLITS, measured, read
@@ -42,7 +44,7 @@ def conclude(
       continue
     ended = budget.steps is not None and run.progress.step >= budget.steps
     finished = done or ended
-    found = summary(pieces, run.progress, state, finished, path)
+    found = summary(task, settings, run.progress, state, finished, path)
     if finished:
       if len(runs) > 1:
         print(f"{path}:")
@@ -61,10 +63,15 @@ def conclude(
 
 
 def summary(
-  pieces: Pieces, progress: Progress, state: TrainState, finished: bool, path: Path
+  task: Task,
+  settings: Settings,
+  progress: Progress,
+  state: TrainState,
+  finished: bool,
+  path: Path,
 ) -> dict[str, Any]:
   """What there is to say of a run at its end; draws its curves into its folder."""
-  task, training = pieces.task, pieces.training
+  training = settings[Training]
   records = read(path / METRICS, warn=say)
   if progress.step:
     with extra(path / "curves.png"):

@@ -4,12 +4,13 @@ No other file reads a flag, and `src/unroll` knows none: it names its arguments.
 """
 
 import contextlib
+import functools
 import io
 import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from absl import app, flags, logging
 from experiments.session import compilation, gang, output
 from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
+from experiments.session.start import begin_again
 from unroll import devices, files
 from unroll.errors import sentence
 from unroll.settings import Setting, checked, described, parsed
@@ -54,31 +56,57 @@ def run(page: Page, about: str | None = None) -> NoReturn:
     except flags.Error as error:
       fail(str(error))
 
-  def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-      fail(f"{argv[1]!r} is not a flag: write --name=value")
-    with _failing(page):
-      settings = _read(page)
-      _refuse_together(settings)
-      compilation.keep()
-      devices.keep_memory()
-      processes = gang.Processes
-      alone = contextlib.nullcontext()
-      with gang.joined(settings[processes]) if processes in page.groups else alone:
-        page.main(settings)
-      sys.stdout.flush()
-      if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
-        reason = sys.stdout.error.strerror
-        fail(f"standard output could not be written ({reason}); all else is done")
+  prepare(page)
+  app.run(functools.partial(_main, page), flags_parser=parse)
+  raise AssertionError("app.run does not return")
 
+
+def prepare(page: Page) -> None:
+  """Makes this process one that runs a page: its streams, Ctrl-C, its flags."""
   output.protect()
   if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
     signal.signal(signal.SIGINT, _interrupted)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
   for group in page.groups:
     define(group)
-  app.run(main, flags_parser=parse)
-  raise AssertionError("app.run does not return")
+
+
+def again(page: Page, arguments: Sequence[str]) -> None:
+  """Runs a page as `run` does, in a process that is `prepare`d and may have run others.
+
+  Args:
+    page: what to run.
+    arguments: its flags.
+
+  Raises:
+    SystemExit: with the exit code, if that is not 0.
+  """
+  for name in FLAGS:
+    FLAGS[name].unparse()
+  begin_again()
+  try:
+    argv = FLAGS([page.name, *arguments])
+  except flags.Error as error:
+    fail(str(error))
+  _main(page, argv)
+
+
+def _main(page: Page, argv: Sequence[str]) -> None:
+  if len(argv) > 1:
+    fail(f"{argv[1]!r} is not a flag: write --name=value")
+  with _failing(page):
+    settings = _read(page)
+    _refuse_together(settings)
+    compilation.keep()
+    devices.keep_memory()
+    processes = gang.Processes
+    alone = contextlib.nullcontext()
+    with gang.joined(settings[processes]) if processes in page.groups else alone:
+      page.main(settings)
+    sys.stdout.flush()
+    if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
+      reason = sys.stdout.error.strerror
+      fail(f"standard output could not be written ({reason}); all else is done")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
@@ -97,6 +125,8 @@ def _failing(page: Page) -> Iterator[None]:
     fail(with_flags(str(error), set(map(flag_of, page.settings))), code)
   except MemoryError:
     fail(f"memory ran out: {_less(page)}")
+  except devices.Settled:
+    raise
   except (RuntimeError, AssertionError) as error:
     if "RESOURCE_EXHAUSTED" in str(error):
       fail(f"the device's memory ran out: {_less(page)}")

@@ -26,9 +26,10 @@ from experiments.session import (
 from experiments.session.alone import Alone
 from experiments.session.folder import Folder
 from experiments.session.pieces import Pieces, parameters
+from experiments.session.prepared import Place, Prepared, prepared
 from experiments.session.resumption import resumed
 from experiments.session.settings import Settings
-from experiments.session.start import STARTED
+from experiments.session.start import began
 from experiments.session.task import Build, Member, Task
 from experiments.session.terminal import Display, interrupts, result, say
 from experiments.session.together import Together
@@ -43,8 +44,6 @@ from unroll.run import Hooks, Objective, Progress, Run
 from unroll.runlog import RunLog
 from unroll.train import TrainState
 from unroll.types import BadInput
-
-Place = Alone | Together
 
 
 def train(
@@ -63,27 +62,25 @@ def train(
   together = bool(settings[armfile.Arms].arms)
   each = armfile.read(settings) if together else [settings]
   task = build(settings, None)  # before JAX looks for its devices
-  place: Place = (
-    Together(settings, task.size, len(each)) if together else Alone(settings, task.size)
-  )
-  task.check()
-  pieces = _pieces(settings, task, place)
+  count = len(each) if together else None
+  made = functools.partial(_made, settings, task, count)
+  place, pieces, shapes = made() if together else prepared(settings, task, made)
+  task = pieces.task
   arms = [one[Training].arm() for one in each]
   sources = [task.train(one[Training].seed, place.columns) for one in each]
   budget = _budget(each, sources)
-  shapes = pieces.check_size(arms[0].seed, settings)
   donor = transfer.donor(each[0])
   transfer.check(shapes.params, settings, donor, task.files)
   begun = start or functools.partial(transfer.begun, donor=donor, files=task.files)
   states = place.fresh(pieces, arms)
 
-  def prepared() -> list[Path]:
+  def folders() -> list[Path]:
     # Only when all that is asked for has been found good is anything written.
     for one in each:
       folder.check(one, task)
     return [folder.prepare(one, task) for one in each]
 
-  paths = place.told(prepared)
+  paths = place.told(folders)
   restores = [
     functools.partial(resumed, path=path, settings=one, budget=budget, begun=begun)
     for path, one in zip(paths, each)
@@ -113,6 +110,17 @@ def evaluate(settings: Settings, build: Build) -> None:
   for name, value in results.items():
     print(f"{name:24} {value:.5g}")
   result({**results, "step": model.at, "workdir": str(path)}, settings[Folder].json)
+
+
+def _made(settings: Settings, task: Task, count: int | None) -> Prepared:
+  """A run up to its program, or `count` of them side by side."""
+  size = task.size
+  place: Place = Together(settings, size, count) if count else Alone(settings, size)
+  task.check()
+  pieces = _pieces(settings, task, place)
+  return Prepared(
+    place, pieces, pieces.check_size(settings[Training].arm().seed, settings)
+  )
 
 
 def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:
@@ -171,7 +179,7 @@ def _fit(
     shows = place.displays(display, len(members))
     program, stop, late = place.agreed(program, interrupted)
     runs = [
-      Run(progress, _hooks(task, member, *both, show, place.spread.gathered), STARTED)
+      Run(progress, _hooks(task, member, *both, show, place.spread.gathered), began())
       for progress, member, both, show in zip(progresses, members, writers, shows)
     ]
     state, done = loop.fit(

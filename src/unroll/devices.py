@@ -10,6 +10,7 @@ many processes, each of which makes and holds its own columns of the batch.
 import contextlib
 import ctypes
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -26,6 +27,27 @@ ROWS, WIDE_ROWS, WIDE = 4, 16, 512
 # Options of glibc's malloc, and the bytes of a thread's heap.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 HEAP = 2**26
+_alike = False  # see `alike`
+_one_heap: bool | None = None  # what `keep_memory` chose for the threads
+
+
+class Settled(RuntimeError):
+  """A run asks for other devices or heaps than its process has, for good."""
+
+
+@contextlib.contextmanager
+def alike() -> Iterator[None]:
+  """Has `divide` and `keep_memory` raise `Settled` where they come too late.
+
+  It is for a process of many runs, each of which is to be as in a process of its own;
+  elsewhere a run takes what is there.
+  """
+  global _alike
+  _alike = True
+  try:
+    yield
+  finally:
+    _alike = False
 
 
 def cores() -> int:
@@ -69,8 +91,7 @@ def divide(spec: str, batch: int, width: int, processes: int = 1) -> int:
       "multiple"
     )
   rows = batch // processes
-  with contextlib.suppress(RuntimeError):  # raised where it is too late
-    jax.config.update("jax_num_cpu_devices", named_count(spec, rows, width, cores()))
+  _make_devices(named_count(spec, rows, width, cores()))
   return named_count(spec, rows, width, min(map(len, _by_process())))
 
 
@@ -86,6 +107,15 @@ def named_count(spec: str, rows: int, width: int, most: int) -> int:
     f"devices={spec}: choose auto or one of {', '.join(map(str, dividing))}, as many "
     f"as divide the {rows} rows of a batch that a process has, and are there"
   )
+
+
+def _make_devices(count: int) -> None:
+  """Makes the CPU so many devices, unless it has some already."""
+  try:
+    jax.config.update("jax_num_cpu_devices", count)
+  except RuntimeError:
+    if _alike and jax.default_backend() == "cpu" and jax.device_count() != count:
+      raise Settled from None
 
 
 def _by_process() -> list[list[jax.Device]]:
@@ -107,8 +137,7 @@ def divide_arms(spec: str, arms: int) -> int:
   Raises:
     BadInput: for another spec, or more than there are devices or arms.
   """
-  with contextlib.suppress(RuntimeError):  # raised where it is too late
-    jax.config.update("jax_num_cpu_devices", _up_to(spec, min(arms, cores())))
+  _make_devices(_up_to(spec, min(arms, cores())))
   return _up_to(spec, min(arms, jax.device_count()))
 
 
@@ -123,7 +152,7 @@ def _up_to(spec: str, most: int) -> int:
   )
 
 
-def keep_memory(rows: int = 1, steps: float = 1, units: int = 1) -> None:
+def keep_memory(rows: int = 0, steps: float = 0, units: int = 0) -> None:
   """Lets the process keep the memory that it frees; for good, and glibc only.
 
   By default the system hands out a large array at every call of a program, page by
@@ -138,17 +167,23 @@ def keep_memory(rows: int = 1, steps: float = 1, units: int = 1) -> None:
   devices.
 
   Args:
-    rows: B, of a device if that is known.
+    rows: B, of a device if that is known; 0: not known yet.
     steps: T.
     units: H of all layers together, and V.
   """
+  global _one_heap
+  # Four gates, two states and their gradients, of 4 bytes each.
+  large = 32 * rows * steps * units >= HEAP
+  if rows:
+    if _alike and _one_heap not in (None, large):
+      raise Settled
+    _one_heap = large
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
   if mallopt:
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(M_TOP_PAD, 2 * HEAP)  # or an empty heap is given back as a whole
-    # Four gates, two states and their gradients, of 4 bytes each.
-    if 32 * rows * steps * units >= HEAP:
+    if large:
       mallopt(M_ARENA_MAX, 1)
 
 

@@ -25,6 +25,7 @@ from unroll.errors import BadInput
 Role = Literal["run", "changing", "data", "call"]
 MOST = 2**31 - 1  # as a whole number of 32 bits, which devices count in
 LARGEST = 3e38  # as a number of 32 bits
+_described: dict[type, dict[str, "Setting"]] = {}
 
 
 class Setting(NamedTuple):
@@ -80,6 +81,12 @@ def setting(
 
 def described(group: type) -> dict[str, Setting]:
   """The settings of a dataclass by name, in its order."""
+  if group not in _described:
+    _described[group] = _read(group)
+  return _described[group]
+
+
+def _read(group: type) -> dict[str, Setting]:
   hints = typing.get_type_hints(group)
   found = {}
   for field in dataclasses.fields(group):

@@ -1,5 +1,6 @@
 """Models by the kind that a run's configuration names, built from its settings."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -43,6 +44,8 @@ PLACES = 1000  # tokens or steps that a model with coverage can read at once
 SPEECH = "speech.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
+# What differs between runs of a sweep, most often, and no model reads.
+TRAINING = ("seed", "learning_rate", "clip_norm")
 
 Group = TypeVar("Group")
 _TOKEN = np.zeros((1, 1), np.int32)
@@ -81,7 +84,13 @@ def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Buil
   """
   if kind not in MODELS:
     raise BadInput(f"model={kind} is not one of {', '.join(sorted(MODELS))}")
-  return MODELS[kind](flags, files)
+  read = {name: value for name, value in flags.items() if name not in TRAINING}
+  return _built(kind, json.dumps([read, dict(files)]))
+
+
+@functools.lru_cache(maxsize=8)  # so that the same model is the same program
+def _built(kind: str, given: str) -> Built:
+  return MODELS[kind](*json.loads(given))
 
 
 def architecture(flags: Mapping[str, Any]) -> Architecture:
