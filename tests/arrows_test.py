@@ -144,12 +144,14 @@ def nothing_is_unpickled(path: PurePath, source: str) -> Iterator[str]:
       yield f"line {node.value.lineno} names allow_pickle, which is off by itself"
 
 
-DOOR = PurePath("experiments/session/door.py")
+DOOR = [
+  PurePath(f"experiments/session/{n}.py") for n in ("door", "commandline", "front")
+]
 OF_TEXT = re.compile(r"vocabular|tokens?(?![a-z])|char(acter)?s?(?![a-z])|corpus", re.I)
 
 
 def flags_are_read_at_the_door(path: PurePath, source: str) -> Iterator[str]:
-  if path.parts[0] != "experiments" or path == DOOR:
+  if path.parts[0] != "experiments" or path in DOOR:
     return
   if "FLAGS" in source or any(within(n, "absl") for n in imports(path, source)):
     yield "reads a flag: the door makes settings of them, which are passed on"

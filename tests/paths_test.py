@@ -54,9 +54,8 @@ from absl import flags
 def tell(name):
   module = importlib.import_module(name)
   if hasattr(module, "PAGE"):
-    from experiments.session.door import define
-    for group in module.PAGE.groups:
-      define(group)
+    from experiments.session.door import prepare
+    prepare(module.PAGE)
   rooms = flags.FLAGS.flags_by_module_dict().items()
   found = [
     (flag.name, flag.parser.parse("~/x"), flag.help)

@@ -5,31 +5,28 @@ No other file reads a flag, and `src/unroll` knows none: it names its arguments.
 
 import contextlib
 import functools
-import io
 import os
-import platform
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments.session import compilation, gang, output
+from experiments.session import commandline, compilation, front, gang, output
+from experiments.session.commandline import HELP, Heading, flag_of
 from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
 from experiments.session.start import begin_again
-from unroll import devices, files
+from unroll import devices
 from unroll.errors import sentence
-from unroll.settings import Setting, checked, described, parsed
+from unroll.settings import checked, described
 from unroll.types import BadInput
 
 FLAGS = flags.FLAGS
 INTERRUPTED = (
   "error: interrupted; the same command starts again, or goes on from a checkpoint\n"
 )
-HELP = ("--help", "-help", "-h", "--h", "-?", "--?", "--helpshort", "--helpfull")
 LARGE = ("batch", "hidden", "layers", "truncation", "window")  # what takes memory
 
 
@@ -43,17 +40,18 @@ def run(page: Page, about: str | None = None) -> NoReturn:
 
   def parse(argv: list[str]) -> list[str]:
     if set(argv[1:]) & set(HELP):
-      print(_help(page, about or ""), end="")
+      print(_told(page, about).help, end="")
       sys.exit(0)
     if "--version" in argv[1:]:
-      print(_version())
+      print(commandline.version())
       sys.exit(0)
     if "--helpxml" in argv[1:]:
-      print(_help_xml(page))
+      print(_told(page, about).xml)
       sys.exit(0)
     try:
       return FLAGS(argv)
     except flags.Error as error:
+      _told(page, about)
       fail(str(error))
 
   prepare(page)
@@ -67,8 +65,31 @@ def prepare(page: Page) -> None:
   if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
     signal.signal(signal.SIGINT, _interrupted)
   logging.set_verbosity(logging.WARNING)  # JAX tells of every backend it lacks
-  for group in page.groups:
-    define(group)
+  commandline.define(_headings(page), FLAGS)
+
+
+def _headings(page: Page) -> list[Heading]:
+  return [
+    Heading(
+      (group.__doc__ or "").splitlines()[0],
+      group.__module__,
+      [*described(group).values()],
+    )
+    for group in page.groups
+  ]
+
+
+def _told(page: Page, about: str | None) -> front.Told:
+  """What a page tells of itself; kept, so that the next answer needs no JAX."""
+  headings, (name, better) = _headings(page), page.objective
+  objective = f"{'-' if better == 'higher' else ''}val/{name}"
+  told = front.Told(
+    commandline.help_text(about or "", headings),
+    commandline.help_xml(FLAGS, objective),
+    headings,
+  )
+  front.keep(told)
+  return told
 
 
 def again(page: Page, arguments: Sequence[str]) -> None:
@@ -93,7 +114,7 @@ def again(page: Page, arguments: Sequence[str]) -> None:
 
 def _main(page: Page, argv: Sequence[str]) -> None:
   if len(argv) > 1:
-    fail(f"{argv[1]!r} is not a flag: write --name=value")
+    fail(commandline.stray(argv[1]))
   with _failing(page):
     settings = _read(page)
     _refuse_together(settings)
@@ -152,53 +173,6 @@ def _refuse_together(settings: Settings) -> None:
     raise BadInput(f"mode={mode} is for one process: drop `processes`")
 
 
-class _Parser(flags.ArgumentParser[Any]):
-  """Reads the text of a flag as `unroll.settings` reads a setting."""
-
-  def __init__(self, setting: Setting):
-    self._setting = setting
-    self.syntactic_help = ""
-    if setting.choices:
-      self.enum_values = list(setting.choices)
-
-  def parse(self, argument: Any) -> Any:
-    if not isinstance(argument, str):  # a default
-      return argument
-    try:
-      value = parsed(self._setting, argument)
-      return files.expanded(value) if self._setting.kind == "path" else value
-    except BadInput as error:
-      # absl says which flag has which value.
-      raise ValueError(str(error).partition(": ")[2] or str(error)) from None
-
-  def flag_type(self) -> str:
-    setting = self._setting
-    return "comma separated list" if setting.listed else setting.type.__name__
-
-
-class _Serializer(flags.ArgumentSerializer[Any]):
-  def serialize(self, value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def flag_of(name: str) -> str:
-  """The flag of a setting; one that is a word of Python's, `from_`, ends in code."""
-  return name.rstrip("_")
-
-
-def define(group: type) -> None:
-  """Makes a flag of each setting of a group, under its heading."""
-  for setting in described(group).values():
-    common = {"name": flag_of(setting.name), "default": setting.default}
-    flag: flags.Flag
-    if setting.type is bool:
-      flag = flags.BooleanFlag(help=setting.help, **common)
-    else:
-      reader, writer = _Parser(setting), _Serializer()
-      flag = flags.Flag(reader, writer, help_string=setting.help, **common)
-    flags.DEFINE_flag(flag, module_name=group.__module__)
-
-
 def _read(page: Page) -> Settings:
   """The settings that the flags stand for."""
   groups = {}
@@ -209,50 +183,6 @@ def _read(page: Page) -> Settings:
   flags_of = {name: FLAGS[flag_of(name)] for name in page.settings}
   given = {name: flag for name, flag in flags_of.items() if flag.present}
   return Settings(page, groups, {n: flag.serialize() for n, flag in given.items()})
-
-
-def _help(page: Page, about: str) -> str:
-  """What the page does, and its flags under headings."""
-  lines = [about.strip(), ""]
-  for group in page.groups:
-    lines += [f"{(group.__doc__ or '').splitlines()[0]}:"]
-    for setting in described(group).values():
-      name = f"--{'[no]' * (setting.type is bool)}{flag_of(setting.name)}"
-      choices = f" <{'|'.join(setting.choices)}>" if setting.choices else ""
-      default = _default(setting)
-      text = f"{name}{choices}: {setting.help}{default}"
-      lines += [flags.text_wrap(text, 80, "      ", "  ")]
-    lines.append("")
-  lines += ["--flagfile=FILE reads flags from a file, one a line."]
-  lines += ["--version tells the versions of what is installed.", ""]
-  return "\n".join(lines)
-
-
-def _version() -> str:
-  """The versions that a report of a fault needs: `unroll 0.1.0, jax 0.10.2, …`."""
-  told = []
-  for name in ("unroll", "jax", "flax"):
-    with contextlib.suppress(metadata.PackageNotFoundError):  # run from its sources
-      told.append(f"{name} {metadata.version(name)}")
-  return ", ".join([*told, f"Python {platform.python_version()}"])
-
-
-def _help_xml(page: Page) -> str:
-  """The flags as absl tells programs of them, and what a sweep of the page goes by."""
-  text = io.StringIO()
-  FLAGS.write_help_in_xml_format(text)
-  name, better = page.objective
-  sign = "-" if better == "higher" else ""
-  told = f"<objective>{sign}val/{name}</objective>"
-  return text.getvalue().replace("</AllFlags>", f"{told}</AllFlags>")
-
-
-def _default(setting: Setting) -> str:
-  if setting.default in (None, "", ()):
-    return ""
-  value = setting.default
-  shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-  return f" (default: {shown.lower() if setting.type is bool else shown})"
 
 
 def _interrupted(number: int, frame: Any) -> NoReturn:

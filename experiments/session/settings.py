@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from unroll.settings import Role, Setting, described, shown
-from unroll.types import Better
+
+if TYPE_CHECKING:  # without JAX
+  from unroll.types import Better
 
 Group = TypeVar("Group")
 
@@ -25,7 +27,7 @@ class Page(NamedTuple):
   main: Callable[["Settings"], None]
   groups: tuple[type, ...]
   former: Mapping[str, Any] = {}
-  objective: tuple[str, Better] = ("loss", "lower")
+  objective: "tuple[str, Better]" = ("loss", "lower")
 
   @property
   def settings(self) -> dict[str, Setting]:

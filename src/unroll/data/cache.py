@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from unroll import files
-from unroll.types import BadInput
+from unroll.errors import BadInput
 
 TIMEOUT = 60.0  # seconds without a byte
 
