@@ -5,6 +5,7 @@
 #   make test-slow   the tests that train something
 #   make test-peers  parity with other frameworks, in an environment of its own
 #   make test-integration  sweeps on a real Ray, Slurm and PostgreSQL, on this machine
+#   make docs        these documents and the reference as pages: docs/_build/index.html
 #   make lint        ruff and mypy
 #   make lock        resolve setup.cfg anew into requirements.lock (needs uv)
 #
@@ -22,12 +23,12 @@ none_fits = no Python >= 3.11 with venv and ensurepip among: $(PYTHON); \
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ONLY_BINARY := :all:
 
-.PHONY: install charlm test test-slow test-peers test-integration lint lock
+.PHONY: install charlm test test-slow test-peers test-integration docs lint lock
 
 install: .venv/ready
 
 # The stamps are written last, so that an interrupted installation starts over.
-.venv/locked .venv-peers/locked .venv-launch/locked: requirements.lock
+.venv/locked .venv-peers/locked .venv-launch/locked .venv-docs/locked: requirements.lock
 	$(or $(python),$(error $(none_fits))) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install -qq --no-deps -r requirements.lock
 	@touch $@
@@ -49,6 +50,11 @@ install: .venv/ready
 	  -e ".[search,ray,slurm,postgresql,dashboard,browser]"
 	@touch $@
 
+# Not locked: no one's results depend on how pages look.
+.venv-docs/ready: .venv-docs/locked setup.cfg pyproject.toml
+	.venv-docs/bin/python -m pip install -qq --no-build-isolation -e ".[docs]"
+	@touch $@
+
 charlm: .venv/ready
 	.venv/bin/python -m experiments.charlm --minutes=1.5 $(ARGS)
 
@@ -67,6 +73,10 @@ test-peers: .venv-peers/ready
 test-integration: .venv-launch/ready
 	tests/integration/packages.sh
 	.venv-launch/bin/python -m pytest -n 2 --dist loadfile -m integration $(ARGS)
+
+docs: .venv-docs/ready
+	.venv-docs/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build
+	@echo docs/_build/index.html
 
 lint: .venv/ready
 	.venv/bin/python -m ruff check
