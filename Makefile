@@ -7,7 +7,7 @@
 #   make test-integration  sweeps on a real Ray, Slurm and PostgreSQL, on this machine
 #   make docs        these documents and the reference as pages: docs/_build/index.html
 #   make lint        ruff and mypy
-#   make lock        resolve setup.cfg anew into requirements.lock (needs uv)
+#   make lock        resolve pyproject.toml anew into requirements.lock (needs uv)
 #
 # Assumed on the machine: make, and Python >= 3.11 with venv and pip.
 
@@ -88,4 +88,4 @@ lock:
 	echo "setuptools>=77" | uv pip compile -q --upgrade --universal \
 	  --python-version 3.11 --generate-hashes --no-annotate \
 	  --custom-compile-command "make lock" --extra test --extra lint --extra search \
-	  --extra music --extra text --extra translation --extra convert setup.cfg - -o requirements.lock
+	  --extra music --extra text --extra translation --extra convert pyproject.toml - -o requirements.lock

@@ -1,6 +1,10 @@
 """Experiments: a page each, run with `python -m experiments.NAME --flags`."""
 
-from experiments.session import front
-from experiments.session import start as start
+import sys
 
-front.answer()
+from experiments.session import front, start
+
+# While Python looks for the module that `python -m` names; other programs import it.
+if sys.argv[:1] == ["-m"] and "-m" in sys.orig_argv:
+  start.protect()
+  front.answer(sys.orig_argv[sys.orig_argv.index("-m") + 1], sys.argv[1:])

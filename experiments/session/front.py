@@ -44,12 +44,13 @@ class Told(NamedTuple):
   headings: Sequence[Heading]
 
 
-def answer() -> None:
-  """Ends the process if all that it is asked for can be answered from what is kept."""
-  if sys.argv[:1] != ["-m"] or "-m" not in sys.orig_argv:
-    return  # it is imported by another program
-  page = sys.orig_argv[sys.orig_argv.index("-m") + 1]
-  arguments = sys.argv[1:]
+def answer(page: str, arguments: Sequence[str]) -> None:
+  """Ends the process if all that it is asked for can be answered from what is kept.
+
+  Args:
+    page: the module that is to run.
+    arguments: of the command line.
+  """
   if "--version" in arguments and not set(arguments) & set(HELP):
     print(version())
     sys.exit(0)

@@ -1,14 +1,16 @@
 """The start of a process that runs a page: its clock, its streams, Ctrl-C."""
 
 import signal
-import sys
 import time
 
 from experiments.session import output
 
 # Before anything heavy is imported: `--minutes` counts the start-up too.
 _began = time.monotonic()
-if sys.argv[0] == "-m":
+
+
+def protect() -> None:
+  """Makes the streams and Ctrl-C those of a page whose imports are still to come."""
   output.reopen()
   if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
     # Ctrl-C in the seconds of imports is no error to be traced: it just ends the
