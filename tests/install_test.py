@@ -52,8 +52,6 @@ def call(installed: Path, place: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_what_is_installed_trains_and_sweeps(installed: Path, tmp_path: Path) -> None:
-  installed: Path, tmp_path: Path
-) -> None:
   there = {p.relative_to(installed) for p in installed.rglob("*") if p.is_file()}
   for top, folder in (("src", "src"), ("experiments", "."), ("launch", ".")):
     for path in (ROOT / top).rglob("*"):
