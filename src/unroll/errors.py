@@ -5,7 +5,15 @@ from collections.abc import Iterable
 
 
 class BadInput(ValueError):
-  """Input that a user gave and can mend: one sentence naming what, found, allowed."""
+  """Input that a user gave and can mend: one sentence naming what, found, allowed.
+
+  What a sentence quotes of the input stands in one line: line breaks and control
+  characters, of which a terminal would take orders, are written as escapes.
+  """
+
+  def __init__(self, message: str = ""):
+    shown = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+    super().__init__("".join(shown))
 
 
 def guess(name: str, known: Iterable[str]) -> str:

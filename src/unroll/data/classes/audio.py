@@ -81,8 +81,10 @@ def read_wav(path: Path) -> tuple[NDArray[np.float64], int]:
     with warnings.catch_warnings():
       warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of metadata
       rate, data = wavfile.read(path)
-  except (OSError, ValueError, EOFError, struct.error) as error:
+  except (OSError, ValueError, EOFError, ArithmeticError, struct.error) as error:
     raise BadInput(f"{path} cannot be read as a WAVE file ({error})") from None
+  except UnboundLocalError:  # of SciPy 1.17, where the parts of the file are missing
+    raise BadInput(f"{path} is no whole WAVE file: it lacks format or data") from None
   if data.size == 0 or rate < 1:
     raise BadInput(f"{path} holds no sound: take it out")
   sound = data.astype(np.float64).reshape(len(data), -1)
