@@ -34,6 +34,7 @@ NAMED = {
   },
   "experiments.transcribe": {*RUN, "data", "input", "test", "val"},
   "experiments.units": {"corpus", "input", "workdir"},
+  "experiments.report": {"workdir"},
   "experiments.watch": {"workdir"},
   "experiments.ngram": {"arpa", "corpus", "input", "tokenizer", "workdir"},
   "bench.__main__": {"out", "plot"},

@@ -14,7 +14,7 @@ from experiments.session.settings import Settings
 from experiments.session.task import Member, Task
 from experiments.session.terminal import extra, say
 from experiments.session.training import Training
-from unroll import loop
+from unroll import loop, names
 from unroll.loading import load
 from unroll.records import METRICS, SPLITS, measured, read
 from unroll.report.curves import curves
@@ -55,7 +55,14 @@ def conclude(
       say(f"interrupted; the same command with --workdir={path} goes on")
     with extra(path / "report.html"):
       command, measures = folder.command(settings), task.measures
-      page(path, command=command, summary=found, measures=measures, shows=task.shows)
+      page(
+        path,
+        command=command,
+        summary=found,
+        measures=measures,
+        shows=task.shows,
+        parameters=names.shapes(state.params),
+      )
     summaries.append(found)
   if not done and (arms := members[0].settings[Arms].arms):
     say(f"interrupted; the same command with --arms={arms} goes on")

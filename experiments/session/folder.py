@@ -28,6 +28,7 @@ OURS = (
 )
 # What stands in the folder beside the run: held while it trains; launch.train's notes.
 LOCK, GANG = ".lock", "gang"
+_locks: list[int] = []  # open files
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def check(settings: Settings, task: Kept) -> None:
 def prepare(settings: Settings, task: Kept) -> Path:
   """Makes the folder of a new run, or opens that of the same run, and keeps others out.
 
-  No other process can train there until this one has ended.
+  No other process can train there until this one has ended, or calls `release`.
 
   Returns:
     The folder.
@@ -193,9 +194,16 @@ def _refuse_nameless(path: Path) -> None:
     )
 
 
+def release() -> None:
+  """Lets others train in the folders that this process has prepared."""
+  while _locks:
+    os.close(_locks.pop())
+
+
 def _lock(path: Path) -> None:
-  """Holds the folder until this process ends, however it does."""
+  """Holds the folder until `release`, or until this process ends, however it does."""
   file = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+  _locks.append(file)
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

@@ -59,6 +59,17 @@ def train(
     start: the state before the first step, of one as it is by itself; None: as
       the settings of `transfer.Transfer` say.
   """
+  try:
+    _train(settings, build, start)
+  finally:
+    folder.release()
+
+
+def _train(
+  settings: Settings,
+  build: Build,
+  start: Callable[[TrainState], TrainState] | None,
+) -> None:
   together = bool(settings[armfile.Arms].arms)
   each = armfile.read(settings) if together else [settings]
   task = build(settings, None)  # before JAX looks for its devices

@@ -18,6 +18,12 @@ def by_name(tree: Any) -> dict[Names, Array]:
   }
 
 
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """The shapes of the leaves by their names, level by level: `recurrent/0/w_x`."""
+  leaves = by_name(tree).items()
+  return {"/".join(n for n in name if n != "params"): v.shape for name, v in leaves}
+
+
 def nested(tree: Any) -> Any:
   """The same leaves under the same names in nested dicts; a bare array as it is."""
   leaves = by_name(tree)

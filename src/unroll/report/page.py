@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import math
 import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ def page(
   summary: Mapping[str, Any],
   measures: Sequence[Measure] = (),
   shows: Sequence[str] = (),
+  parameters: Mapping[str, tuple[int, ...]] | None = None,
+  every: float = 0,
 ) -> Path:
   """Writes `report.html` from what a run left in its folder.
 
@@ -43,6 +46,8 @@ def page(
     measures: how its "val/<name>", "online/<name>" and "train/<name>" are called and
       written; the first is the objective, whose "best/val/<name>" is shown as well.
     shows: text files, PNG pictures and MIDI files of the folder, a section each.
+    parameters: their shapes by name.
+    every: seconds after which a browser loads the page of a run at work anew; 0: never.
 
   Returns:
     The path of the page, in `workdir`.
@@ -53,6 +58,7 @@ def page(
     _section("Summary", _figures(summary, measures)),
     _section("Training", _picture(workdir / "curves.png", CURVES)),
     *(_section(_title(name), _shown(workdir / name)) for name in shows),
+    _section("Parameters", _shapes(parameters or {})),
     _section("To repeat it", f"<pre>{html.escape(command)}</pre>"),
     _section("Flags", _table(config.get("flags", {}))),
     _section("Versions", _table(config.get("versions", {}))),
@@ -61,6 +67,7 @@ def page(
   path = workdir / "report.html"
   text = string.Template(TEMPLATE.read_text("utf-8")).substitute(
     title=html.escape(workdir.resolve().name),
+    refresh=f'<meta http-equiv="refresh" content="{every:g}">\n' if every else "",
     experiment=html.escape(f"experiments.{config.get('experiment', '')}{state}"),
     sections="\n".join(filter(None, sections)),
   )
@@ -119,6 +126,16 @@ def _text(path: Path) -> str:
   if not path.is_file():
     return ""
   return f"<pre>{html.escape(path.read_text('utf-8', errors='replace'))}</pre>"
+
+
+def _shapes(parameters: Mapping[str, tuple[int, ...]]) -> str:
+  """Each array with its shape and how many numbers it has; then how many all have."""
+  rows = {
+    name: f"{' by '.join(map(str, shape)) or 'a number'} = {math.prod(shape):,}"
+    for name, shape in parameters.items()
+  }
+  total = sum(map(math.prod, parameters.values()))
+  return _table({**rows, "all": f"{total:,}"}) if rows else ""
 
 
 def _table(rows: Any) -> str:
