@@ -11,17 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving_test import FLAGS, LAYERS, model
+from serving_test import FLAGS, LAYERS, SCALER, SHAPE, model
 from tables import D, H, parameters
 
 from bench.runtimes import RUNTIMES
-from unroll import cells, compose, layers
+from unroll import cells, compose, layers, serving
 from unroll.cells import CELLS
 from unroll.compose import Wiring
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting import onnxfile
 from unroll.exporting.program import of_layer, of_run
 from unroll.loading import Loaded
+from unroll.models import saved
 from unroll.regularizers import zoneout
 from unroll.types import BadInput
 
@@ -115,7 +116,49 @@ def test_models(kind):
   assert set(written.scans) == {"GRU"}
 
 
-@pytest.mark.parametrize("kind", ["tag", "translate", "forecast", "frames"])
+FORECASTS = {
+  "recurrent": {},
+  "linear": {"model": "linear"},
+  "mlp": {"model": "mlp", "normalise": "instance"},
+  "feedback": {"head": "feedback", "inputs": 0},
+  "window_feedback": {"head": "feedback", "model": "linear", "inputs": 0},
+  "shared": {"shared": True, "normalise": "instance"},
+  "quantiles": {"loss": "quantile", "quantiles": [0.1, 0.5, 0.9]},
+  "known": {"known": 3},
+}
+
+
+@pytest.mark.parametrize("name", FORECASTS)
+def test_forecasters(name):
+  flags = {**LAYERS, **FORECASTS[name]}
+  shape = {**SHAPE, **{n: flags.pop(n) for n in SHAPE.keys() & flags.keys()}}
+  columns = shape["targets"] + shape["inputs"]
+  scaler = {part: values[:columns] for part, values in SCALER.items()}
+  own = {saved.SERIES: json.dumps({"shape": shape, "scaler": scaler})}
+  built = saved.built("forecast", flags, own)
+  params = built.module.init(jax.random.key(0), built.example)
+  functions = serving.served("forecast", built)
+  one = Loaded(
+    params=params,
+    apply=built.apply,
+    step=None,
+    initial_carry=functools.partial(layers.initial_carry, built.module),
+    **functions._asdict(),
+    module=built.module,
+    vocabulary=None,
+    files=own,
+    config={"model": "forecast", "flags": flags},
+    at=1,
+  )
+  program = of_run(one)
+  agree(program)
+  # In the units of the columns, as `predict` has them.
+  given, expected = next(onnxfile.cases(program))
+  found = one.predict(params, given["past"], given.get("known"))
+  np.testing.assert_allclose(expected["forecast"], found, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tag", "translate", "frames"])
 def test_a_model_without_an_export(kind):
   with pytest.raises(BadInput, match=f"this model of kind {kind} has no export"):
     of_run(loaded(kind))

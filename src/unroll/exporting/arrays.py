@@ -216,6 +216,18 @@ def _gather(graph, eqn, operands):
   raise BadInput(f"a gather of this form has no export: {numbers}")
 
 
+def _sort(graph, eqn, operands):
+  """One array, in ascending order along an axis: the smallest of all, sorted."""
+  axis, (out, *others) = eqn.params["dimension"], eqn.outvars
+  size = out.aval.shape[axis]
+  if others or not isinstance(size, int):
+    raise BadInput("a sort of several arrays, or along T or B, has no export")
+  given = [*_full_operands(graph, eqn, operands), np.array([size], np.int64)]
+  options = {"axis": axis, "largest": 0, "sorted": 1}
+  values, _ = graph.nodes_of("TopK", given, 2, **options)
+  return [Value(values, out.aval.shape, out.aval.dtype)]
+
+
 RULES: dict[str, Rule] = {
   **{name: _reduction(kind) for name, kind in REDUCTIONS.items()},
   "reduce_and": _any_or_all("ReduceMin"),
@@ -234,6 +246,7 @@ RULES: dict[str, Rule] = {
   "reshape": _reshape,
   "rev": _reverse,
   "slice": _slice,
+  "sort": _sort,
   "split": _split,
   "squeeze": _squeeze,
   "transpose": _transpose,

@@ -136,6 +136,8 @@ class Graph:
     """Has the first dimensions of a value be known at run time."""
     shape = self.node("Shape", [value], (len(value.shape),), np.int64)
     for axis, size in enumerate(dims):
+      if isinstance(size, int):
+        continue
       given = [shape, np.array([axis], np.int64)]
       self.sizes[str(size)] = self.node("Gather", given, (1,), np.int64, axis=0).name
 

@@ -10,10 +10,13 @@ import numpy as np
 from jax.export import symbolic_shape
 
 from unroll.compose import no_draw
+from unroll.data.series.horizons import Horizon
+from unroll.data.series.scaler import Scaler
 from unroll.data.vocabulary import VOCABULARY
 from unroll.layers import Layer, as_layer
 from unroll.loading import Loaded
 from unroll.models import saved
+from unroll.models.forecaster import Shape
 from unroll.types import Array, BadInput, Cell, Params, is_draw
 
 Kind = Literal["sequence", "step"]
@@ -87,10 +90,11 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
   """
   model, flags = _model(loaded), loaded.config["flags"]
   built = saved.built(model, flags, loaded.files)
-  if model not in CALLED or not hasattr(built.example, "shape"):
+  windows = model == "forecast"
+  if not windows and (model not in CALLED or not hasattr(built.example, "shape")):
     raise BadInput(
       f"this model of kind {model} has no export: those have that read one sequence, "
-      f"of {', '.join(CALLED)}"
+      f"of {', '.join(CALLED)}, forecast"
     )
   if flags.get("model") == "transformer":
     raise BadInput(
@@ -107,6 +111,8 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
     )
   told = {"model": model, "checkpoint": str(loaded.at)}
   told |= {_file(name): text for name, text in loaded.files.items()}
+  if windows:
+    return _forecast(loaded, told)
   return _program(
     lambda carry, inputs, valid: loaded.apply(loaded.params, carry, inputs, valid),
     (lambda batch: loaded.initial_carry(loaded.params, batch))
@@ -182,6 +188,48 @@ def _program(
   mask = kind == "sequence" and masked
   valid = jax.ShapeDtypeStruct(lead, jnp.bool_) if mask else None
   return Program(run, inputs, rows, valid, lead, _told(kind, rows, told or {}))
+
+
+def _forecast(loaded: Loaded, told: Mapping[str, str]) -> Program:
+  """A forecaster as `past [T, B, C + P] -> forecast [K, B, C, Q]`, T that of the run.
+
+  Both are in the units of the columns. A run that reads what is known in advance takes
+  `known [T + K, B, F]` as well.
+  """
+  fields = json.loads(loaded.files[saved.SERIES])
+  shape, scaler = Shape(**fields["shape"]), Scaler.from_json(fields["scaler"])
+  mean, scale = (np.asarray(part, np.float32) for part in scaler)
+  (batch,) = symbolic_shape("b")
+  start = loaded.initial_carry(loaded.params, 1)
+  columns, whole = shape.targets + shape.inputs, shape.window + shape.horizon
+  wanted = {"past": (shape.window, batch, columns)}
+  if shape.known:
+    wanted["known"] = (whole, batch, shape.known)
+  inputs = {name: jax.ShapeDtypeStruct(s, jnp.float32) for name, s in wanted.items()}
+
+  def run(inputs: Named, valid: Array | None, states: Named) -> tuple[Named, Named]:
+    past = (inputs["past"] - mean[None, None]) / scale[None, None]
+    rows = past.shape[1]
+    known = inputs.get("known", jnp.zeros((whole, rows, 0)))
+    none = jnp.zeros((shape.horizon, rows, shape.targets))
+    window = Horizon(past, known, none, none, none)  # type: ignore[arg-type]
+    carry = jax.tree.map(
+      lambda leaf: (
+        no_draw()
+        if is_draw(leaf)
+        else jnp.broadcast_to(leaf[0], (rows, *leaf.shape[1:]))
+      ),
+      start,
+      is_leaf=is_draw,
+    )
+    _, out = loaded.apply(loaded.params, carry, window)
+    mine = (part[None, None, : shape.targets, None] for part in (scale, mean))
+    factor, centre = mine
+    return {"forecast": out * factor + centre}, {}
+
+  return Program(
+    run, inputs, {}, None, (shape.window, batch), _told("sequence", {}, told)
+  )
 
 
 def _model(loaded: Loaded) -> str:

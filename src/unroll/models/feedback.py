@@ -42,7 +42,7 @@ def fed_back(core: Cell, targets: int, middle: int) -> Cell:
     z = core.project(params.core, x[None])[0]
     after, y = core.step(params.core, carry.core, z)
     out = affine(y, params.kernel, params.bias)
-    last = jnp.sort(out.reshape(len(out), targets, -1), axis=-1)[..., middle]
+    last = jnp.sort(out.reshape(out.shape[0], targets, -1), axis=-1)[..., middle]
     return FedBackCarry(after, last), out
 
   def carry(params: FedBackParams, batch: int) -> FedBackCarry:

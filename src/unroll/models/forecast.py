@@ -165,7 +165,7 @@ class Forecaster(nn.Module):
 
   def _at_once(self, out: Array) -> Array:
     """`[B, K C Q]` as `[K, B, C Q]`."""
-    return jnp.moveaxis(out.reshape(len(out), self.horizon, -1), 1, 0)
+    return jnp.moveaxis(out.reshape(out.shape[0], self.horizon, -1), 1, 0)
 
 
 class WindowForecaster(Forecaster):
