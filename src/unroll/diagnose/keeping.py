@@ -10,6 +10,7 @@ cell says which of its numbers are gates: the derivative finds them.
 """
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -61,20 +62,35 @@ def keeping(
   }
 
 
+def kept(cell: Cell, params: Params, carry: Carry, z: Array) -> dict[str, Array]:
+  """The derivatives of one step, as `keeping` has them of all, of every state.
+
+  Args:
+    cell: whose products can be told apart.
+    params: prepared.
+    carry: before the step, `[B, …]`.
+    z: its projected input, `[B, …]`.
+
+  Returns:
+    By state, `[B, H]`, those too that `keeping` leaves out.
+  """
+  push, zero = _held(cell, params, carry, z)
+  return {
+    name: _size([push(zero.at[:, parts[0]].set(1))[:, units] for units in parts])
+    for name, parts in _units(states.sizes(cell, params)).items()
+  }
+
+
 @functools.partial(jax.jit, static_argnames="cell")
 def _along(cell: Cell, params: Params, carry: Carry, zs: Array, valid: Array):
   """The derivatives of all steps, and how far units of a state act on one another."""
-  zero, sizes = jnp.zeros_like(states.vector(carry)), states.sizes(cell, params)
-  units_of = _units(states.named(jnp.arange(zero.shape[-1]), sizes))
+  zero = jnp.zeros_like(states.vector(carry))
+  units_of = _units(states.sizes(cell, params))
   signs = jax.random.rademacher(jax.random.key(0), zero.shape, zero.dtype)
-
-  def held(carry: Carry, z: Array) -> Array:
-    own, _ = recording(params, lambda _, x, w: jax.lax.stop_gradient(product(x, w)))
-    return states.vector(cell.step(own, carry, z)[0])
 
   def step(carry, at):
     z, here = at
-    _, push = jax.linearize(lambda change: held(states.moved(carry, change), z), zero)
+    push, _ = _held(cell, params, carry, z)
     own, mixed = {}, {}
     for name, parts in units_of.items():
       begun = zero.at[:, parts[0]].set(1)
@@ -85,8 +101,7 @@ def _along(cell: Cell, params: Params, carry: Carry, zs: Array, valid: Array):
         jnp.abs(signs[:, parts[0]] * signed[:, units] - one)
         for units, one in zip(parts, found)
       ]
-      size = found[0] if len(found) == 1 else jnp.hypot(*found)
-      own[name] = jnp.where(here[:, None], size, 0)
+      own[name] = jnp.where(here[:, None], _size(found), 0)
       mixed[name] = jnp.max(jnp.where(here[:, None], sum(off), 0))
     return select(here, cell.step(params, carry, z)[0], carry), (own, mixed)
 
@@ -94,14 +109,31 @@ def _along(cell: Cell, params: Params, carry: Carry, zs: Array, valid: Array):
   return found, jax.tree.map(jnp.max, mixed)
 
 
-def _units(parts: dict[str, Array]) -> dict[str, list[Array]]:
+def _held(cell: Cell, params: Params, carry: Carry, z: Array):
+  """What a change of the states `[B, S]` becomes in a step, products held; no change."""
+  zero = jnp.zeros_like(states.vector(carry))
+
+  def held(change: Array) -> Array:
+    own, _ = recording(params, lambda _, x, w: jax.lax.stop_gradient(product(x, w)))
+    return states.vector(cell.step(own, states.moved(carry, change), z)[0])
+
+  return jax.linearize(held, zero)[1], zero
+
+
+def _size(parts: list[Array]) -> Array:
+  """The derivative, or the modulus of the two parts of a complex one."""
+  return parts[0] if len(parts) == 1 else jnp.hypot(*parts)
+
+
+def _units(sizes: dict[str, int]) -> dict[str, list[slice]]:
   """The places of each state's units; of a `Pair`, those of its two parts."""
-  found = dict[str, list[Array]]()
-  for name, units in parts.items():
+  ends = list(itertools.accumulate(sizes.values()))
+  found = dict[str, list[slice]]()
+  for (name, size), end in zip(sizes.items(), ends):
     whole, _, part = name.rpartition("/")
-    pair = {f"{whole}/{one}" for one in Pair._fields} <= parts.keys()
+    pair = {f"{whole}/{one}" for one in Pair._fields} <= sizes.keys()
     own = pair and part in Pair._fields
-    found.setdefault(whole if own else name, []).append(units)
+    found.setdefault(whole if own else name, []).append(slice(end - size, end))
   return found
 
 

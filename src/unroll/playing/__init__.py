@@ -1,0 +1,1 @@
+"""Trained models to play with: in a page that a server answers, or in one file."""
