@@ -15,6 +15,7 @@ from unroll import files
 from unroll.diagnose.following import Follower
 
 TEMPLATE = Path(__file__).with_name("units.html")
+BASE = TEMPLATE.with_name("base.css")  # the looks that pages have in common
 LEVELS = 127  # of a state, on either side of 0
 
 
@@ -64,7 +65,7 @@ def page(reading: Reading, title: str, path: Path) -> Path:
   # No text of a model can end the element that it stands in.
   text = json.dumps(data).replace("<", "\\u003c")
   filled = string.Template(TEMPLATE.read_text("utf-8")).substitute(
-    title=html.escape(title), data=text
+    title=html.escape(title), data=text, base=BASE.read_text("utf-8")
   )
   files.write(path, filled.encode("utf-8", "backslashreplace"))
   return path

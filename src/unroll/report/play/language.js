@@ -155,7 +155,7 @@ function languagePage(data, source, main) {
       for (let one = end; one !== root; one = one.parent) if (one.nats !== null) { sum += one.nats; count++; }
       while (fork.parent !== root && fork.parent.children.size === 1) fork = fork.parent;
       const own = line(end).slice(fork.depth - 1), text = own.slice(0, 120).map(piece).join("");
-      const facts = `${end.depth} tokens, ${count ? (sum / count).toFixed(2) : "0"} nats each, from ${fork.depth} on: `;
+      const facts = `${end.depth} tokens, ${count ? (sum / count).toFixed(2) : "0"} nats each, from token ${fork.depth} on:`;
       return make("li", {},
         make("button", {type: "button", class: "open", "aria-pressed": String(end === leaf), onclick: alone(() => go(end, end))},
           make("span", {class: "facts"}, facts), visible(text)),

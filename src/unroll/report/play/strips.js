@@ -27,7 +27,8 @@ function unitStrips(strips, pasts) {
     let most = own.gate ? 1 : 1e-6;
     if (!own.gate) for (const row of rows) for (const x of row || []) most = Math.max(most, Math.abs(x));
     rows.forEach((row, r) => (row || []).forEach((x, i) => {
-      const size = Math.min(Math.abs(x) / most, 1), to = x < 0 ? down : up, place = 4 * (r * own.shown + i);
+      // The root lets small states be seen beside large ones.
+      const share = Math.min(Math.abs(x) / most, 1), size = own.gate ? share : Math.sqrt(share), to = x < 0 ? down : up, place = 4 * (r * own.shown + i);
       for (let c = 0; c < 3; c++) pixels.data[place + c] = base[c] + size * (to[c] - base[c]);
       pixels.data[place + 3] = 255;
     }));
