@@ -7,6 +7,7 @@ import pytest
 from tables import B, D, H
 
 from unroll import cells, compose, diagnose
+from unroll.diagnose.keeping import kept
 
 T = 6
 
@@ -47,6 +48,18 @@ def test_the_gate_of_an_lstm_is_its_forget_gate():
   held = diagnose.keeping(cell, params, carry, xs, jnp.asarray(valid))["c"]
   counted = diagnose.gate(held, valid)
   assert counted.closed == np.mean(gates[valid] < 0.1)
+
+
+def test_one_step_has_the_gates_of_all():
+  cell = compose.deep(cells.lstm(D, H), cells.lru(H, H))
+  params, carry, xs = started(cell)
+  found = diagnose.keeping(cell, params, carry, xs)
+  for t, x in enumerate(xs):
+    gates = kept(cell, params, carry, x)
+    assert found.keys() < gates.keys()  # that of an LSTM's h is 0
+    for name, own in found.items():
+      np.testing.assert_allclose(own[t], gates[name], rtol=1e-5)
+    carry, _ = cell.step(params, carry, x)
 
 
 def test_a_constant_gate_has_its_time_scale():

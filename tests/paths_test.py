@@ -27,6 +27,7 @@ NAMED = {
   "experiments.gradlab": {"corpus", "workdir"},
   "experiments.memory": RUN,
   "experiments.music": {*RUN, "output", "primer", "scores"},
+  "experiments.play": {"export", "workdir"},
   "experiments.tag": {*RUN, "input", "test", "train", "val"},
   "experiments.translate": {
     *RUN,

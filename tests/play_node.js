@@ -1,10 +1,11 @@
 // Reads `{"scripts", "program", "tokens", "options", "length"}` and runs the program of a page:
-// `{"logits", "shown"}` after each token, and the tokens `drawn` after the last of them.
+// `{"logits", "shown"}` after each token, and the tokens `drawn` after the last of them. `splits`
+// are texts to be split, each `[tokenizer, normalize, text]`.
 const fs = require("fs"), vm = require("vm");
 const given = JSON.parse(fs.readFileSync(0, "utf8"));
 const scripts = given.scripts.map(path => fs.readFileSync(path, "utf8")).join("\n");
-const page = vm.runInThisContext(`"use strict";${scripts}\n({compile, drawn, gumbel, foldIn, keyOf, RULES})`);
-const found = {logits: [], shown: [], drawn: [], operators: Object.keys(page.RULES)};
+const page = vm.runInThisContext(`"use strict";${scripts}\n({compile, drawn, gumbel, foldIn, keyOf, SPLIT, NORMALIZED})`);
+const found = {logits: [], shown: [], drawn: []};
 if (given.program) {
   const program = page.compile(given.program);
   let states = program.start, logits = null;
@@ -27,4 +28,6 @@ if (given.program) {
 }
 if (given.seed !== undefined)
   found.noise = given.tokens.map(t => page.gumbel(page.foldIn(page.keyOf(given.seed), t), t));
+found.splits = (given.splits || []).map(([tokenizer, normalize, text]) =>
+  page.SPLIT[tokenizer](page.NORMALIZED[normalize](text)));
 console.log(JSON.stringify(found));

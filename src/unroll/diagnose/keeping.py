@@ -110,7 +110,7 @@ def _along(cell: Cell, params: Params, carry: Carry, zs: Array, valid: Array):
 
 
 def _held(cell: Cell, params: Params, carry: Carry, z: Array):
-  """What a change of the states `[B, S]` becomes in a step, products held; no change."""
+  """What a step makes of a change of the states `[B, S]`, products held; no change."""
   zero = jnp.zeros_like(states.vector(carry))
 
   def held(change: Array) -> Array:

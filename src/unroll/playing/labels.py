@@ -47,7 +47,9 @@ def classifying(loaded: Loaded) -> Answer:
   """
   reader = Reader.from_files(loaded.files)
   if reader.vocabulary is None:
-    raise BadInput("this run labels sounds, pictures or series: a page takes texts only")
+    raise BadInput(
+      "this run labels sounds, pictures or series: a page takes texts only"
+    )
 
   def answer(given: Mapping[str, Any]) -> dict[str, Any]:
     [chances] = loaded.predict(loaded.params, [text_of(given)])

@@ -42,13 +42,13 @@ def program(loaded: Loaded) -> tuple[Steps, dict[str, Any]]:
       f"tokenizer={name} is not one that a page without a server splits texts by: "
       f"those are {', '.join(TOKENIZERS)}; without `export` a server plays it"
     )
-  of_run(loaded, "step")  # which says what has no export
   size = sum(leaf.nbytes for leaf in jax.tree.leaves(loaded.params))
   if size > LARGEST:
     raise BadInput(
       f"the weights have {size / 2**20:.0f} MiB, more than the {LARGEST // 2**20} of a "
       "page without a server: without `export` a server plays the model"
     )
+  of_run(loaded, "step")  # which says what has no export
   try:
     steps = steps_of(loaded)
     listing = listed(steps)

@@ -48,7 +48,9 @@ def whole_page(loaded: Loaded, title: str) -> str:
     BadInput: the model is of another kind, too large, or has no export.
   """
   if (kind := _kind(loaded)) != "language":
-    raise BadInput(f"a page without a server is for charlm, and this is a run of {kind}")
+    raise BadInput(
+      f"a page without a server is for charlm, and this is a run of {kind}"
+    )
   steps, program = offline.program(loaded)
   data = language.told(loaded.vocabulary, steps.strips)
   data |= {"vocabulary": list(loaded.vocabulary.tokens), "program": program}

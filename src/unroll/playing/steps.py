@@ -13,7 +13,7 @@ from unroll.diagnose.reading import Step
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models import saved
-from unroll.types import Array, Carry, Cell, Params
+from unroll.types import Array, Carry, Params
 
 MOST = 256  # units of a state that are shown
 TRIED = 24  # tokens of a text by chance that tell which states have a gate

@@ -123,7 +123,8 @@ function languagePage(data, source, main) {
     const from = drawnTo === null ? 0 : Math.min(drawnTo, same, here.depth) - 1;
     for (let i = Math.max(from, 0); i < spans.length; i++) {
       const {node, span} = spans[i];
-      span.className = node === here ? "here" : node.depth > here.depth ? "later" : "";
+      span.className = (node === here ? "here" : node.depth > here.depth ? "later" : "")
+        + (span.textContent.endsWith("\n") ? " break" : "");
       span.style.background = colour(node.nats);
     }
     drawnTo = here.depth;

@@ -25,12 +25,13 @@ const NORMALIZED = {
   spaced: text => text.toLowerCase().replace(/(?<=[^ ])[,.!?]/g, " $&"),
   letters: text => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
 };
+const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";  // Python's
+const WORDS = new RegExp(`<[^<>${SPACE}]+>|[\\p{L}\\p{N}\\p{M}_]+|\\r\\n?|\\n|[^\\p{L}\\p{N}\\p{M}_${SPACE}]`, "gu");
 const SPLIT = {
   char: text => [...text],
   byte: text => [...new TextEncoder().encode(text)],
-  whitespace: text => text.replace(/\r\n?|\n/g, " <eos> ").split(/\s+/).filter(Boolean),
-  word: text => (text.match(/<[^<>\s]+>|[\p{L}\p{N}\p{M}_]+|\r\n?|\n|[^\p{L}\p{N}\p{M}_\s]/gu) || [])
-    .map(token => /^[\r\n]/.test(token) ? "<eos>" : token),
+  whitespace: text => text.replace(/\r\n?|\n/g, " <eos> ").split(new RegExp(`[${SPACE}]+`)).filter(Boolean),
+  word: text => (text.match(WORDS) || []).map(token => /^[\r\n]/.test(token) ? "<eos>" : token),
 };
 
 // The program in the page; it keeps the states after the tokens of the last text.
