@@ -4,6 +4,8 @@ Needs Chromium (Debian: apt-get install chromium) and the Python package playwri
 """
 
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from browser_test import EVIL, browser  # noqa: F401  (a fixture)
@@ -14,12 +16,14 @@ from unroll.playing.server import server
 
 pytestmark = pytest.mark.integration
 PHONE = 390
+CONTRAST = Path(__file__).with_name("play_contrast.js")
+SPANS = "document.querySelectorAll('#text span').length"
 WIDE = {"embedding": 64, "hidden": (256,), "cell": "lstm"}
 
 
 @pytest.fixture
 def show(browser):  # noqa: F811
-  """Opens an address, at a width and in a scheme; at the end, nothing has gone wrong."""
+  """Opens an address, at a width and in a scheme; nothing goes wrong meanwhile."""
   contexts, wrong = [], []
 
   def show(address, width=1280, **options):
@@ -29,18 +33,19 @@ def show(browser):  # noqa: F811
     tab = context.new_page()
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("console", lambda said: wrong.append(said.text))
-    tab.on("request", lambda request: wrong.append(request.url))
+    tab.on("request", lambda request: asked(request.url, address))
     tab.goto(address)
-    assert wrong == [address]
-    tab.remove_listener("request", wrong.append)
-    wrong.clear()
-    tab.wrong = wrong
     return tab
+
+  def asked(url, address):
+    if not url.startswith(address):
+      wrong.append(url)
 
   yield show
   for context in contexts:
     context.close()
-  assert [said for said in wrong if not said.startswith("http://127.0.0.1:")] == []
+  # A browser writes down that a server answered 400, which the page tells too.
+  assert [said for said in wrong if "status of 400" not in said] == []
 
 
 @pytest.fixture
@@ -75,16 +80,27 @@ def page(request, served, alone):
   return alone if request.param == "file" else served(loaded("language"))
 
 
+def until(condition):
+  """Waits for what comes; the page's own rules forbid scripts that are strings."""
+  end = time.monotonic() + 30
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def count(tab):
+  return tab.evaluate(SPANS)
+
+
 def text(tab):
   return tab.locator("#text").text_content()
 
 
 def play_until(tab, size):
   tab.get_by_role("button", name="Play").click()
-  spans = "document.querySelectorAll('#text span').length"
-  tab.wait_for_function(f"{spans} >= {size}")
+  until(lambda: count(tab) >= size)
   tab.get_by_role("button", name="Pause").click()
-  tab.wait_for_function("document.querySelectorAll('.branches li').length > 0")
+  until(lambda: tab.locator(".branches li").count() > 0)
 
 
 def test_a_text_goes_on_as_sampling_has_it(show, page):
@@ -98,12 +114,13 @@ def test_a_text_goes_on_as_sampling_has_it(show, page):
   tab.wait_for_selector(".bars button")
   assert text(tab) == "the fox"
   tab.get_by_role("button", name="Step", exact=True).click()
-  tab.wait_for_function("document.querySelectorAll('#text span').length === 8")
+  until(lambda: count(tab) == 8)
   play_until(tab, 40)
   [expected] = own.generate(
     own.params, "the fox", length=300, seed=5, temperature=0.8, top_k=4
   )
-  assert len(text(tab)) >= 40 and expected.startswith(text(tab))
+  found = text(tab)[: len(expected)]
+  assert len(found) >= 40 and expected.startswith(found)
   assert tab.locator(".bars button").count() == 4
 
 
@@ -120,13 +137,11 @@ def test_any_token_is_gone_back_to(show, page):
   own = tab.locator(".bars button code").all_inner_texts()
   token = next(one for one in own if one not in (first[10], "␣", "↵"))
   tab.locator(".bars button", has_text=token).first.click()
-  tab.wait_for_function("document.querySelectorAll('#text span').length === 11")
+  until(lambda: count(tab) == 11)
   assert text(tab) == first[:10] + token
   assert tab.locator(".branches li").count() == 2
   tab.locator(".branches .open").first.click()
-  tab.wait_for_function(
-    f"document.querySelectorAll('#text span').length === {len(first)}"
-  )
+  until(lambda: count(tab) == len(first))
   assert text(tab) == first
   tab.locator("#text").focus()
   for key in ("Home", "ArrowRight", "ArrowRight"):
@@ -134,7 +149,7 @@ def test_any_token_is_gone_back_to(show, page):
   tab.wait_for_selector("#text .here[data-depth='3']")
   assert "Token 3 of" in tab.locator("#place").inner_text()
   tab.get_by_label("forget this branch").first.click()
-  tab.wait_for_function("document.querySelectorAll('.branches li').length === 1")
+  until(lambda: tab.locator(".branches li").count() == 1)
 
 
 def test_units_change_from_token_to_token(show, page):
@@ -145,7 +160,7 @@ def test_units_change_from_token_to_token(show, page):
   before = tab.evaluate(pixels)
   assert len(before) == 2
   tab.get_by_role("button", name="Step", exact=True).click()
-  tab.wait_for_function(f"JSON.stringify({pixels}) !== {str(before)!r}")
+  until(lambda: tab.evaluate(pixels) != before)
   names = tab.locator(".strip h3").all_text_contents()
   assert names[0].startswith("layer 1 h") and names[1].startswith("gate of layer 1 h")
 
@@ -157,36 +172,15 @@ def test_a_phone_scrolls_down_only_and_texts_can_be_read(show, page, scheme):
   tab.get_by_role("button", name="Read").click()
   tab.wait_for_selector(".bars button")
   assert tab.evaluate("document.documentElement.scrollWidth") == PHONE
-  low = tab.evaluate(CONTRAST)
+  low = tab.evaluate(CONTRAST.read_text("utf-8"))
   assert low == []
   # Whoever has no mouse gets everywhere.
   unnamed = tab.evaluate(
     """() => [...document.querySelectorAll("button, input, select, textarea")].filter(
-      (one) => !(one.textContent.trim() || one.ariaLabel || one.labels?.length)).length"""
+      one => !(one.textContent.trim() || one.ariaLabel || one.labels?.length)
+    ).length"""
   )
   assert unnamed == 0
-
-
-# Texts of which the contrast with what they stand on is below 4.5 (WCAG AA).
-CONTRAST = """() => {
-  const parse = (c) => { const n = c.match(/[\\d.]+/g).map(Number); return [...n.slice(0, 3), n[3] ?? 1]; };
-  const over = (top, below) => top.slice(0, 3).map((x, i) => x * top[3] + below[i] * (1 - top[3]));
-  const ground = (one) => {
-    const own = parse(getComputedStyle(one).backgroundColor);
-    if (own[3] === 1 || !one.parentElement) return own.slice(0, 3);
-    return over(own, ground(one.parentElement));
-  };
-  const light = (c) => c.map((x) => x / 255).map((x) => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
-  const texts = [...document.querySelectorAll("body *")].filter((one) =>
-    [...one.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()) && one.checkVisibility() &&
-    !one.closest("script, style, noscript, option"));
-  return texts.flatMap((one) => {
-    const [a, b] = [light(parse(getComputedStyle(one).color).slice(0, 3)), light(ground(one))];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    return ratio < 4.5 ? [`${one.tagName} ${one.className} ${one.textContent.slice(0, 20)} ${ratio}`] : [];
-  });
-}"""
 
 
 def test_other_kinds(show, served):
@@ -209,10 +203,7 @@ def test_other_kinds(show, served):
   assert tab.evaluate("document.documentElement.scrollWidth") == PHONE
   tab.get_by_label("Past values").fill("a,b,c\n1,2")
   tab.get_by_role("button", name="Forecast").click()
-  tab.wait_for_function(
-    "document.querySelector('.error').textContent.includes('the CSV')"
-  )
-  tab.wrong.clear()  # the browser writes down that the server answered 400
+  until(lambda: "the CSV" in tab.locator(".error").inner_text())
 
 
 def test_a_layer_of_256_writes_200_tokens_a_second(show, tmp_path):
@@ -220,11 +211,10 @@ def test_a_layer_of_256_writes_200_tokens_a_second(show, tmp_path):
   path.write_text(pages.whole_page(loaded("language", **WIDE), "wide"), "utf-8")
   tab = show(path.as_uri())
   tab.get_by_role("button", name="Play").click()
-  count = "document.querySelectorAll('#text span').length"
-  tab.wait_for_function(f"{count} > 50")
-  before = tab.evaluate(f"[performance.now(), {count}]")
+  until(lambda: count(tab) > 50)
+  before = tab.evaluate(f"[performance.now(), {SPANS}]")
   tab.wait_for_timeout(2000)
-  after = tab.evaluate(f"[performance.now(), {count}]")
+  after = tab.evaluate(f"[performance.now(), {SPANS}]")
   rate = 1000 * (after[1] - before[1]) / (after[0] - before[0])
   print(f"{rate:.0f} tokens a second")
   assert rate >= 200

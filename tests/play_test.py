@@ -384,7 +384,10 @@ def test_random_numbers_are_those_of_jax(seed):
 
 @needs_node
 def test_a_page_splits_texts_as_vocabularies_do():
-  said = "The fox’s <unk> naïve_1, ДОГ:\r\n a\tb—c \n\n.,!x हिन्दी 数\x1c\x85\xa0½ 👍🏽\u200b\ufeff"
+  said = (
+    "The fox's <unk> naïve_1, ДОГ:\r\n a\tb—c \n\n.,!x "
+    "हिन्दी 数\x1c\x85\xa0½ 👍🏽\u200b\ufeff"
+  )
   cases = [
     (name, how, said) for name in offline.TOKENIZERS for how in text_lib.NORMALIZERS
   ]
