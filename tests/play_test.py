@@ -23,6 +23,7 @@ from tables import quick
 from unroll import layers, serving
 from unroll.cells import CELLS
 from unroll.data import text as text_lib
+from unroll.diagnose.reading import reading
 from unroll.exporting.elementwise import ELEMENTWISE
 from unroll.loading import Loaded
 from unroll.models import saved
@@ -131,10 +132,14 @@ def test_what_is_no_text_is_refused(given, said):
 
 def test_few_texts_are_remembered():
   own = reader_of()
+  for size in range(1, 9):
+    own.read({"tokens": [1] * size})
+  programs = reading._cache_size()
   for token in range(10):
-    for size in range(1, 5):
-      own.read({"tokens": [token] * size})
+    for size in range(1, 9):
+      own.read({"tokens": [token] * size, "from": size // 2})
   assert len(own._carries) == language.CARRIES
+  assert reading._cache_size() == programs  # one for each power of two
 
 
 def refuses(answer):
@@ -437,9 +442,12 @@ def test_the_command(tmp_path):
   assert "experiments.charlm, lstm, step 2" in text
   command = Command(tmp_path, "play", "--workdir=run")
   until = time.monotonic() + 60
-  while not (said := (command._streams / "1").read_text()) and time.monotonic() < until:
+  out = command._streams / "1"
+  while not (out.exists() and out.read_text()) and time.monotonic() < until:
     time.sleep(0.1)
-  port = int(re.fullmatch(r"http://127.0.0.1:(\d+)/ until Ctrl-C\n", said)[1])
+  port = int(
+    re.fullmatch(r"http://127.0.0.1:(\d+)/ until Ctrl-C\n", out.read_text())[1]
+  )
   assert "experiments.charlm" in asked(port, "GET", "/")[1]
   kind = {"Content_Type": "application/json"}
   status, found = asked(port, "POST", "/encode", '{"text": "the"}', **kind)

@@ -139,6 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
       ("Content-Length", str(len(body))),
       ("X-Content-Type-Options", "nosniff"),
       ("X-Frame-Options", "DENY"),
+      ("Cross-Origin-Resource-Policy", "same-origin"),
       ("Referrer-Policy", "no-referrer"),
       ("Cache-Control", "no-store"),
     ):

@@ -104,14 +104,23 @@ def _gating(loaded: Loaded, carry: Carry) -> _Gating | None:
   own = loaded.params["params"]["recurrent"]["core"]
   tokens = np.random.default_rng(0).integers(0, module.vocabulary, (TRIED, 1), np.int32)
   xs = jax.jit(embedded)(loaded.params, tokens)
-  found = keeping(cell, own, carry, xs)
+  # What draws its weights has a carry around that of the cell.
+  around = (chosen.weight_dropout > 0) + (chosen.weight_noise > 0)
+
+  def bare(carry: Carry) -> Carry:
+    layers = carry.layers
+    for _ in range(around):
+      layers = tuple(layer.inner for layer in layers)
+    return carry._replace(layers=layers)
+
+  found = keeping(cell, own, bare(carry), xs)
   if not found:
     return None
 
   def rows(params: Params, carry: Carry, token: Array) -> list[Array]:
     own = cell.prepare(params["params"]["recurrent"]["core"])
     z = cell.project(own, embedded(params, token[None]))[0]
-    gates = kept(cell, own, carry, z)
+    gates = kept(cell, own, bare(carry), z)
     return [gates[name] for name in found]
 
   return _Gating({name: part.shape[-1] for name, part in found.items()}, rows)
@@ -129,5 +138,5 @@ def _states(carry: Carry) -> dict[str, Any]:
 
 def _said(name: str) -> str:
   """`layers/0/c` as people count: "layer 1 c"."""
-  _, number, *state = name.split("/")
+  _, number, *state = (part for part in name.split("/") if part != "inner")
   return f"layer {int(number) + 1} {'/'.join(state)}"

@@ -49,7 +49,7 @@ function languagePage(data, source, main) {
 
   const options = () => ({
     temperature: Math.max(+at.temperature.value || 0, 0), topK: Math.max(Math.trunc(+at.topK.value) || 0, 0),
-    seed: Math.trunc(+at.seed.value) || 0, unknown,
+    seed: Math.min(Math.max(Math.trunc(+at.seed.value) || 0, 0), 2 ** 31 - 2), unknown,
   });
   async function take(token) {  // goes on with a token
     const logits = await logitsOf(here), node = child(here, token);
@@ -80,7 +80,6 @@ function languagePage(data, source, main) {
     if (playing) return stop();
     playing = true;
     at.play.textContent = "Pause";
-    at.play.setAttribute("aria-pressed", "true");
     branching();
     while (playing) {
       const pace = +at.pace.value, begun = performance.now();
@@ -93,7 +92,6 @@ function languagePage(data, source, main) {
   function stop() {
     playing = false;
     at.play.textContent = "Play";
-    at.play.setAttribute("aria-pressed", "false");
   }
   const alone = run => guarded(at.said, async event => {  // one thing at a time
     if (busy) return;
@@ -183,7 +181,7 @@ function languagePage(data, source, main) {
   }
   const at = {
     prefix: make("textarea", {id: "prefix", rows: 2, spellcheck: "false"}),
-    play: make("button", {type: "button", "aria-pressed": "false", class: "strong"}, "Play"),
+    play: make("button", {type: "button", class: "strong"}, "Play"),
     pace: make("select", {}, ...[["as fast as it goes", 0], ["20 tokens a second", 20], ["4 tokens a second", 4]]
       .map(([name, value]) => make("option", {value}, name))),
     text: make("pre", {id: "text", tabindex: 0, role: "group", "aria-describedby": "place",
@@ -195,7 +193,7 @@ function languagePage(data, source, main) {
   };
   const fields = {
     temperature: number("temperature", 1, {min: 0, step: 0.1}), topK: number("top k (0: all)", 0, {min: 0, step: 1}),
-    seed: number("seed", 0, {step: 1}),
+    seed: number("seed", 0, {min: 0, max: 2 ** 31 - 2, step: 1}),
   };
   for (const [name, [input]] of Object.entries(fields)) at[name] = input;
   const units = unitStrips(strips, PASTS);

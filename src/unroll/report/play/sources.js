@@ -3,7 +3,7 @@
 async function posted(path, given) {
   const response = await fetch(path, {
     method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(given),
-  });
+  }).catch(() => { throw new Error("The server does not answer: start it again, and open the address that it prints."); });
   const found = await response.json();
   if (!response.ok) throw new Error(found.error || response.statusText);
   return found;
