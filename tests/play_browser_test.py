@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browser_test import EVIL, browser  # noqa: F401  (a fixture)
 from play_test import loaded
@@ -143,6 +144,14 @@ def test_any_token_is_gone_back_to(show, page):
   tab.locator(".branches .open").first.click()
   until(lambda: count(tab) == len(first))
   assert text(tab) == first
+  tab.locator("#text span").nth(2).click()  # within the prefix
+  until(lambda: "Token 3 of" in tab.locator("#place").inner_text())
+  model = loaded("language")
+  chances = model.predict(model.params, ["the"])[0]
+  chances[model.vocabulary.unknown] = 0
+  best = model.vocabulary.tokens[int(np.argmax(chances))]
+  seen = best.replace("\n", "↵").replace(" ", "␣")
+  assert tab.locator(".bars code").first.inner_text() == seen
   tab.locator("#text").focus()
   for key in ("Home", "ArrowRight", "ArrowRight"):
     tab.keyboard.press(key)

@@ -8,7 +8,8 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from socketserver import TCPServer
+from typing import Any, cast
 
 from unroll.types import BadInput
 
@@ -46,6 +47,11 @@ def server(page: str, answers: Answers, port: int = 0) -> ThreadingHTTPServer:
 class _Server(ThreadingHTTPServer):
   daemon_threads = True
   block_on_close = False
+
+  def server_bind(self) -> None:
+    """Takes the port, and asks nobody for the name of this machine."""
+    TCPServer.server_bind(self)
+    self.server_name, self.server_port = self.server_address[:2]  # type: ignore
 
   def handle_error(self, request: Any, client_address: Any) -> None:
     """Says nothing of readers that went away."""
@@ -115,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
 
   def _is_ours(self) -> bool:
     """Whether a request is for this server, by its name, and from its own page."""
-    _, port = self.server.server_address  # type: ignore[misc]
+    port = cast(_Server, self.server).server_port
     names = {f"{host}:{port}" for host in ("127.0.0.1", "localhost")}
     if port == 80:
       names |= {"127.0.0.1", "localhost"}

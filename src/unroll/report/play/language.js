@@ -30,7 +30,7 @@ function languagePage(data, source, main) {
 
   // Reads what is not known yet up to a node, and what of the last steps is to be seen.
   async function look(node) {
-    if (node === root || seen.get(node)) return;
+    if (node === root || (seen.get(node) && seen.get(node).logits)) return;
     const nodes = line(node), tokens = nodes.map(one => one.token);
     const known = seen.get(node.parent) && node.nats !== null ? node.depth - 1 : 0;
     const found = await source.read(tokens, known);
@@ -43,7 +43,7 @@ function languagePage(data, source, main) {
     keep(node, {logits: found.logits, shown: found.shown.subarray(Math.max(steps - 1, 0) * width)});
   }
   const logitsOf = async node => {
-    if (!seen.get(node) || !seen.get(node).logits) { seen.delete(node); await look(node); }
+    await look(node);
     return seen.get(node).logits;
   };
 
@@ -77,7 +77,6 @@ function languagePage(data, source, main) {
     prompt = node.depth;
   }
   async function play() {
-    if (playing) return stop();
     playing = true;
     at.play.textContent = "Pause";
     branching();
@@ -94,12 +93,15 @@ function languagePage(data, source, main) {
     at.play.textContent = "Play";
   }
   const alone = run => guarded(at.said, async event => {  // one thing at a time
-    if (busy) return;
+    stop();  // what plays; it ends after a token
+    for (let tries = 0; busy; tries++) {
+      if (tries > 100) throw new Error("The page is busy: try again.");
+      await new Promise(done => setTimeout(done, 20));
+    }
     busy = true;
     try { await run(event); } catch (error) { stop(); throw error; } finally { busy = false; draw(); }
   });
   async function go(node, end = leaf) {
-    stop();
     await look(node);
     here = node;
     leaf = end;
@@ -197,24 +199,19 @@ function languagePage(data, source, main) {
   };
   for (const [name, [input]] of Object.entries(fields)) at[name] = input;
   const units = unitStrips(strips, PASTS);
-  const single = make("button", {type: "button", onclick: alone(async () => { stop(); branching(); await step(); })}, "Step");
-  const reading = alone(async () => { stop(); await read(); });
+  const single = make("button", {type: "button", onclick: alone(async () => { branching(); await step(); })}, "Step");
+  const reading = alone(read);
   at.play.addEventListener("click", event => playing ? stop() : alone(play)(event));
   at.prefix.addEventListener("keydown", event => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) reading(event); });
   at.text.addEventListener("click", event => {
     const depth = +(event.target.dataset || {}).depth;
-    if (depth) halted(() => go(spans[depth - 1].node))();
+    if (depth) alone(() => go(spans[depth - 1].node))(event);
   });
-  const halted = run => async () => {  // a click ends playing, and counts
-    stop();
-    for (let tries = 0; busy && tries < 100; tries++) await new Promise(done => setTimeout(done, 20));
-    await alone(run)();
-  };
+  const MOVES = {ArrowLeft: () => here.depth - 1, ArrowRight: () => here.depth + 1, Home: () => 1, End: () => spans.length};
   at.text.addEventListener("keydown", event => {
-    const to = {ArrowLeft: here.depth - 1, ArrowRight: here.depth + 1, Home: 1, End: spans.length}[event.key];
-    if (to === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    if (spans[to - 1]) halted(() => go(spans[to - 1].node))();
+    const to = MOVES[event.key];  // from where an earlier key has led
+    if (!to || event.ctrlKey || event.metaKey || event.altKey) return;
+    alone(async () => { if (spans[to() - 1]) await go(spans[to() - 1].node); })(event);
   });
   main.append(
     make("section", {},
