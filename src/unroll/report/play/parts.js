@@ -10,7 +10,7 @@ function make(tag, given = {}, ...children) {
   return of;
 }
 const section = (title, ...children) => make("section", {}, make("h2", {}, title), ...children);
-const percent = p => (100 * p).toFixed(p < 0.0995 ? 2 : 1) + " %";
+const percent = p => p > 0 && p < 5e-5 ? "< 0.01 %" : (100 * p).toFixed(p < 0.0995 ? 2 : 1) + " %";
 const visible = piece => piece.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣");
 function bar(p) {
   const found = make("span", {class: "bar", "aria-hidden": "true"});

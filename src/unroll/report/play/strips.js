@@ -39,7 +39,7 @@ function unitStrips(strips, pasts) {
   function tell(own, row) {
     let sum = 0, top = 0;
     row.forEach((x, i) => { sum += Math.abs(x); if (Math.abs(x) > Math.abs(row[top])) top = i; });
-    own.told.textContent = `mean ${(sum / row.length).toPrecision(2)}, largest: unit ${top}, ${row[top].toPrecision(3)}`;
+    own.told.textContent = `mean size ${(sum / row.length).toPrecision(2)}, largest: unit ${top}, ${row[top].toPrecision(3)}`;
     own.now.setAttribute("aria-label", `${own.name}: ${own.told.textContent}`);
   }
   return {
