@@ -85,6 +85,7 @@ def program_of():
   return offline.program(loaded("language"))
 
 
+@pytest.mark.slow
 def test_a_text_is_read_as_the_model_reads_it():
   own, reader = loaded("language"), reader_of()
   tokens = reader.encode({"text": "the fox "})["tokens"]
@@ -139,6 +140,14 @@ def test_few_texts_are_remembered():
     for size in range(1, 9):
       own.read({"tokens": [token] * size, "from": size // 2})
   assert len(own._carries) == language.CARRIES
+  own._carries.clear()
+  texts = own.encode({"text": "the fox "})["tokens"]
+  afresh = [own.read({"tokens": texts, "from": 4}) for _ in range(2)]
+  own.read({"tokens": texts[:4]})
+  gone_on = own.read({"tokens": texts, "from": 4})
+  for name, told in gone_on.items():
+    for other in afresh:
+      close(floats(told), floats(other[name]))
   assert reading._cache_size() == programs  # one for each power of two
 
 
@@ -148,6 +157,7 @@ def refuses(answer):
       answer(given)
 
 
+@pytest.mark.slow
 def test_labels_of_a_text():
   own = loaded("classify")
   answer = labels.classifying(own)
@@ -177,6 +187,7 @@ def test_labels_of_words(output):
   refuses(answer)
 
 
+@pytest.mark.slow
 def test_a_table_goes_on():
   own = loaded("forecast")
   rows = [[5.0, -3.0, 2.0], [6, -2.5, 1], [4, -3.5, 0], [5, -3, 4], [7, -2, 3]]
