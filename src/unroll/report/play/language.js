@@ -129,6 +129,7 @@ function languagePage(data, source, main) {
     }
     drawnTo = here.depth;
     if (here === leaf) at.text.scrollTop = at.text.scrollHeight;
+    at.place.setAttribute("aria-live", playing ? "off" : "polite");
     at.place.textContent = here === root ? "Read a prefix to begin." : describe(here);
   }
   function describe(node) {
