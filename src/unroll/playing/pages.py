@@ -49,7 +49,8 @@ def whole_page(loaded: Loaded, title: str) -> str:
   """
   if (kind := _kind(loaded)) != "language":
     raise BadInput(
-      f"a page without a server is for charlm, and this is a run of {kind}"
+      f"a page without a server is for charlm, and this is a run of {kind}: leave "
+      "`export` out, and a server plays it"
     )
   steps, program = offline.program(loaded)
   data = language.told(loaded.vocabulary, steps.strips)
