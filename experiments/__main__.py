@@ -2,7 +2,9 @@
 
 unroll                       lists the pages, a line each
 unroll charlm --minutes=5    is python -m experiments.charlm --minutes=5
-unroll sweep charlm --seeds=3, unroll train, unroll report: those of `launch`
+unroll sweep charlm --seeds=3, unroll train, unroll sweep_report: those of `launch`
+
+source <(unroll completion bash)   completes pages and flags; zsh likewise
 """
 
 import ast
@@ -13,10 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 HERE = Path(__file__).parent
+# Those of `launch`: what each is, and its module.
 LAUNCH = {
-  "sweep": "runs a page for many settings, here, on Ray or on Slurm",
-  "train": "trains one model in many processes",
-  "report": "writes the page of a sweep",
+  "sweep": ("Runs a page for many settings, here, on Ray or on Slurm.", "sweep"),
+  "train": ("Trains one model in many processes.", "train"),
+  "sweep_report": ("Writes the page of a sweep.", "report"),
 }
 
 
@@ -35,7 +38,11 @@ def main() -> None:
 
   name, *arguments = sys.argv[1:] or [""]
   if name in ("", "--help", "-h", "help"):
-    _list("unroll NAME --help lists the flags of a page", LAUNCH)
+    others = {name: about for name, (about, _) in LAUNCH.items()}
+    _list("unroll NAME --help lists the flags of a page", others)
+    return
+  if name == "completion":
+    _complete(arguments)
     return
   if name == "--version":
     from experiments.session.commandline import version
@@ -44,7 +51,7 @@ def main() -> None:
     return
   module = f"experiments.{name}"
   if name in LAUNCH:
-    module = f"launch.{name}"
+    module = f"launch.{LAUNCH[name][1]}"
     arguments = [f"experiments.{a}" if a in pages() else a for a in arguments]
   elif name not in pages():
     _refuse(f"unroll has no page {name!r}", "unroll lists them")
@@ -53,6 +60,16 @@ def main() -> None:
   front.answer(module, arguments)
   sys.argv[1:] = arguments
   runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _complete(arguments: list[str]) -> None:
+  """The script of a shell, or the words that may follow those of a command."""
+  from experiments.session import completion
+
+  if arguments[:1] and arguments[0] in completion.SHELLS:
+    print(completion.script(arguments[0]), end="")
+  else:
+    print(*completion.words(arguments, [*pages(), *LAUNCH]), sep="\n")
 
 
 def _recipe(argument: str) -> str:

@@ -67,18 +67,18 @@ def test_what_is_kept_holds_while_no_source_has_changed(
   )
   settings = [*described(Memory).values()]
   told = front.Told("help", "xml", [front.Heading("Memory", "memory", settings)])
-  assert front._kept(name) is None
+  assert front.kept(name) is None
   front.keep(told)
-  assert front._kept(name) == told
+  assert front.kept(name) == told
   path = cache.root() / front.FOLDER / front._name(name)
   whole = path.read_text()
   for damaged in ("", "{", "[]", whole[: len(whole) // 2], whole.replace("int", "xyz")):
     path.write_text(damaged)
-    assert front._kept(name) is None
+    assert front.kept(name) is None
   path.write_text(whole)
   monkeypatch.setattr(front, "_stamp", lambda: "another")
-  assert front._kept(name) is None
+  assert front.kept(name) is None
   monkeypatch.undo()
   monkeypatch.setenv("UNROLL_DATA", str(tmp_path))
   path.parent.chmod(0o777)  # others could have written it
-  assert front._kept(name) is None
+  assert front.kept(name) is None

@@ -60,6 +60,15 @@ def test_what_is_installed_trains_and_sweeps(installed: Path, tmp_path: Path) ->
   assert "\nmemory  " in call(installed, tmp_path)
   assert call(installed, tmp_path, "--version").startswith("unroll 0.")
   small = ["--steps=2", "--hidden=4", "--layers=1"]
+  script = call(installed, tmp_path, "completion", "bash")
+  assert script == call(installed, tmp_path, "completion", "zsh").partition("\n")[2]
+  pages = call(installed, tmp_path, "completion").split()
+  assert {"charlm", "memory", "report", "sweep", "sweep_report"} <= {*pages}
+  flags = call(installed, tmp_path, "completion", "memory", "--hidden=3").split()
+  assert {"--hidden=", "--json", "--nojson", "--task="} <= {*flags}
+  asked = "COMP_WORDS=(unroll memory --hid); COMP_CWORD=2; _unroll; echo $COMPREPLY"
+  bash = ["bash", "-c", f"unroll() {{ echo {' '.join(flags)}; }}; {script}{asked}"]
+  assert subprocess.check_output(bash, text=True).strip() == "--hidden="
   recipe = "--flagfile=experiments/recipes/memory/copy_500.flags"
   call(installed, tmp_path, "memory", recipe, *small, "--length=9", "--workdir=run")
   assert (tmp_path / "run" / "config.json").is_file()

@@ -54,7 +54,7 @@ def answer(page: str, arguments: Sequence[str]) -> None:
   if "--version" in arguments and not set(arguments) & set(HELP):
     print(version())
     sys.exit(0)
-  told = _kept(page)
+  told = kept(page)
   if told is None:
     return
   if set(arguments) & set(HELP):
@@ -95,7 +95,8 @@ def keep(told: Told) -> None:
     files.write(folder / _name(started.name), json.dumps(content))
 
 
-def _kept(page: str) -> Told | None:
+def kept(page: str) -> Told | None:
+  """What a page has told of itself; None if it has not since its sources changed."""
   path = cache.root() / FOLDER / _name(page)
   try:
     if not files.private(path.parent):
