@@ -56,7 +56,7 @@ class Standby:
       with tempfile.NamedTemporaryFile() as output:
         asked = {"flags": [*flags], "output": output.name, "log": str(log.resolve())}
         code, stopped = self._asked(asked, log, stop)
-        if code is None and not stopped:  # another process could, a fresh one can
+        if code is None and not stopped:  # not this process, but a fresh one
           code, stopped = self._asked(asked, log, stop)
         text = output.read().decode("utf-8", "replace")
       with open(log, "ab") as errors:
@@ -82,7 +82,11 @@ class Standby:
   def _asked(
     self, asked: dict[str, Any], log: Path, stop: Callable[[], bool]
   ) -> tuple[int | None, bool]:
-    """The exit code of a run, and whether it was asked to stop."""
+    """The exit code of a run, and whether it was asked to stop.
+
+    The code is None where the run has not begun: the process cannot give what it asks
+    for, or has ended in good order before it read of it.
+    """
     child = self._running(log)
     assert child.stdin and child.stdout
     stopped = False
@@ -108,7 +112,7 @@ class Standby:
         self.close()
       return code, stopped
     self.close()
-    return child.returncode, stopped
+    return child.returncode or None, stopped
 
   def _running(self, log: Path) -> "subprocess.Popen[bytes]":
     if self._child is not None and self._child.poll() is not None:

@@ -142,3 +142,25 @@ def test_the_process_ends_with_its_input(tmp_path: Path) -> None:
   command = [sys.executable, "-m", "experiments.session.standby", "experiments.memory"]
   done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=-1, check=True)
   assert done.stdout == b""
+
+
+ONE_ANSWER = """
+import json, pathlib, sys
+asked = json.loads(sys.stdin.readline())
+pathlib.Path(asked["output"]).write_text(str(asked["flags"]))
+print('{"code": 0}', flush=True)
+sys.stdin.readline()  # it ends, and what it was asked last is lost
+"""
+
+
+def test_a_run_that_a_process_ends_before_is_run_by_another(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  (tmp_path / "one_answer.py").write_text(ONE_ANSWER)
+  monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+  monkeypatch.setattr("launch.standby.SERVER", "one_answer")
+  standby, log = Standby("x"), tmp_path / "log"
+  for number in range(3):
+    ended = standby.once([f"--n={number}"])(log, lambda: False)
+    assert ended == run.Ended(0, f"['--n={number}']", False)
+  standby.close()
