@@ -1,16 +1,18 @@
 """The laws of schemes that keep what a unit's own parameters have done to it."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from online_test import KEY, batch_of, cut, squares
-from tables import USERS, B, T, initial, parameters, quickly
+from tables import CELLS, USERS, B, T, initial, parameters, quickly
 
 from unroll import cells as library
-from unroll import gradients, scan, states
-from unroll.types import BadInput, seed
+from unroll import compose, gradients, scan, states
+from unroll.types import BadInput, Cell, seed
 
 H = 4
 DIAGONAL = ("indrnn", "lru", "s5", "min_gru", "min_lstm", "sru")
@@ -54,8 +56,11 @@ def test_units_that_read_no_other_have_the_full_gradient(name, masks):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def masked_rtrl(cell, params, carry, batch):
-  """RTRL whose influence is zero but where state and parameter are of one unit."""
+def masked_rtrl(cell, params, carry, batch, reach=1):
+  """RTRL whose influence is zero but where state and parameter are of one unit.
+
+  With `reach` the state may also be of one of the next units.
+  """
   loss = squares(cell)
   flat, params_of = ravel_pytree(params)
   unit = ravel_pytree(
@@ -64,7 +69,8 @@ def masked_rtrl(cell, params, carry, batch):
     )
   )[0]
   size = states.vector(carry).shape[-1]
-  own = np.arange(size)[:, None] % H == np.asarray(unit)[None]  # [S, P]
+  away = np.arange(size)[:, None] % H - np.asarray(unit)[None]
+  own = (away >= 0) & (away < reach)  # [S, P]
 
   def after(flat, change, carry, piece):
     begun = states.moved(carry, change)
@@ -155,3 +161,96 @@ def test_a_matrix_that_is_multiplied_twice_is_refused():
     own = gradients.kf_rtrl().cell(cell)
     xs = np.zeros((1, B, 3), np.float32)
     scan.unroll(own, params, own.carry(params, B), xs)
+
+
+def chain():
+  """Units that each read themselves and the one before: h = tanh(x W + h a + h' b)."""
+
+  def step(params, h, z):
+    before = jnp.pad(h, ((0, 0), (1, 0)))[:, :-1]
+    own, other = (jnp.broadcast_to(params[name], h.shape) for name in ("a", "b"))
+    h = jnp.tanh(z + own * h + other * before)
+    return h, h
+
+  return Cell(
+    lambda key: {"a": jnp.full(H, 0.5), "b": jnp.ones(H), "w": jnp.eye(H)},
+    lambda params, batch: jnp.zeros((batch, H), params["a"].dtype),
+    lambda params, xs: xs @ params["w"],
+    step,
+  )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [2, 3])
+def test_snap_is_rtrl_of_what_is_reached(n):
+  with jax.enable_x64(True):
+    cell = chain()
+    params = parameters(cell, np.float64)
+    carry, batch = initial(cell, params), batch_of((H,), "padding")
+    found = added_up(gradients.snap(n), cell, params, carry, batch)
+    expected = masked_rtrl(cell, params, carry, batch, n)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+    less = added_up(gradients.snap(1), cell, params, carry, batch)
+    assert np.max(np.abs(less - expected)) > 1e-3
+
+
+def blocks():
+  """Two heads of two units, and the same units in one dense layer."""
+  return compose.heads([library.lstm(H, H // 2) for _ in range(2)])
+
+
+REACHING = {
+  "chain": chain,
+  "heads": blocks,
+  **{
+    name: functools.partial(library.CELLS[name], H, H)
+    for name in ("rnn", "lstm", "clockwork_rnn", "gru_layer_norm", "rg_lru", "irnn")
+  },
+}
+
+
+@pytest.mark.parametrize("name", quickly(REACHING, "chain"))
+def test_snap_of_all_that_is_reached_is_full(name):
+  with jax.enable_x64(True):
+    cell = REACHING[name]()
+    params = parameters(cell, np.float64)
+    carry = initial(cell, params)
+    batch = batch_of((H,), "padding_resets")
+    full = gradients.full().estimator(squares(cell))
+    expected = ravel_pytree(full.estimate(params, carry, (), batch, KEY).grads)[0]
+    # No gradient flows from step to step: nothing need be cut.
+    whole = gradients.full()._replace(cell=gradients.snap(T).cell)
+    found = added_up(whole, cell, params, carry, batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_snap_of_one_step_is_snap1(name):
+  with jax.enable_x64(True):
+    cell, params, carry = made(name)
+    batch = batch_of((H,), "holes_resets")
+    one, other = (
+      added_up(scheme, cell, params, carry, batch)
+      for scheme in (gradients.snap(1), gradients.snap1())
+    )
+    np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["zoneout", "learned_carry"])
+def test_what_snap_cannot_follow_is_refused(name):
+  cell = CELLS[name]
+  with pytest.raises(BadInput, match="follows what the parameters of a layer reach"):
+    gradients.snap(2).cell(cell).carry(parameters(cell), B)
+
+
+def test_what_n_steps_reach():
+  """Of heads the 2 H / heads states of a block; along a chain a unit more each step."""
+  for cell, n, reached in (
+    (blocks(), 2, {H}),
+    (library.lstm(H, H), 2, {2 * H}),
+    (library.lstm(H, H), 1, {2}),
+    (chain(), 3, {1, 2, 3}),
+  ):
+    begun = gradients.snap(n).cell(cell).carry(cell.init(KEY), 1)
+    assert {leaf.shape[2] for leaf in begun.influence} == reached

@@ -6,7 +6,7 @@ from unroll import specs
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
-from unroll.gradients.online import eprop, kf_rtrl, rtrl, sketched, snap1, uoro
+from unroll.gradients.online import eprop, kf_rtrl, rtrl, sketched, snap, snap1, uoro
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.telescope import telescope
@@ -19,8 +19,8 @@ END = 2**31  # of what a device counts with
 FORMS = (
   "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
   "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
-  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, eprop or eprop:K, "
-  "kf_rtrl or kf_rtrl:K"
+  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
+  "eprop or eprop:K, kf_rtrl or kf_rtrl:K"
 )
 
 
@@ -51,6 +51,8 @@ def named_scheme(spec: str) -> Scheme:
         return uoro(*numbers)
       case "snap1", () | (_,):
         return snap1(*numbers)
+      case "snap", (_,) | (_, _):
+        return snap(*numbers)
       case "eprop", () | (_,):
         return eprop(*numbers)
       case "kf_rtrl", () | (_,):
@@ -83,6 +85,7 @@ __all__ = [
   "random",
   "rtrl",
   "sketched",
+  "snap",
   "snap1",
   "telescope",
   "truncated",

@@ -2,8 +2,9 @@
 
 from unroll.gradients.online.kronecker import kf_rtrl
 from unroll.gradients.online.local import eprop, snap1
+from unroll.gradients.online.reaching import snap
 from unroll.gradients.online.rtrl import rtrl
 from unroll.gradients.online.sketched import sketched
 from unroll.gradients.online.uoro import uoro
 
-__all__ = ["eprop", "kf_rtrl", "rtrl", "sketched", "snap1", "uoro"]
+__all__ = ["eprop", "kf_rtrl", "rtrl", "sketched", "snap", "snap1", "uoro"]

@@ -67,7 +67,7 @@ class Transition(NamedTuple):
         "this truncation follows every state forward in time, and dropout, zoneout or "
         "noise draws within the step: set those rates to 0, or use tbptt:K"
       )
-    return cls(loss, _reaching(lambda params: after(params, carry), params))
+    return cls(loss, read(lambda params: after(params, carry), params))
 
   def flat(self, params: Params) -> Array:
     """The parameters that reach a state, `[P]`."""
@@ -182,7 +182,7 @@ def _mapped(f: Callable[[Array], Any], carry: Carry, **draws: Any) -> Any:
   )
 
 
-def _reaching(f: Callable[[Params], Array], params: Params) -> tuple[bool, ...]:
+def read(f: Callable[[Params], Array], params: Params) -> tuple[bool, ...]:
   """The leaves of its argument that a function reads on the way to its result."""
   program = jax.make_jaxpr(f)(params).jaxpr
   needed = set(map(id, program.outvars))
