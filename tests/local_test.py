@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from online_test import KEY, batch_of, cut, squares
-from tables import CELLS, USERS, B, T, initial, parameters, quickly
+from tables import CELLS, USERS, B, T, initial, noise, parameters, quickly
 
 from unroll import cells as library
-from unroll import compose, gradients, scan, states
+from unroll import compose, gradients, readout, scan, states
+from unroll.cells.vanilla import VanillaCarry
 from unroll.types import BadInput, Cell, seed
 
 H = 4
@@ -248,9 +249,55 @@ def test_what_n_steps_reach():
   """Of heads the 2 H / heads states of a block; along a chain a unit more each step."""
   for cell, n, reached in (
     (blocks(), 2, {H}),
-    (library.lstm(H, H), 2, {2 * H}),
-    (library.lstm(H, H), 1, {2}),
+    (chain(), 1, {1}),
     (chain(), 3, {1, 2, 3}),
   ):
     begun = gradients.snap(n).cell(cell).carry(cell.init(KEY), 1)
     assert {leaf.shape[2] for leaf in begun.influence} == reached
+
+
+def leaky(tau):
+  """Units with a leak, as of Murray (2019): h = (1 - 1/τ) h + 1/τ tanh(x W + h U)."""
+  rnn = library.CELLS["rnn"](H, H)
+
+  def step(params, h, z):
+    _, new = rnn.step(params, VanillaCarry(h), z)
+    h = (1 - 1 / tau) * h + new / tau
+    return h, h
+
+  return rnn._replace(
+    carry=lambda params, batch: jnp.zeros((batch, H), params.b.dtype),
+    step=step,
+    derivative=None,
+  )
+
+
+@pytest.mark.parametrize("kind", ["leaky", "rnn"])
+def test_rflo_is_its_paper(kind):
+  """Of a leaky network by its own leak, of another by the leak that it is given."""
+  tau, own = 4, kind == "leaky"
+  scheme = gradients.rflo(T) if own else gradients.rflo(T, tau)
+  assert scheme.feedback and scheme.chunks.length == T
+  with jax.enable_x64(True):
+    cell = leaky(tau) if own else library.CELLS["rnn"](H, H)
+    params, kernel = parameters(cell, np.float64), np.eye(H)[:, :2] + 0.5
+    xs, truth, other = noise(0, T, B, H), noise(1, T, B, 2), readout.fixed(kernel)
+    made = scheme.cell(cell)
+
+    def loss(params, kernel):
+      _, ys = scan.unroll(made, params, made.carry(params, B), xs.astype(float))
+      out = readout.sent_back(ys, kernel, other)
+      return jnp.sum(jnp.square(out - truth)) / 2
+
+    found, of_kernel = jax.jit(jax.grad(loss, (0, 1)))(params, kernel)
+  h, trace, expected, outer = np.zeros((B, H)), 0.0, 0.0, 0.0
+  for x, y in zip(xs, truth):
+    new = np.tanh(x @ params.w_x + h @ params.w_h + params.b)
+    slope = (1 - new**2) * (1 / tau if own else 1)
+    trace = (1 - 1 / tau) * trace + h[:, :, None] * slope[:, None]
+    h = (1 - 1 / tau) * h + new / tau if own else new
+    error = h @ kernel - y
+    expected = expected + np.einsum("bij,bj->ij", trace, error @ other.T)
+    outer = outer + h.T @ error
+  np.testing.assert_allclose(found.w_h, expected, atol=1e-10)
+  np.testing.assert_allclose(of_kernel, outer, atol=1e-10)

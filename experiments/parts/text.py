@@ -19,12 +19,12 @@ from unroll import memory, remat, scan
 from unroll.data import corpora, splits, text, tokens
 from unroll.data.batches import ALL, Lanes, Source, Windows
 from unroll.data.vocabulary import UNKNOWN, VOCABULARY, Vocabulary
-from unroll.gradients import ChunkLoss
+from unroll.gradients import ChunkLoss, Scheme
 from unroll.layers import initial_carry
 from unroll.metrics import BITS_PER_BYTE, BITS_PER_CHAR, NATS, PERPLEXITY
 from unroll.models.parts import EMBEDDING_DROPOUT
 from unroll.settings import setting
-from unroll.types import BadInput, Cell, Sums
+from unroll.types import BadInput, Sums
 
 
 @dataclass(frozen=True)
@@ -252,11 +252,11 @@ def task(
       data.facts[split],
     )
 
-  def around(change: Callable[[Cell], Cell]) -> tuple[MakeCarry, MakeLoss] | None:
+  def around(scheme: Scheme) -> tuple[MakeCarry, MakeLoss] | None:
     core = getattr(model, "core", None)
     if core is None or core.around is None:
       return None
-    changed = model.clone(core=core.around(change))
+    changed = model.clone(core=core.around(scheme.cell), feedback=scheme.feedback)
     carry = functools.partial(initial_carry, changed)
     return carry, functools.partial(loss, changed)
 

@@ -21,7 +21,7 @@ from unroll.train import (
   make_dispatch,
   make_step,
 )
-from unroll.types import Array, BadInput, Cell, Params
+from unroll.types import Array, BadInput, Params
 
 
 class Pieces(NamedTuple):
@@ -56,7 +56,7 @@ class Pieces(NamedTuple):
     evaluated = loss = task.loss(plan, scheme.backward)
     carry = task.carry
     if scheme.cell:
-      carry, make = _around(task, settings, scheme.cell)
+      carry, make = _around(task, settings, scheme)
       loss = make(plan, scheme.backward)
     multiples = settings[Transfer].multiples()
     return cls(
@@ -129,10 +129,10 @@ class Pieces(NamedTuple):
 
 
 def _around(
-  task: Task, settings: Settings, change: Callable[[Cell], Cell]
+  task: Task, settings: Settings, scheme: Scheme
 ) -> tuple[MakeCarry, MakeLoss]:
-  """The carry and the loss of a task with other cells."""
-  found = task.around and task.around(change)
+  """The carry and the loss of a task with the cells that a scheme asks for."""
+  found = task.around and task.around(scheme)
   if not found:
     raise BadInput(
       f"{settings.shown('truncation')} takes recurrent layers that read from left to "

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, Protocol
 from experiments.session.settings import Settings
 from unroll import remat, scan
 from unroll.data.batches import Source
-from unroll.gradients import ChunkLoss
+from unroll.gradients import ChunkLoss, Scheme
 from unroll.loading import Loaded
 from unroll.metrics import Measure
 from unroll.train import Arm
-from unroll.types import Array, Carry, Cell, Key, Params, Sums
+from unroll.types import Array, Carry, Key, Params, Sums
 
 
 class Kept(Protocol):
@@ -58,7 +58,7 @@ class Size(NamedTuple):
 
 MakeCarry = Callable[[Params, int], Carry]
 MakeLoss = Callable[[remat.Plan, scan.Backward], ChunkLoss]
-Around = Callable[[Callable[[Cell], Cell]], tuple[MakeCarry, MakeLoss] | None]
+Around = Callable[[Scheme], tuple[MakeCarry, MakeLoss] | None]
 
 
 class Watch(NamedTuple):
@@ -81,8 +81,9 @@ class Task(NamedTuple):
     init: key -> parameters.
     carry: (parameters, B) -> the carry that sequences start with.
     loss: (plan, backward) -> its chunk loss.
-    around: (cell -> cell) -> carry and loss as above, of the model with other cells for
-      the same parameters; None, or of none, where the model has no such cells.
+    around: scheme -> carry and loss as above, of the model with the cells and the
+      feedback that it asks for and the same parameters; None, or of none, where the
+      model has no such cells.
     train: (seed, columns) -> training batches, or only some of their columns.
     evaluations: split -> how it is evaluated; "val" while training. None: a run is
       judged online, by what it predicted before each update.

@@ -34,6 +34,36 @@ def logits(ys: Array, kernel: Array, bias: Array) -> Array:
   return zs + jnp.broadcast_to(bias.astype(zs.dtype), zs.shape)
 
 
+@jax.custom_vjp
+def sent_back(ys: Array, kernel: Array, other: Array) -> Array:
+  """`ys @ kernel`, whose gradient to `ys` goes by another matrix of that shape.
+
+  Feedback alignment (Lillicrap et al. 2016): the gradient to the kernel is exact, and
+  the one to `ys` is that of the error times `other` transposed.
+  """
+  del other
+  return product(ys, kernel)
+
+
+def _sent_back_fwd(ys, kernel, other):
+  out, pull = jax.vjp(lambda kernel: product(ys, kernel), kernel)
+  return out, (pull, other)
+
+
+def _sent_back_bwd(residuals, error):
+  pull, other = residuals
+  return product(error, other.T), *pull(error), jnp.zeros_like(other)
+
+
+sent_back.defvjp(_sent_back_fwd, _sent_back_bwd)
+
+
+def fixed(kernel: Array) -> Array:
+  """The random matrix that is its counterpart in `sent_back`: always the same one."""
+  scale = kernel.shape[0] ** -0.5
+  return scale * jax.random.normal(jax.random.key(0), kernel.shape, kernel.dtype)
+
+
 def cross_entropy(
   ys: Array,
   kernel: Array,

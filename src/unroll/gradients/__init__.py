@@ -6,7 +6,16 @@ from unroll import specs
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
-from unroll.gradients.online import eprop, kf_rtrl, rtrl, sketched, snap, snap1, uoro
+from unroll.gradients.online import (
+  eprop,
+  kf_rtrl,
+  rflo,
+  rtrl,
+  sketched,
+  snap,
+  snap1,
+  uoro,
+)
 from unroll.gradients.random import SHORTEST, random
 from unroll.gradients.scheme import ChunkLoss, Estimate, Estimator, Scheme
 from unroll.gradients.telescope import telescope
@@ -20,7 +29,7 @@ FORMS = (
   "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
   "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
   "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
-  "eprop or eprop:K, kf_rtrl or kf_rtrl:K"
+  "eprop, eprop:K or eprop:K,TAU, rflo, rflo:K or rflo:K,TAU, kf_rtrl or kf_rtrl:K"
 )
 
 
@@ -53,8 +62,10 @@ def named_scheme(spec: str) -> Scheme:
         return snap1(*numbers)
       case "snap", (_,) | (_, _):
         return snap(*numbers)
-      case "eprop", () | (_,):
+      case "eprop", () | (_,) | (_, _):
         return eprop(*numbers)
+      case "rflo", () | (_,) | (_, _):
+        return rflo(*numbers)
       case "kf_rtrl", () | (_,):
         return kf_rtrl(*numbers)
       case "sketched", (_,) | (_, _):
@@ -83,6 +94,7 @@ __all__ = [
   "listed",
   "named_scheme",
   "random",
+  "rflo",
   "rtrl",
   "sketched",
   "snap",

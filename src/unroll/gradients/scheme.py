@@ -67,6 +67,8 @@ class Scheme(NamedTuple):
     rate: `batch -> factor` on the learning rate.
     cell: what the cells of the loss must be in its place, with the same parameters and
       outputs, and a carry of its own; None: as they are.
+    feedback: whether a read-out sends its error back to them by a fixed random matrix,
+      see `readout.sent_back`, in place of its own.
   """
 
   estimator: Callable[[ChunkLoss], Estimator]
@@ -74,6 +76,7 @@ class Scheme(NamedTuple):
   chunks: Chunks = Chunks()
   rate: Callable[[Batch], Array | float] = lambda batch: 1.0
   cell: Callable[[Cell], Cell] | None = None
+  feedback: bool = False
 
 
 def over_chunks(

@@ -30,6 +30,7 @@ class LanguageModel(nn.Module):
     kernel_init: of the output matrix.
     dtype: of matrix products; None is the parameters' own, float32.
     named: see `layers.Recurrent`; not in runs, whose leaves have another order.
+    feedback: of training, see `Head.cross_entropy`.
   """
 
   vocabulary: int
@@ -41,6 +42,7 @@ class LanguageModel(nn.Module):
   kernel_init: Initializer = nn.initializers.lecun_normal()
   dtype: Any = None
   named: bool = False
+  feedback: bool = False
 
   def setup(self):
     if self.tie and self.embedding != self.width:
@@ -94,7 +96,7 @@ class LanguageModel(nn.Module):
     masks = {"valid": batch.valid, "reset": batch.reset}
     carry, ys = self._read(batch.inputs, carry, **masks, backward=backward)
     head = self._head()
-    nats = head.cross_entropy(ys, batch.targets, batch.weight, backward)
+    nats = head.cross_entropy(ys, batch.targets, batch.weight, backward, self.feedback)
     edge, sums = penalties.of_states(ys, edge, **masks)
     return carry, edge, {"loss": nats, **sums}
 

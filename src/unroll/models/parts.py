@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unroll import readout, scan
+from unroll import metrics, readout, scan
 from unroll.compose import mask, no_draw
 from unroll.start import Initializer
 from unroll.types import Array, BadInput, Carry, Draw, Lookup, Sums, is_draw
@@ -100,9 +100,23 @@ class Head(NamedTuple):
     return readout.nats(ys, self.kernel, self.bias, targets)
 
   def cross_entropy(
-    self, ys: Array, targets: Array, weight: Array, backward: scan.Backward = "fast"
+    self,
+    ys: Array,
+    targets: Array,
+    weight: Array,
+    backward: scan.Backward = "fast",
+    feedback: bool = False,
   ) -> Sums:
-    """The nats of targets `[T, B]`, by their weights: see `readout.cross_entropy`."""
+    """The nats of targets `[T, B]`, by their weights: see `readout.cross_entropy`.
+
+    With `feedback` their error goes back by a fixed random matrix, see
+    `readout.sent_back`.
+    """
+    if feedback:
+      ys = scan.masked(ys, weight > 0)
+      zs = readout.sent_back(ys, self.kernel, readout.fixed(self.kernel))
+      zs = zs + jnp.broadcast_to(self.bias.astype(zs.dtype), zs.shape)
+      return metrics.cross_entropy(zs, targets, weight)
     return readout.cross_entropy(
       ys, self.kernel, self.bias, targets, weight, backward=backward
     )

@@ -1,10 +1,10 @@
 """Schemes that keep a memory: what the past has to do with the parameters."""
 
 from unroll.gradients.online.kronecker import kf_rtrl
-from unroll.gradients.online.local import eprop, snap1
+from unroll.gradients.online.local import eprop, rflo, snap1
 from unroll.gradients.online.reaching import snap
 from unroll.gradients.online.rtrl import rtrl
 from unroll.gradients.online.sketched import sketched
 from unroll.gradients.online.uoro import uoro
 
-__all__ = ["eprop", "kf_rtrl", "rtrl", "sketched", "snap", "snap1", "uoro"]
+__all__ = ["eprop", "kf_rtrl", "rflo", "rtrl", "sketched", "snap", "snap1", "uoro"]

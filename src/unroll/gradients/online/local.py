@@ -5,10 +5,11 @@ the state: a column of a gate's matrix, an element of its bias. That is SnAp-1 (
 Elsen, Evci, Osindero, Simonyan & Graves 2021), and exact where units do not read each
 other, as in a layer of a linear recurrent unit. Without what a unit reads of itself
 through the recurrent matrix it is the eligibility trace of e-prop (Bellec et al. 2020),
-which for a leaky network is that of RFLO (Murray 2019).
+which for a leaky network is that of RFLO (Murray 2019). RFLO learns from errors that
+come back by a fixed random matrix, e-prop here from those of the read-out's own.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,20 +47,41 @@ def snap1(k: int = 1) -> Scheme:
   return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "itself"))
 
 
-def eprop(k: int = 1) -> Scheme:
+def eprop(k: int = 1, tau: int | None = None) -> Scheme:
   """e-prop: `snap1` without what a unit reads of itself through a matrix.
 
   The gradient of the loss at a step is that of the read-out itself, "symmetric
-  feedback". Memory and layers are as in `snap1`.
+  feedback": for a leaky network, RFLO with the read-out's weights. Time, memory and
+  layers are as in `snap1`.
 
   Args:
     k: steps of an update, at least 1.
+    tau: steps in which a trace fades to 1/e, whatever the cell keeps of a state: each
+      is multiplied by 1 - 1/tau. None: by what the cell keeps.
   """
-  scheme = truncated(1)
-  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "nothing"))
+  leak = None if tau is None else 1 - 1 / tau
+  return truncated(1)._replace(
+    chunks=Chunks(k), cell=lambda cell: traced(cell, "nothing", leak)
+  )
 
 
-def traced(cell: Cell, hands_on: units.HandsOn) -> Cell:
+def rflo(k: int = 1, tau: int | None = None) -> Scheme:
+  """Random feedback local online learning: `eprop` by a matrix that nobody learns.
+
+  What the read-out sends back to the layers below goes by a fixed random matrix in
+  place of its weights, so that a synapse needs to know nothing but its two units and
+  one number of the error (Murray 2019). The read-out's own gradient is exact. Of a
+  stack, the upper layer sends back by its own weights.
+
+  Args:
+    k: as of `eprop`.
+    tau: as of `eprop`; a layer without a leak of its own, as `rnn`, forgets everything
+      within a step unless it is given.
+  """
+  return eprop(k, tau)._replace(feedback=True)
+
+
+def traced(cell: Cell, hands_on: units.HandsOn, leak: float | None = None) -> Cell:
   """The cell whose gradient through the past is that of its traces alone.
 
   No gradient flows from step to step. A step hands the one that reaches the carry
@@ -69,6 +91,7 @@ def traced(cell: Cell, hands_on: units.HandsOn) -> Cell:
     cell: of which every state is `[B, H]`, and a unit depends on others only through
       products `x @ w` by whole matrices `[…, kH]` of its parameters.
     hands_on: what such a product hands on: "nothing", or what a unit reads of "itself".
+    leak: what a trace is multiplied by at each step; None: what a unit keeps.
 
   Raises:
     BadInput: when it steps, for another cell.
@@ -91,7 +114,10 @@ def traced(cell: Cell, hands_on: units.HandsOn) -> Cell:
     z = cell.project(params, x[None])[0]
     new, y = cell.step(params, states.moved(inner, change), z)
     at = jax.lax.stop_gradient((params, inner, x))
-    return TracedCarry(new, _followed(cell, hands_on, traces, *at)), y
+    found = units.slopes(cell, hands_on, *at)
+    if leak is not None:
+      found = found._replace(states=_leaking(found.states, leak))
+    return TracedCarry(new, _followed(found, traces)), y
 
   if cell.context or cell.prepare is not Cell._field_defaults["prepare"]:
     raise BadInput(units.REFUSAL)
@@ -135,9 +161,16 @@ def _delivered_bwd(residuals, slope):
 _delivered.defvjp(_delivered_fwd, _delivered_bwd)
 
 
-def _followed(cell: Cell, hands_on: units.HandsOn, traces: Traces, *at: Any) -> Traces:
+def _leaking(slopes: list[Array], leak: float) -> list[Array]:
+  """The slopes `[B, F, H]` of states that each keep the same of themselves alone."""
+  return [
+    jnp.zeros_like(of_state).at[:, state].set(leak)
+    for state, of_state in enumerate(slopes)
+  ]
+
+
+def _followed(found: units.Slopes, traces: Traces) -> Traces:
   """The traces after a step."""
-  found = units.slopes(cell, hands_on, *at)
   followed = {}
   for number, trace in traces.items():
     between = [1] * (trace.ndim - 3)
