@@ -281,11 +281,12 @@ def test_rflo_is_its_paper(kind):
   with jax.enable_x64(True):
     cell = leaky(tau) if own else library.CELLS["rnn"](H, H)
     params, kernel = parameters(cell, np.float64), np.eye(H)[:, :2] + 0.5
-    xs, truth, other = noise(0, T, B, H), noise(1, T, B, 2), readout.fixed(kernel)
+    xs, truth = (noise(i, T, B, n, dtype=np.float64) for i, n in ((0, H), (1, 2)))
+    other = np.asarray(readout.fixed(jnp.asarray(kernel)))
     made = scheme.cell(cell)
 
     def loss(params, kernel):
-      _, ys = scan.unroll(made, params, made.carry(params, B), xs.astype(float))
+      _, ys = scan.unroll(made, params, made.carry(params, B), xs)
       out = readout.sent_back(ys, kernel, other)
       return jnp.sum(jnp.square(out - truth)) / 2
 
