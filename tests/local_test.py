@@ -280,7 +280,8 @@ def test_rflo_is_its_paper(kind):
   assert scheme.feedback and scheme.chunks.length == T
   with jax.enable_x64(True):
     cell = leaky(tau) if own else library.CELLS["rnn"](H, H)
-    params, kernel = parameters(cell, np.float64), np.eye(H)[:, :2] + 0.5
+    params = jax.tree.map(np.asarray, parameters(cell, np.float64))
+    kernel = np.eye(H)[:, :2] + 0.5
     xs, truth = (noise(i, T, B, n, dtype=np.float64) for i, n in ((0, H), (1, 2)))
     other = np.asarray(readout.fixed(jnp.asarray(kernel)))
     made = scheme.cell(cell)
