@@ -29,7 +29,8 @@ FORMS = (
   "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
   "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
   "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
-  "eprop, eprop:K or eprop:K,TAU, rflo, rflo:K or rflo:K,TAU, kf_rtrl or kf_rtrl:K"
+  "eprop or eprop:K, rflo, rflo:K or rflo:K,TAU, rflo_symmetric likewise, "
+  "kf_rtrl or kf_rtrl:K"
 )
 
 
@@ -62,10 +63,12 @@ def named_scheme(spec: str) -> Scheme:
         return snap1(*numbers)
       case "snap", (_,) | (_, _):
         return snap(*numbers)
-      case "eprop", () | (_,) | (_, _):
+      case "eprop", () | (_,):
         return eprop(*numbers)
       case "rflo", () | (_,) | (_, _):
         return rflo(*numbers)
+      case "rflo_symmetric", () | (_,) | (_, _):
+        return rflo(*numbers, feedback=False)
       case "kf_rtrl", () | (_,):
         return kf_rtrl(*numbers)
       case "sketched", (_,) | (_, _):

@@ -5,11 +5,15 @@ the state: a column of a gate's matrix, an element of its bias. That is SnAp-1 (
 Elsen, Evci, Osindero, Simonyan & Graves 2021), and exact where units do not read each
 other, as in a layer of a linear recurrent unit. Without what a unit reads of itself
 through the recurrent matrix it is the eligibility trace of e-prop (Bellec et al. 2020),
-which for a leaky network is that of RFLO (Murray 2019). RFLO learns from errors that
-come back by a fixed random matrix, e-prop here from those of the read-out's own.
+which for a leaky network is that of RFLO (Murray 2019).
+
+The step of a loss is differentiated as it is, so that its gradient passes the recurrent
+matrix once, from the states after the step to the traces before it: a step more of the
+exact gradient than in those papers. RFLO alone is kept local, as it is meant: the
+gradient to the states after a step goes to the traces after it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,41 +51,50 @@ def snap1(k: int = 1) -> Scheme:
   return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "itself"))
 
 
-def eprop(k: int = 1, tau: int | None = None) -> Scheme:
+def eprop(k: int = 1) -> Scheme:
   """e-prop: `snap1` without what a unit reads of itself through a matrix.
 
   The gradient of the loss at a step is that of the read-out itself, "symmetric
-  feedback": for a leaky network, RFLO with the read-out's weights. Time, memory and
-  layers are as in `snap1`.
+  feedback". Memory and layers are as in `snap1`.
+
+  Args:
+    k: steps of an update, at least 1.
+  """
+  scheme = truncated(1)
+  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "nothing"))
+
+
+def rflo(k: int = 1, tau: int | None = None, *, feedback: bool = True) -> Scheme:
+  """Random feedback local online learning, k steps an update.
+
+  The traces are those of `eprop`, and what the read-out sends back to the layers below
+  goes by a fixed random matrix in place of its weights: a synapse needs to know nothing
+  but its two units and one number of the error (Murray 2019). The read-out's own
+  gradient is exact. Time and memory are as in `snap1`; of a stack, an upper layer sends
+  back by its own weights.
 
   Args:
     k: steps of an update, at least 1.
     tau: steps in which a trace fades to 1/e, whatever the cell keeps of a state: each
-      is multiplied by 1 - 1/tau. None: by what the cell keeps.
+      is multiplied by 1 - 1/tau. None: by what the cell keeps; a layer without a leak,
+      as `rnn`, then forgets all within a step.
+    feedback: whether by the random matrix, or by the read-out's own weights.
   """
   leak = None if tau is None else 1 - 1 / tau
   return truncated(1)._replace(
-    chunks=Chunks(k), cell=lambda cell: traced(cell, "nothing", leak)
+    chunks=Chunks(k),
+    cell=lambda cell: traced(cell, "nothing", local=True, leak=leak),
+    feedback=feedback,
   )
 
 
-def rflo(k: int = 1, tau: int | None = None) -> Scheme:
-  """Random feedback local online learning: `eprop` by a matrix that nobody learns.
-
-  What the read-out sends back to the layers below goes by a fixed random matrix in
-  place of its weights, so that a synapse needs to know nothing but its two units and
-  one number of the error (Murray 2019). The read-out's own gradient is exact. Of a
-  stack, the upper layer sends back by its own weights.
-
-  Args:
-    k: as of `eprop`.
-    tau: as of `eprop`; a layer without a leak of its own, as `rnn`, forgets everything
-      within a step unless it is given.
-  """
-  return eprop(k, tau)._replace(feedback=True)
-
-
-def traced(cell: Cell, hands_on: units.HandsOn, leak: float | None = None) -> Cell:
+def traced(
+  cell: Cell,
+  hands_on: units.HandsOn,
+  *,
+  local: bool = False,
+  leak: float | None = None,
+) -> Cell:
   """The cell whose gradient through the past is that of its traces alone.
 
   No gradient flows from step to step. A step hands the one that reaches the carry
@@ -91,6 +104,8 @@ def traced(cell: Cell, hands_on: units.HandsOn, leak: float | None = None) -> Ce
     cell: of which every state is `[B, H]`, and a unit depends on others only through
       products `x @ w` by whole matrices `[…, kH]` of its parameters.
     hands_on: what such a product hands on: "nothing", or what a unit reads of "itself".
+    local: whether the gradient to the states after a step goes to the traces after it,
+      and nowhere else; the output must be one of the states.
     leak: what a trace is multiplied by at each step; None: what a unit keeps.
 
   Raises:
@@ -109,15 +124,26 @@ def traced(cell: Cell, hands_on: units.HandsOn, leak: float | None = None) -> Ce
 
   def step(params: Params, carry: TracedCarry, x: Array):
     inner, traces = jax.lax.stop_gradient(carry)
-    nothing = jnp.zeros_like(states.vector(inner))
-    change = _delivered(nothing, jax.tree.leaves(params), traces)
-    z = cell.project(params, x[None])[0]
-    new, y = cell.step(params, states.moved(inner, change), z)
-    at = jax.lax.stop_gradient((params, inner, x))
+    after = followed(traces, *jax.lax.stop_gradient((params, inner, x)))
+    nothing, leaves = jnp.zeros_like(states.vector(inner)), jax.tree.leaves(params)
+    if local:
+      held = jax.lax.stop_gradient(params)
+      new, y = cell.step(held, inner, cell.project(held, x[None])[0])
+      place = [part is y for part in states.parts(new)]
+      if not any(place):
+        raise BadInput(units.REFUSAL)
+      moved = states.moved(new, _delivered(nothing, leaves, after))
+      y = states.parts(moved)[place.index(True)]
+    else:
+      moved = states.moved(inner, _delivered(nothing, leaves, traces))
+      new, y = cell.step(params, moved, cell.project(params, x[None])[0])
+    return TracedCarry(new, after), y
+
+  def followed(traces: Traces, *at: Any) -> Traces:
     found = units.slopes(cell, hands_on, *at)
     if leak is not None:
       found = found._replace(states=_leaking(found.states, leak))
-    return TracedCarry(new, _followed(found, traces)), y
+    return _followed(found, traces)
 
   if cell.context or cell.prepare is not Cell._field_defaults["prepare"]:
     raise BadInput(units.REFUSAL)

@@ -19,10 +19,10 @@ from unroll.types import Array, BadInput, Carry, Cell, Params, is_draw
 
 HandsOn = Literal["nothing", "itself", "all"]
 REFUSAL = (
-  "truncation=snap1 and eprop follow each unit by itself, and this cell's units depend "
-  "on each other otherwise than through products by whole matrices: choose a cell such "
-  "as rnn, gru, lstm or lru, without heads, noise or a learned carry, or use rtrl or "
-  "tbptt:K"
+  "truncation=snap1, eprop and rflo follow each unit by itself, and this cell's units "
+  "depend on each other otherwise than through products by whole matrices: choose a "
+  "cell such as rnn, gru or lstm, without heads, noise or a learned carry, or use "
+  "snap:N, rtrl or tbptt:K"
 )
 
 
