@@ -9,6 +9,7 @@ from unroll.gradients.full import full
 from unroll.gradients.online import (
   eprop,
   kf_rtrl,
+  ok,
   rflo,
   rtrl,
   sketched,
@@ -30,7 +31,7 @@ FORMS = (
   "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
   "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
   "eprop or eprop:K, rflo, rflo:K or rflo:K,TAU, rflo_symmetric likewise, "
-  "kf_rtrl or kf_rtrl:K"
+  "kf_rtrl or kf_rtrl:K, ok:RANK or ok:RANK,K"
 )
 
 
@@ -71,6 +72,8 @@ def named_scheme(spec: str) -> Scheme:
         return rflo(*numbers, feedback=False)
       case "kf_rtrl", () | (_,):
         return kf_rtrl(*numbers)
+      case "ok", (_,) | (_, _):
+        return ok(*numbers)
       case "sketched", (_,) | (_, _):
         return sketched(*numbers)
   raise BadInput(
@@ -96,6 +99,7 @@ __all__ = [
   "kf_rtrl",
   "listed",
   "named_scheme",
+  "ok",
   "random",
   "rflo",
   "rtrl",

@@ -1,12 +1,13 @@
-"""Cell -> Cell: an influence that is a Kronecker product, right in the mean.
+"""Cell -> Cell: an influence that is a sum of Kronecker products, right in the mean.
 
 Of a matrix W of a product x W, the influence d states / d W of a sequence is a sum of
 outer products, one for each step: of what that step multiplied, and of how its result
 moves the states of now. KF-RTRL holds one outer product that has the sum as its mean
-over random signs (Mujika, Meier & Steger 2018). The influence of what is no matrix, as
-of a bias, is held whole.
+over random signs (Mujika, Meier & Steger 2018), OK holds r of them (`optimal`). The
+influence of what is no matrix, as of a bias, is held whole.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,14 +22,16 @@ from unroll.gradients.truncated import truncated
 from unroll.types import Array, BadInput, Carry, Cell, Draw, Params
 
 LEAST = 1e-7  # added to norms, that none is zero
+# (pushed, new, signs [r + 1, B]) -> r products that have both sums as their mean.
+Mix = Callable[["Factors", "Factors", Array], "Factors"]
 
 
 class Factors(NamedTuple):
-  """The influence of a matrix `[D, G]` on S states, as an outer product.
+  """The influence of a matrix `[D, G]` on S states, as a sum of r outer products.
 
   Attributes:
-    left: `[B, D]`.
-    states: `[B, S, G]`.
+    left: `[B, r, D]`.
+    states: `[B, r, S, G]`.
   """
 
   left: Array
@@ -63,14 +66,18 @@ def kf_rtrl(k: int = 1) -> Scheme:
   Args:
     k: steps of an update, at least 1.
   """
-  return truncated(1)._replace(chunks=Chunks(k), cell=factored)
+  return truncated(1)._replace(
+    chunks=Chunks(k), cell=lambda cell: factored(cell, 1, _balanced)
+  )
 
 
-def factored(cell: Cell) -> Cell:
+def factored(cell: Cell, rank: int, mix: Mix) -> Cell:
   """The cell whose gradient through the past is that of its factors.
 
   Args:
     cell: that multiplies by each of its matrices once, as `x @ w`.
+    rank: r, products that are kept of each matrix.
+    mix: makes r of them out of r and a new one.
 
   Raises:
     BadInput: for another cell, when it starts or steps.
@@ -84,9 +91,9 @@ def factored(cell: Cell) -> Cell:
     factors, whole = {}, {}
     for number, leaf in enumerate(jax.tree.leaves(params)):
       if leaf.ndim == 2:
-        left = jnp.zeros((batch, len(leaf)), vector.dtype)
-        to_states = jnp.zeros((*vector.shape, leaf.shape[1]), vector.dtype)
-        factors[number] = Factors(left, to_states)
+        left = jnp.zeros((batch, rank, len(leaf)), vector.dtype)
+        shape = (batch, rank, vector.shape[1], leaf.shape[1])
+        factors[number] = Factors(left, jnp.zeros(shape, vector.dtype))
       else:
         whole[number] = jnp.zeros((*vector.shape, leaf.size), vector.dtype)
     return KroneckerCarry(begun, factors, whole, no_draw())
@@ -99,14 +106,14 @@ def factored(cell: Cell) -> Cell:
     z = cell.project(params, x[None])[0]
     new, y = cell.step(params, states.moved(held.carry, change), z)
     at = units.Step(cell, "all", *jax.lax.stop_gradient((params, held.carry, x)))
-    return _followed(at, new, held), y
+    return _followed(at, mix, new, held), y
 
   return Cell(cell.init, carry, lambda params, xs: xs, step)
 
 
 REFUSAL = (
-  "truncation=kf_rtrl takes a cell that multiplies by each of its matrices once, as "
-  "x @ w: choose one such as rnn, gru or lstm, without heads or a learned carry, or "
+  "truncation=kf_rtrl and ok take a cell that multiplies by each of its matrices once, "
+  "as x @ w: choose one such as rnn, gru or lstm, without heads or a learned carry, or "
   "use uoro, rtrl or tbptt:K"
 )
 
@@ -128,7 +135,8 @@ def _delivered_bwd(residuals, slope):
   for number, leaf in enumerate(leaves):
     if number in factors:
       left, to_states = factors[number]
-      grad = left.T @ jnp.einsum("bs,bsg->bg", slope, to_states)
+      to_results = jnp.einsum("bs,brsg->brg", slope, to_states)
+      grad = jnp.einsum("brd,brg->dg", left, to_results)
     else:
       grad = jnp.einsum("bs,bsp->p", slope, whole[number])
     grads.append(grad.reshape(leaf.shape).astype(leaf.dtype))
@@ -139,7 +147,9 @@ def _delivered_bwd(residuals, slope):
 _delivered.defvjp(_delivered_fwd, _delivered_bwd)
 
 
-def _followed(step: units.Step, new: Carry, held: KroneckerCarry) -> KroneckerCarry:
+def _followed(
+  step: units.Step, mix: Mix, new: Carry, held: KroneckerCarry
+) -> KroneckerCarry:
   """The influence after a step."""
   multiplied, still = step.still()
   if len(set(multiplied)) < len(multiplied):
@@ -153,9 +163,9 @@ def _followed(step: units.Step, new: Carry, held: KroneckerCarry) -> KroneckerCa
     new_states = _by_result(push, still, place)
     rows = left.reshape(len(new_states), -1)
     old = held.factors[number]
-    pushed = Factors(old.left, through(old.states))
-    signs = _signs(held.draw, number, len(rows), rows.dtype)
-    factors[number] = _mixed(pushed, Factors(rows, new_states), signs)
+    pushed = Factors(old.left, jax.vmap(through, in_axes=1, out_axes=1)(old.states))
+    signs = _signs(held.draw, number, (old.left.shape[1] + 1, len(rows)), rows.dtype)
+    factors[number] = mix(pushed, Factors(rows[:, None], new_states[:, None]), signs)
   whole = {}
   for number, influence in held.whole.items():
     direct = jnp.zeros_like(influence)
@@ -189,21 +199,22 @@ def _by_vector(push: Any, still: units.Inputs, number: int) -> Array:
   return jax.vmap(to, out_axes=-1)(jnp.eye(like.size, dtype=like.dtype))
 
 
-def _signs(draw: Draw, number: int, rows: int, dtype: Any) -> Array:
-  """Two signs for each sequence, `[2, B]`; without a key both are 1."""
+def _signs(draw: Draw, number: int, shape: tuple[int, int], dtype: Any) -> Array:
+  """Signs for each sequence, `[…, B]`; without a key all are 1."""
   if draw.key is None:
-    return jnp.ones((2, rows), dtype)
+    return jnp.ones(shape, dtype)
   key = jax.random.fold_in(jax.random.fold_in(draw.key, number), draw.t)
-  return jax.random.rademacher(key, (2, rows), dtype)
+  return jax.random.rademacher(key, shape, dtype)
 
 
-def _mixed(old: Factors, new: Factors, signs: Array) -> Factors:
+def _balanced(old: Factors, new: Factors, signs: Array) -> Factors:
   """One outer product whose mean over signs is the sum of two."""
   parts = []
   for one, sign in zip((old, new), signs):
-    lengths = jnp.linalg.norm(one.left, axis=-1) + LEAST
+    lengths = jnp.linalg.norm(one.left[:, 0], axis=-1) + LEAST
     widths = jnp.linalg.norm(one.states.reshape(len(sign), -1), axis=-1) + LEAST
     factor = sign * jnp.sqrt(widths / lengths)  # both parts are then as long
-    parts.append((factor[:, None] * one.left, one.states / factor[:, None, None]))
+    factor = factor[:, None, None]
+    parts.append((factor * one.left, one.states / factor[..., None]))
   (left, to_states), (new_left, new_states) = parts
   return Factors(left + new_left, to_states + new_states)
