@@ -3,6 +3,7 @@
 import re
 
 from unroll import specs
+from unroll.gradients.adaptive import adaptive
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
 from unroll.gradients.full import full
@@ -28,7 +29,9 @@ END = 2**31  # of what a device counts with
 
 FORMS = (
   "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
-  "with K of several blocks, telescope:K, rtrl or rtrl:K, uoro or uoro:K, "
+  "with K of several blocks, telescope:K, adaptive:TOLERANCE, adaptive:TOLERANCE,K or "
+  "adaptive:TOLERANCE,K,MAX with MAX of K times a power of two, rtrl or rtrl:K, "
+  "uoro or uoro:K, "
   "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
   "eprop or eprop:K, rflo, rflo:K or rflo:K,TAU, rflo_symmetric likewise, "
   "kf_rtrl or kf_rtrl:K, ok:RANK or ok:RANK,K"
@@ -41,6 +44,10 @@ def named_scheme(spec: str) -> Scheme:
   Raises:
     BadInput: for anything else, or lengths that the scheme does not take.
   """
+  if spec.startswith("adaptive:"):
+    _, parts = specs.split(spec, float)
+    if parts and (scheme := _adaptive(*parts)):
+      return scheme
   name, numbers = specs.split(spec, int)
   if all(1 <= number < END for number in numbers):
     match name, numbers:
@@ -81,6 +88,16 @@ def named_scheme(spec: str) -> Scheme:
   )
 
 
+def _adaptive(tolerance: float, *steps: float) -> Scheme | None:
+  """The scheme of the numbers of a spec; None if it does not take them."""
+  if len(steps) > 2 or not all(part % 1 == 0 and part < END for part in steps):
+    return None
+  try:
+    return adaptive(tolerance, *map(int, steps))
+  except ValueError:
+    return None
+
+
 def listed(specs: str) -> list[str]:
   """The specs of a list, of which a comma ahead of a digit is no end."""
   return re.split(r",(?!\d)", specs)
@@ -93,6 +110,7 @@ __all__ = [
   "Estimator",
   "Scheme",
   "Sums",
+  "adaptive",
   "artbp",
   "eprop",
   "full",
