@@ -32,7 +32,8 @@ FORMS = (
   "with K of several blocks, telescope:K, adaptive:TOLERANCE, adaptive:TOLERANCE,K or "
   "adaptive:TOLERANCE,K,MAX with MAX of K times a power of two, rtrl or rtrl:K, "
   "uoro or uoro:K, "
-  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap:N or snap:N,K, "
+  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap1_local likewise, "
+  "snap:N or snap:N,K, "
   "eprop or eprop:K, rflo, rflo:K or rflo:K,TAU, rflo_symmetric likewise, "
   "kf_rtrl or kf_rtrl:K, ok:RANK or ok:RANK,K"
 )
@@ -69,6 +70,8 @@ def named_scheme(spec: str) -> Scheme:
         return uoro(*numbers)
       case "snap1", () | (_,):
         return snap1(*numbers)
+      case "snap1_local", () | (_,):
+        return snap1(*numbers, local=True)
       case "snap", (_,) | (_, _):
         return snap(*numbers)
       case "eprop", () | (_,):

@@ -37,7 +37,7 @@ class TracedCarry(NamedTuple):
   traces: Traces
 
 
-def snap1(k: int = 1) -> Scheme:
+def snap1(k: int = 1, *, local: bool = False) -> Scheme:
   """SnAp-1: the influence of a unit's own parameters on it, k steps an update.
 
   Its memory is F numbers for each parameter and sequence, of F states of a unit. Layers
@@ -46,9 +46,11 @@ def snap1(k: int = 1) -> Scheme:
 
   Args:
     k: steps of an update, at least 1.
+    local: as published, without the one step of the exact gradient.
   """
-  scheme = truncated(1)
-  return scheme._replace(chunks=Chunks(k), cell=lambda cell: traced(cell, "itself"))
+  return truncated(1)._replace(
+    chunks=Chunks(k), cell=lambda cell: traced(cell, "itself", local=local)
+  )
 
 
 def eprop(k: int = 1) -> Scheme:
