@@ -17,7 +17,7 @@ def test_norms_by_lag_are_those_of_the_last_loss():
   whole = batch(9)
   measured = quick(lambda *at: norms_by_lag(loss, *at, most=6))
   found = measured(params, carry, whole)
-  for lag in (0, 3, 5):
+  for lag in (0, 3):
     first, second = cut(whole, 0, 8 - lag, 9)
     begun, _ = scan.unroll(CELL, params, carry, first.x)
     at = states.vector(begun)
