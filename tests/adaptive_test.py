@@ -12,6 +12,7 @@ from unroll.gradients.adaptive import norms_by_lag, reach_for
 from unroll.types import BadInput
 
 
+@pytest.mark.slow
 def test_norms_by_lag_are_those_of_the_last_loss():
   params, carry = start()
   whole = batch(9)

@@ -50,6 +50,7 @@ def test_the_gate_of_an_lstm_is_its_forget_gate():
   assert counted.closed == np.mean(gates[valid] < 0.1)
 
 
+@pytest.mark.slow
 def test_one_step_has_the_gates_of_all():
   cell = compose.deep(cells.lstm(D, H), cells.lru(H, H))
   params, carry, xs = started(cell)

@@ -138,6 +138,7 @@ def test_a_killed_process_loses_its_run_alone(tmp_path: Path) -> None:
   assert before.poll() is not None
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_its_input(tmp_path: Path) -> None:
   command = [sys.executable, "-m", "experiments.session.standby", "experiments.memory"]
   done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=-1, check=True)
