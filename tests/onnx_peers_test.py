@@ -238,6 +238,9 @@ def test_a_step_that_needs_its_batch_size():
 
 def test_what_has_no_export_is_named():
   cell = CELLS["rnn"](D, H)
-  sorting = cell._replace(step=lambda p, c, z: (c, jax.numpy.sort(z)))
-  with pytest.raises(BadInput, match="the operation sort of this model has no export"):
+  special = cell._replace(step=lambda p, c, z: (c, jax.lax.igamma(z, z)))
+  with pytest.raises(BadInput, match="operation igamma of this model has no export"):
+    onnxfile.onnx_file(of_layer(special, parameters(cell), D))
+  sorting = cell._replace(step=lambda p, c, z: (c, jax.numpy.sort(z, axis=0)))
+  with pytest.raises(BadInput, match="a sort of several arrays, or along T or B"):
     onnxfile.onnx_file(of_layer(sorting, parameters(cell), D))
