@@ -4,24 +4,22 @@ Each is run with two lengths and two batch sizes, from a state that it has reach
 sequences of many lengths and one of length 0.
 """
 
-import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving_test import FLAGS, LAYERS, SCALER, SHAPE, model
+from serving_test import FLAGS, LAYERS, SCALER, SHAPE, drawn, model, opened
 from tables import D, H, parameters
 
 from bench.runtimes import RUNTIMES
-from unroll import cells, compose, layers, serving
+from unroll import cells, compose, layers
 from unroll.cells import CELLS
 from unroll.compose import Wiring
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting import onnxfile
 from unroll.exporting.program import of_layer, of_run
-from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.regularizers import zoneout
 from unroll.types import BadInput
@@ -91,20 +89,9 @@ def test_layers(name):
 
 def loaded(kind):
   """A model as of a run, with parameters that nobody trained."""
-  functions, params, built = model(kind)
+  _, params, built = model(kind)
   name = {"series": "classify"}.get(kind, kind)
-  return Loaded(
-    params=params,
-    apply=built.apply,
-    step=None,
-    initial_carry=functools.partial(layers.initial_carry, built.module),
-    **functions._asdict(),
-    module=built.module,
-    vocabulary=built.vocabulary,
-    files=built.files,
-    config={"model": name, "flags": FLAGS.get(kind, LAYERS)},
-    at=1,
-  )
+  return opened(name, FLAGS.get(kind, LAYERS), built, params)
 
 
 KINDS = ("language", "cloze", "music", "classify", "series", "memory", "transcribe")
@@ -136,20 +123,8 @@ def test_forecasters(name):
   scaler = {part: values[:columns] for part, values in SCALER.items()}
   own = {saved.SERIES: json.dumps({"shape": shape, "scaler": scaler})}
   built = saved.built("forecast", flags, own)
-  params = built.module.init(jax.random.key(0), built.example)
-  functions = serving.served("forecast", built)
-  one = Loaded(
-    params=params,
-    apply=built.apply,
-    step=None,
-    initial_carry=functools.partial(layers.initial_carry, built.module),
-    **functions._asdict(),
-    module=built.module,
-    vocabulary=None,
-    files=own,
-    config={"model": "forecast", "flags": flags},
-    at=1,
-  )
+  params = drawn(built)
+  one = opened("forecast", flags, built, params)
   program = of_run(one)
   agree(program)
   # In the units of the columns, as `predict` has them.

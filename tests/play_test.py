@@ -17,15 +17,14 @@ import jax
 import numpy as np
 import pytest
 from commands import Command, run
-from serving_test import LANGUAGE, LAYERS, SCALER, files, model
+from serving_test import LANGUAGE, LAYERS, SCALER, drawn, files, model, opened
 from tables import quick
 
-from unroll import layers, serving
+from unroll import layers
 from unroll.cells import CELLS
 from unroll.data import text as text_lib
 from unroll.diagnose.reading import reading
 from unroll.exporting.elementwise import ELEMENTWISE
-from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.playing import labels, language, offline, pages
 from unroll.playing.series import forecasting
@@ -42,30 +41,12 @@ SERIES |= {"target": ["a", "b"], "inputs": ["c"], "gaps": ""}
 
 def loaded(kind, **flags):
   """A model of random numbers, as it is after `load`."""
-  functions, params, built = model(kind)
-  own = files(kind)
+  _, params, built = model(kind)
   given = {"language": LANGUAGE, "forecast": SERIES}.get(kind, LAYERS)
   if flags:
-    built = saved.built(kind, {**given, **flags}, own)
-    functions = serving.served(kind, built)
-    params = quick(built.module.init)(jax.random.key(3), built.example)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(4), len(leaves))
-    leaves = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)]
-    params = jax.tree.unflatten(tree, leaves)
-  config = {"experiment": kind, "flags": {**given, **flags}, "model": kind}
-  return Loaded(
-    params=params,
-    apply=built.apply,
-    step=None,
-    initial_carry=functools.partial(layers.initial_carry, built.module),
-    **functions._asdict(),
-    module=built.module,
-    vocabulary=built.vocabulary,
-    files=own,
-    config=config,
-    at=1,
-  )
+    built = saved.built(kind, {**given, **flags}, files(kind))
+    params = drawn(built)
+  return opened(kind, {**given, **flags}, built, params)
 
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)

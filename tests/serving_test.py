@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tables import close, quick, quickly
 
-from unroll import beam, generate, serving, writing
+from unroll import beam, generate, layers, serving, writing
 from unroll.data import captions, pairs, tokens
 from unroll.data.classes.reader import EXAMPLES, Reader
 from unroll.data.conll import Sentence
@@ -18,6 +18,7 @@ from unroll.data.pairs import Pair
 from unroll.data.speech import reader as speech
 from unroll.data.speech.reader import Mel
 from unroll.data.vocabulary import VOCABULARY
+from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.serving import classifier as of_classes
 from unroll.serving import language as of_language
@@ -90,12 +91,32 @@ def model(kind):
   own = files(kind)
   name = {"series": "classify", "listen": "transcribe"}.get(kind, kind)
   built = saved.built(name, FLAGS.get(kind, LAYERS), own)
+  return serving.served(name, built), drawn(built), built
+
+
+def drawn(built):
+  """Parameters of random numbers, so that biases of 0 hide nothing."""
   params = quick(built.module.init)(jax.random.key(3), built.example)
-  # Of random numbers, so that biases of 0 hide nothing.
   leaves, tree = jax.tree.flatten(params)
   keys = jax.random.split(jax.random.key(4), len(leaves))
   leaves = [x + 0.3 * jax.random.normal(k, x.shape) for x, k in zip(leaves, keys)]
-  return serving.served(name, built), jax.tree.unflatten(tree, leaves), built
+  return jax.tree.unflatten(tree, leaves)
+
+
+def opened(kind, flags, built, params):
+  """A model as `load` opens it, of a run that nobody trained."""
+  return Loaded(
+    params=params,
+    apply=built.apply,
+    step=None,
+    initial_carry=functools.partial(layers.initial_carry, built.module),
+    **serving.served(kind, built)._asdict(),
+    module=built.module,
+    vocabulary=built.vocabulary,
+    files=built.files,
+    config={"experiment": kind, "model": kind, "flags": flags},
+    at=1,
+  )
 
 
 def alone(function, params, things, *others):

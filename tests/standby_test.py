@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import charlm, memory
-from experiments.session import prepared
+from experiments.session import output, prepared
 from experiments.session.settings import Settings
 from launch import run
 from launch.standby import Standby, serves
@@ -143,6 +143,21 @@ def test_the_process_ends_with_its_input(tmp_path: Path) -> None:
   command = [sys.executable, "-m", "experiments.session.standby", "experiments.memory"]
   done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=-1, check=True)
   assert done.stdout == b""
+
+
+def test_a_full_disk_harms_one_run_alone(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """What could not be written stands in the stream, which the next run has too."""
+  with open("/dev/full", "w") as full, open(tmp_path / "out", "w") as file:
+    stream = output.Stream(full)
+    monkeypatch.setattr(sys, "stdout", stream)
+    print("lost")
+    assert stream.error
+    output.renew()
+    stream._stream = file
+    print("said")
+  assert (tmp_path / "out").read_text() == "said\n" and stream.error is None
 
 
 ONE_ANSWER = """

@@ -17,10 +17,10 @@ from typing import Any
 
 import jax
 
+from experiments.session.front import FOLDER
 from unroll import devices, files
 from unroll.data import cache
 
-FOLDER = ".compiled"  # beside the data sets, whose names start with no dot
 LIMIT = 64 * 2**20  # bytes; a run's programs take about half a million
 
 _TROUBLE = "Error (?:reading|writing) persistent compilation cache entry for '(.*?)'"

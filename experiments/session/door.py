@@ -146,8 +146,6 @@ def _failing(page: Page) -> Iterator[None]:
     fail(with_flags(str(error), set(map(flag_of, page.settings))), code)
   except MemoryError:
     fail(f"memory ran out: {_less(page)}")
-  except devices.Settled:
-    raise
   except (RuntimeError, AssertionError) as error:
     if "RESOURCE_EXHAUSTED" in str(error):
       fail(f"the device's memory ran out: {_less(page)}")

@@ -26,7 +26,7 @@ from unroll import files
 from unroll.data import cache
 from unroll.settings import Setting
 
-FOLDER = ".compiled"  # in the cache, beside the data sets
+FOLDER = ".compiled"  # beside the data sets, whose names start with no dot
 TYPES = {kind.__name__: kind for kind in (bool, int, float, str)}
 
 

@@ -34,6 +34,13 @@ def protect() -> None:
   sys.stdout, sys.stderr = Stream(sys.stdout), Stream(sys.stderr)
 
 
+def renew() -> None:
+  """Forgets what standard output and error of a run that has ended could not take."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, Stream):
+      stream.error = None
+
+
 class Stream:
   """A text stream that writes line by line, and drops what it cannot write.
 

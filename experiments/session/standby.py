@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from experiments.session import door, prepared
+from experiments.session import door, output, prepared
 from experiments.session.settings import Page
 from unroll import devices
 
@@ -59,13 +59,14 @@ def _run(page: Page, asked: dict[str, Any]) -> int | None:
     file = os.open(asked[name], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(file, number)
     os.close(file)
+  output.renew()
   try:
     door.again(page, asked["flags"])
   except SystemExit as end:
     return end.code if isinstance(end.code, int) else int(end.code is not None)
   except devices.Settled:
     return None
-  except BaseException:
+  except Exception:
     traceback.print_exc()
     return 1
   finally:

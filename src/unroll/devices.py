@@ -31,7 +31,7 @@ _alike = False  # see `alike`
 _one_heap: bool | None = None  # what `keep_memory` chose for the threads
 
 
-class Settled(RuntimeError):
+class Settled(Exception):
   """A run asks for other devices or heaps than its process has, for good."""
 
 
