@@ -33,9 +33,9 @@ from unroll.data.series.scaler import Scaler
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.built import SERIES
 from unroll.models.forecast_loss import forecast_loss
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
-from unroll.models.saved import SERIES
 from unroll.settings import setting
 
 ROWS = 256  # windows side by side in an evaluation

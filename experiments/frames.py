@@ -30,9 +30,9 @@ from unroll import remat, scan
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.built import FRAMES
 from unroll.models.convolutions import Convolutions
 from unroll.models.frames import Shape, example, frame_loss, frame_model
-from unroll.models.saved import FRAMES
 from unroll.settings import setting
 
 ERRORS, PICTURE = "errors.png", "predicted.png"  # in a run's folder

@@ -37,8 +37,8 @@ from unroll.data.music.scores import Scores as Scored
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.built import SCORES
 from unroll.models.music import RollModel, roll_loss, roll_model
-from unroll.models.saved import SCORES
 from unroll.report.rolls import Shown, rolls
 from unroll.settings import setting
 

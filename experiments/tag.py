@@ -33,7 +33,7 @@ from unroll.data.lexicon import Lexicon
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
-from unroll.models.saved import LEXICON
+from unroll.models.built import LEXICON
 from unroll.models.tagger import Taggers, example, tagger, tagger_loss
 from unroll.settings import setting
 from unroll.types import Params

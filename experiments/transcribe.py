@@ -37,8 +37,8 @@ from unroll.data.speech.reader import Reader
 from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
+from unroll.models.built import SPEECH
 from unroll.models.decoder import Decoders
-from unroll.models.saved import SPEECH
 from unroll.models.transcriber import Transcribers
 from unroll.report.attention import Read, heat
 from unroll.settings import setting

@@ -13,6 +13,7 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from experiments.session.compilation import FOLDER, LIMIT
+from experiments.session.programs import SUFFIX
 
 ROOT = Path(__file__).parents[1]
 # One program compiled; prints how many were found, how many were not, and its result.
@@ -201,20 +202,23 @@ TINY = [
 @pytest.mark.slow
 def test_a_second_run_compiles_nothing_and_is_the_same(tmp_path):
   explain = {"JAX_EXPLAIN_CACHE_MISSES": "true"}
-  states, missed = [], []
-  for name in ("first", "second"):
+  states, missed, traced = [], [], []
+  for name, *other in (["first"], ["second"], ["third", "--seed=1", "--eval_every=2"]):
     done = python(
-      *("-m", "experiments.charlm", *TINY, f"--workdir={name}"),
+      *("-m", "experiments.charlm", *TINY, f"--workdir={name}", *other),
       data=tmp_path / "data",
       cwd=tmp_path,
       env=explain,
     )
     assert done.returncode == 0, done.stderr
     missed.append(done.stderr.count("PERSISTENT COMPILATION CACHE MISS"))
+    folder = tmp_path / "data" / FOLDER
+    traced.append({path.name for path in folder.glob(f"*/*{SUFFIX}")})
     states.append(ocp.load(tmp_path / name / "checkpoints" / "3"))
     summary = json.loads(done.stdout.splitlines()[-1])
     assert 0 < summary["start_seconds"] < summary["seconds"]
-  assert missed[0] > 5 and missed[1] == 0
+  assert missed[0] > 5 and missed[1] == missed[2] == 0
+  assert len(traced[0]) >= 4 and traced[0] == traced[1] == traced[2]
   for leaf, array in states[0].items():
     np.testing.assert_array_equal(array, states[1][leaf], err_msg=leaf, strict=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tables import close, quick, quickly
 
-from unroll import beam, generate, layers, serving, writing
+from unroll import beam, generate, layers, writing
 from unroll.data import captions, pairs, tokens
 from unroll.data.classes.reader import EXAMPLES, Reader
 from unroll.data.conll import Sentence
@@ -21,6 +21,7 @@ from unroll.data.vocabulary import VOCABULARY
 from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.serving import classifier as of_classes
+from unroll.serving import kinds
 from unroll.serving import language as of_language
 from unroll.types import BadInput
 
@@ -91,7 +92,7 @@ def model(kind):
   own = files(kind)
   name = {"series": "classify", "listen": "transcribe"}.get(kind, kind)
   built = saved.built(name, FLAGS.get(kind, LAYERS), own)
-  return serving.served(name, built), drawn(built), built
+  return kinds.served(name, built), drawn(built), built
 
 
 def drawn(built):
@@ -110,7 +111,7 @@ def opened(kind, flags, built, params):
     apply=built.apply,
     step=None,
     initial_carry=functools.partial(layers.initial_carry, built.module),
-    **serving.served(kind, built)._asdict(),
+    **kinds.served(kind, built)._asdict(),
     module=built.module,
     vocabulary=built.vocabulary,
     files=built.files,
@@ -134,7 +135,7 @@ def logs(built, params, inputs, *rest):
 
 
 def test_every_kind_of_model_answers():
-  assert set(serving.SERVED) == set(saved.MODELS)
+  assert set(kinds.SERVED) == set(saved.MODELS)
 
 
 def test_what_a_model_does_not_answer_says_what_it_does():

@@ -21,11 +21,11 @@ from unroll.data.synthetic.named import TASKS
 from unroll.data.synthetic.task import EVALUATION, Sequences
 from unroll.gradients import ChunkLoss
 from unroll.loading import Loaded
+from unroll.models.built import SERIES
 from unroll.models.classifier import classifier_loss
 from unroll.models.forecast_loss import forecast_loss
 from unroll.models.language import next_token_loss
 from unroll.models.music import roll_loss
-from unroll.models.saved import SERIES
 from unroll.models.sequence import sequence_loss
 from unroll.types import BadInput
 

@@ -10,6 +10,7 @@ import numpy as np
 from experiments.session import gang
 from experiments.session.evaluation import Pass, numbers
 from experiments.session.pieces import Pieces
+from experiments.session.programs import Programs, prepare
 from experiments.session.settings import Settings
 from experiments.session.task import Member, Size
 from experiments.session.terminal import Display
@@ -17,7 +18,7 @@ from experiments.session.training import Training
 from unroll import devices, loop
 from unroll.data.batches import Source
 from unroll.run import Progress
-from unroll.train import Arm, TrainState, evaluated, make_dispatch, make_evaluate
+from unroll.train import Arm, TrainState, evaluated, evaluation, several
 from unroll.types import Params
 
 Restore = Callable[[TrainState], tuple[TrainState, Progress]]
@@ -31,21 +32,38 @@ class Alone:
   Args:
     settings: of the run.
     size: of a training step.
+    programs: makes those of the run.
   """
 
-  def __init__(self, settings: Settings, size: Size):
+  def __init__(self, settings: Settings, size: Size, programs: Programs | None = None):
     training = settings[Training]
     devices.keep_memory(training.batch, size.steps, size.units)
     processes = settings[gang.Processes].processes
     count = devices.divide(training.devices, training.batch, size.width, processes)
     self.spread = devices.Spread(count)
     self.columns = self.spread.columns(training.batch)
-    self._programs: dict[str, Any] = {}  # a run that comes later takes the same
+    self._programs = programs or Programs(None)
+    self._made: dict[str, Any] = {}  # a run that comes later takes the same
+
+  def shapes(self, pieces: Pieces, arm: Arm) -> TrainState:
+    """Those of the state before the first step."""
+    return self._fresh(pieces).eval_shape(arm.seed)
 
   def fresh(self, pieces: Pieces, arms: Sequence[Arm]) -> list[TrainState]:
     """The state before the first step."""
-    fresh = self._once("fresh", lambda: jax.jit(pieces.fresh))
+    fresh = self._fresh(pieces)
     return [gang.shaped(lambda: fresh(arms[0].seed))]
+
+  def prepare(self, pieces: Pieces, shapes: TrainState) -> None:
+    """Compiles the training step in the background.
+
+    Args:
+      pieces: of the program.
+      shapes: of the training state.
+    """
+    if jax.process_count() == 1:
+      inputs = pieces.inputs(shapes, pieces.example, self.spread)
+      prepare(self._step(pieces, shapes), inputs)
 
   def told(self, prepare: Callable[[], list[Path]]) -> list[Path]:
     """The folder that one process makes, in all of them."""
@@ -65,11 +83,11 @@ class Alone:
     self, pieces: Pieces, members: Sequence[Member], state: TrainState
   ) -> loop.Program:
     """What the loop drives."""
-    shardings = (self.spread.state(state), self.spread.whole)
-    dispatch = self._once("step", lambda: make_dispatch(pieces.step_of, shardings))
+    dispatch = self._step(pieces, state)
     arm, evaluate = self._whole(members[0].arm), self.evaluator(pieces, "val")
     watched = self._once(
-      "watch", lambda: jax.jit(pieces.watched, out_shardings=self.spread.whole)
+      "watch",
+      lambda: self._programs.of("watch", pieces.watched, shardings=self.spread.whole),
     )
     return loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
@@ -129,21 +147,33 @@ class Alone:
       if not programs:
         shapes = jax.eval_shape(lambda p: pieces.task.carry(p, source.rows), params)
         rows = jax.tree.map(lambda leaf: self.spread.rows(leaf, 0), shapes)
-        start = jax.jit(
-          lambda params: pieces.task.carry(params, source.rows), out_shardings=rows
+        start = self._programs.of(
+          f"start of {source.rows}",
+          lambda params: pieces.task.carry(params, source.rows),
+          shardings=rows,
         )
-        run = make_evaluate(pieces.evaluated, (rows, self.spread.whole))
+        whole = evaluation(pieces.evaluated)
+        run = self._programs.of("evaluate", whole, shardings=(rows, self.spread.whole))
         programs.append((start, run))
       [(start, run)] = programs
       return evaluated(run, params, start(params), batches)
 
     return sums
 
+  def _fresh(self, pieces: Pieces) -> Any:
+    return self._once("fresh", lambda: self._programs.of("fresh", pieces.fresh))
+
+  def _step(self, pieces: Pieces, state: TrainState) -> Callable[..., Any]:
+    """`train.several` steps; the state is donated."""
+    shardings = (self.spread.state(state), self.spread.whole)
+    steps = several(pieces.step_of)
+    return self._once("step", lambda: self._programs.of("step", steps, (1,), shardings))
+
   def _once(self, name: str, make: Callable[[], Any]) -> Any:
     """What `make` gave the first time; one place has one task's programs."""
-    if name not in self._programs:
-      self._programs[name] = make()
-    return self._programs[name]
+    if name not in self._made:
+      self._made[name] = make()
+    return self._made[name]
 
   def _whole(self, tree: Any) -> Any:
     """The same on every device: put there, as JAX may be told to move nothing."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 
+from experiments.session import programs
 from experiments.session.front import FOLDER
 from unroll import devices, files
 from unroll.data import cache
@@ -66,7 +67,8 @@ def _own(folder: Path) -> bool:
 
 def _drop_oldest(folder: Path) -> None:
   size = 0
-  for entry in sorted(folder.glob("*-cache"), key=os.path.getmtime, reverse=True):
+  kept = [*folder.glob("*-cache"), *folder.glob(f"*{programs.SUFFIX}")]
+  for entry in sorted(kept, key=os.path.getmtime, reverse=True):
     size += entry.stat().st_size
     if size > LIMIT:
       entry.unlink(missing_ok=True)

@@ -90,13 +90,16 @@ class Pieces(NamedTuple):
     """The parameters to evaluate: their moving average, if there is one."""
     return self.training.make_optimizer().averaged(state.opt_state, state.params)
 
-  def check_size(self, seed: Array, settings: Settings) -> TrainState:
-    """The shapes of a fresh state.
+  def check_size(self, state: TrainState, settings: Settings) -> None:
+    """Refuses what cannot be trained.
+
+    Args:
+      state: the shapes of a fresh one.
+      settings: of the run.
 
     Raises:
       BadInput: training cannot fit into memory.
     """
-    state = jax.eval_shape(self.fresh, seed)
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # and gradients
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     sized_by = [*self.task.sized_by, "batch"]
@@ -105,27 +108,39 @@ class Pieces(NamedTuple):
     memory.check(needed, settings.shown(*sized_by))
     if self.scheme.cell:  # which may refuse a cell when it steps
       jax.eval_shape(self.loss, state.params, state.carry, self.example)
-    return state
+
+  def inputs(self, state: TrainState, batch: Any, spread: devices.Spread) -> Any:
+    """The shapes of what `train.several` takes, and where they lie.
+
+    Args:
+      state: shapes of the training state.
+      batch: one like those that it is trained on.
+      spread: over the devices.
+    """
+    steps = self.training.dispatch
+    batches = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct((steps, *leaf.shape), leaf.dtype), batch
+    )
+    state, batches = jax.tree.map(
+      lambda leaf, how: leaf.update(sharding=how),
+      (state, batches),
+      (spread.state(state), spread.batches(batches)),
+    )
+    control = Control(*np.ones(len(Control._fields), np.float32))
+    arm, count, control = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype, sharding=spread.whole),
+      (self.training.arm(), np.int32(1), control),
+    )
+    return arm, state, batches, count, control
 
   def lowered(
     self, batch: Any, spread: devices.Spread, settings: Settings
   ) -> jax.stages.Lowered:
     """The program that trains on batches like this one, not compiled yet."""
-    arm = self.training.arm()
-    state = self.check_size(arm.seed, settings)
-    steps = self.training.dispatch
-    batches = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct((steps, *leaf.shape), leaf.dtype), batch
-    )
-    shardings = spread.state(state)
-    state, batches = jax.tree.map(
-      lambda leaf, how: leaf.update(sharding=how),
-      (state, batches),
-      (shardings, spread.batches(batches)),
-    )
-    dispatch = make_dispatch(self.step_of, (shardings, spread.whole))
-    control = Control(*np.ones(len(Control._fields), np.float32))
-    return dispatch.lower(arm, state, batches, np.int32(1), control)
+    state = jax.eval_shape(self.fresh, self.training.arm().seed)
+    self.check_size(state, settings)
+    dispatch = make_dispatch(self.step_of, (spread.state(state), spread.whole))
+    return dispatch.lower(*self.inputs(state, batch, spread))
 
 
 def _around(

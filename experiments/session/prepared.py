@@ -14,6 +14,7 @@ from typing import NamedTuple
 from experiments.session import identity
 from experiments.session.alone import Alone
 from experiments.session.pieces import Pieces
+from experiments.session.programs import Programs
 from experiments.session.settings import Settings
 from experiments.session.task import Task
 from experiments.session.together import Together
@@ -21,6 +22,9 @@ from unroll.train import Arm, TrainState
 
 Place = Alone | Together
 OWN = {*Arm._fields, "workdir"}  # the settings of a run that its program does not know
+# Those that the loop around its programs knows.
+LOOP = {"steps", "epochs", "minutes", "patience", "eval_every", "checkpoint_every"}
+CALL = {"keep", "json", "overwrite"}
 _kept: OrderedDict[str, "Prepared"] = OrderedDict()
 _most = 0
 
@@ -61,7 +65,7 @@ def prepared(settings: Settings, task: Task, make: Callable[[], Prepared]) -> Pr
   """
   if not _most:
     return make()
-  name = _name(settings, task)
+  name = _name(settings, task, OWN)
   if name not in _kept:
     _kept[name] = make()
   _kept.move_to_end(name)
@@ -70,9 +74,15 @@ def prepared(settings: Settings, task: Task, make: Callable[[], Prepared]) -> Pr
   return _kept[name]
 
 
-def _name(settings: Settings, task: Task) -> str:
+def programs(settings: Settings, task: Task) -> Programs:
+  """What makes a run's programs, of which those of an earlier run may be kept."""
+  return Programs(_name(settings, task, OWN | LOOP | CALL))
+
+
+def _name(settings: Settings, task: Task, without: set[str]) -> str:
+  """What tells a run from others, but for some of its settings."""
   values = settings.values("run", "changing", "data", "call")
-  shared = {name: value for name, value in values.items() if name not in OWN}
+  shared = {name: value for name, value in values.items() if name not in without}
   config = identity.identity(settings, task)
   config.pop("flags")
   return json.dumps([shared, config], sort_keys=True)

@@ -49,6 +49,10 @@ class Together:
     self._group = Arms(count, several, looped=looped)
     self.spread = devices.Spread(1)  # a device trains whole arms
 
+  def shapes(self, pieces: Pieces, arm: Arm) -> TrainState:
+    """Those of the state of one run before its first step."""
+    return jax.eval_shape(pieces.fresh, arm.seed)
+
   def fresh(self, pieces: Pieces, arms: Sequence[Arm]) -> list[TrainState]:
     """The states before the first step, by one program for all seeds; on the host."""
 
@@ -59,6 +63,9 @@ class Together:
     seeds = jax.device_put(np.array([arm.seed for arm in arms]))
     states = jax.device_get(fresh(seeds))
     return [jax.tree.map(lambda leaf, i=i: leaf[i], states) for i in range(len(arms))]
+
+  def prepare(self, pieces: Pieces, shapes: TrainState) -> None:
+    """Nothing: what trains many runs is compiled when it is called."""
 
   def told(self, prepare: Callable[[], list[Path]]) -> list[Path]:
     """The folders of the runs."""

@@ -26,7 +26,7 @@ from experiments.session import (
 from experiments.session.alone import Alone
 from experiments.session.folder import Folder
 from experiments.session.pieces import Pieces, parameters
-from experiments.session.prepared import Place, Prepared, prepared
+from experiments.session.prepared import Place, Prepared, prepared, programs
 from experiments.session.resumption import resumed
 from experiments.session.settings import Settings
 from experiments.session.start import began
@@ -83,6 +83,7 @@ def _train(
   donor = transfer.donor(each[0])
   transfer.check(shapes.params, settings, donor, task.files)
   begun = start or functools.partial(transfer.begun, donor=donor, files=task.files)
+  place.prepare(pieces, shapes)
   states = place.fresh(pieces, arms)
 
   def folders() -> list[Path]:
@@ -111,7 +112,7 @@ def evaluate(settings: Settings, build: Build) -> None:
   path, settings = folder.existing(settings)
   saved = identity.read(path, settings.page)
   task = build(settings, texts(path, saved["files"]))
-  place = Alone(settings, task.size)
+  place = Alone(settings, task.size, programs(settings, task))
   identity.check_data(path, saved, task, settings)
   pieces = Pieces.of(task, settings, remat.NONE)
   model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
@@ -126,12 +127,16 @@ def evaluate(settings: Settings, build: Build) -> None:
 def _made(settings: Settings, task: Task, count: int | None) -> Prepared:
   """A run up to its program, or `count` of them side by side."""
   size = task.size
-  place: Place = Together(settings, size, count) if count else Alone(settings, size)
+  place: Place = (
+    Together(settings, size, count)
+    if count
+    else Alone(settings, size, programs(settings, task))
+  )
   task.check()
   pieces = _pieces(settings, task, place)
-  return Prepared(
-    place, pieces, pieces.check_size(settings[Training].arm().seed, settings)
-  )
+  shapes = place.shapes(pieces, settings[Training].arm())
+  pieces.check_size(shapes, settings)
+  return Prepared(place, pieces, shapes)
 
 
 def _pieces(settings: Settings, task: Task, place: Place) -> Pieces:

@@ -15,14 +15,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from unroll import checkpoint, layers, serving
+from unroll import checkpoint, layers
 from unroll.data import tokens
 from unroll.data.vocabulary import VOCABULARY
-from unroll.models import ngrams, saved
-from unroll.ngram import saved as kept
+from unroll.models.built import Built
 from unroll.optim import OptState
 from unroll.parameters import completed, trained
-from unroll.serving import counted
 from unroll.train import TrainState
 from unroll.types import Array, BadInput, Carry, Params
 
@@ -83,6 +81,10 @@ def load(
   Raises:
     BadInput: there is no such run or checkpoint, or a file of it is damaged.
   """
+  # The models of all kinds: a run that trains one has it long before it opens any.
+  from unroll.models import saved
+  from unroll.serving.kinds import served
+
   path = Path(run)
   config = configuration(path)
   files = texts(path, config["files"])
@@ -91,7 +93,7 @@ def load(
     if kind == NGRAM:
       return _counted(path, config, files)
     built = saved.built(kind, config["flags"], files)
-    functions = serving.served(kind, built)
+    functions = served(kind, built)
   except KeyError as error:
     raise BadInput(f"{path / CONFIG} has no `{error.args[0]}`: restore it") from None
   params, at = _restored(path, config["flags"], built, checkpoint, warn)
@@ -116,6 +118,10 @@ def load(
 
 def _counted(path: Path, config: Mapping[str, Any], files: Mapping[str, str]) -> Loaded:
   """An n-gram model; its parameters are the `ngram.model.Model`."""
+  from unroll.models import ngrams, saved
+  from unroll.ngram import saved as kept
+  from unroll.serving import counted
+
   chosen = saved.group(ngrams.NGrams, config["flags"])
   vocabulary, counts = tokens.from_json(files[VOCABULARY]), kept.read(path / kept.NAME)
   functions = counted.functions(vocabulary, ngrams.sentences(chosen, vocabulary))
@@ -165,7 +171,7 @@ def texts(path: Path, digests: Mapping[str, str]) -> dict[str, str]:
 def _restored(
   path: Path,
   flags: Mapping[str, Any],
-  built: saved.Built,
+  built: Built,
   which: str | int,
   warn: Callable[[str], Any],
 ) -> tuple[Params, int]:

@@ -139,7 +139,7 @@ def fit(
     return late(run_out)
 
   step = min(run.progress.step for run in runs)
-  done = spent(step)
+  done, begun = spent(step), False
   for count, batch in batches if not done else ():
     if watch_every and step % watch_every == 0:
       watch(batch)
@@ -148,7 +148,8 @@ def fit(
     state, metrics = program.dispatch(state, batch, counts, controls)
     pending.append((step, counts, metrics))
     step += count
-    drain(keep=1)
+    drain(keep=int(begun))  # the first is shown at once: so far all is well
+    begun = True
     done = spent(step)
     evaluating = step % eval_every == 0 and not done
     if evaluating:

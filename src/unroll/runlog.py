@@ -20,10 +20,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.record_writer import masked_crc32c
-
 from unroll import files, records
 from unroll.records import METRICS
 
@@ -57,16 +53,11 @@ class RunLog:
     warn: Callable[[str], Any] = warnings.warn,
   ):
     workdir = Path(workdir)
-    first = step + 1 if step else 0
+    self._first: int | None = step + 1 if step else 0
     metrics = workdir / METRICS
     files.write(metrics, _resumed(metrics, step, warn))
     self._metrics = open(metrics, "ab", buffering=0)  # noqa: SIM115
     self._events = open(_new_events(workdir), "xb", buffering=0)  # noqa: SIM115
-    started = SessionLog(
-      status=SessionLog.START
-    )  # hides what TensorBoard has from here
-    self._add_event(Event(file_version="brain.Event:2"))
-    self._add_event(Event(step=first, session_log=started))
     files.sync(workdir)  # the name of the event file
 
   def write(self, record: Mapping[str, Any]) -> None:
@@ -80,16 +71,13 @@ class RunLog:
     Raises:
       OSError: if the disk is full.
     """
-    plain = {key: _plain(value) for key, value in record.items()}
-    scalars = [
-      Summary.Value(tag=key, simple_value=x)
-      for key, x in plain.items()
-      if key != "step" and type(x) in (int, float)
-    ]
-    event = Event(step=plain["step"], summary=Summary(value=scalars))
+    step, plain = record["step"], {key: _plain(x) for key, x in record.items()}
+    scalars = {
+      key: x for key, x in plain.items() if key != "step" and type(x) in (int, float)
+    }
     finite = {key: None if _non_finite(x) else x for key, x in plain.items()}
     _append(self._metrics, json.dumps(finite, allow_nan=False).encode() + b"\n")
-    self._add_event(event)
+    self._add_events(step, scalars)
 
   def sync(self) -> None:
     """Has all that was written survive a power cut; before each checkpoint.
@@ -114,12 +102,26 @@ class RunLog:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def _add_event(self, event: Event) -> None:
-    event.wall_time = time.time()
-    data = event.SerializeToString()
-    size = struct.pack("<Q", len(data))
-    checks = [struct.pack("<I", masked_crc32c(part)) for part in (size, data)]
-    _append(self._events, size + checks[0] + data + checks[1])
+  def _add_events(self, step: int, scalars: Mapping[str, float]) -> None:
+    # Imported here: a device is at work by the time that there is something to write.
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.record_writer import masked_crc32c
+
+    values = [Summary.Value(tag=key, simple_value=x) for key, x in scalars.items()]
+    events = [Event(step=step, summary=Summary(value=values))]
+    if self._first is not None:
+      # Hides what TensorBoard has from here.
+      started = SessionLog(status=SessionLog.START)
+      begin = Event(step=self._first, session_log=started)
+      events = [Event(file_version="brain.Event:2"), begin, *events]
+      self._first = None
+    for event in events:
+      event.wall_time = time.time()
+      data = event.SerializeToString()
+      size = struct.pack("<Q", len(data))
+      checks = [struct.pack("<I", masked_crc32c(part)) for part in (size, data)]
+      _append(self._events, size + checks[0] + data + checks[1])
 
 
 def _resumed(path: Path, step: int, warn: Callable[[str], Any]) -> bytes:

@@ -87,13 +87,17 @@ def named_init(spec: str) -> Init:
 def gates(init: Initializer, key: Key, rows: int, size: int, count: int) -> Array:
   """Draws `count` blocks `[rows, size]` side by side: `[rows, count·size]`."""
   keys = jax.random.split(key, count)
-  return jnp.concatenate([init(k, (rows, size), jnp.float32) for k in keys], axis=1)
+  # One after another, by one program: to compile a copy for each block takes as long
+  # as the blocks are many, and QR of many matrices at once can wait for ever for the
+  # threads that it holds itself (jaxlib 0.10.2).
+  blocks = jax.lax.map(lambda key: init(key, (rows, size), jnp.float32), keys)
+  return jnp.moveaxis(blocks, 0, 1).reshape(rows, count * size)
 
 
 def bias_gates(init: Initializer, key: Key, size: int, count: int) -> Array:
   """Draws `count` independent `[size]` biases end to end: `[count·size]`."""
   keys = jax.random.split(key, count)
-  return jnp.concatenate([init(k, (size,), jnp.float32) for k in keys])
+  return jax.vmap(lambda key: init(key, (size,), jnp.float32))(keys).reshape(-1)
 
 
 def chrono_bias(key: Key, size: int, t_max: float) -> Array:

@@ -1,7 +1,9 @@
 """Batches for the device: several steps at a time, prepared while it computes."""
 
 import functools
+import importlib
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,8 +46,14 @@ def dispatches(
   records = _Dispatches(source, start, stop, per_dispatch, periods, first)
   if not len(records):
     return
-  yield records[0]
-  import grain  # a fifth of a second, while the first dispatch is under way
+  opening = records[0]
+  if records.start(1) == stop:
+    yield opening
+    return
+  # A fifth of a second, while the first dispatch is under way.
+  threading.Thread(target=importlib.import_module, args=("grain",)).start()
+  yield opening
+  import grain
 
   options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
   others = grain.MapDataset.source(records)[1:]
@@ -89,9 +97,14 @@ class _Dispatches:
     # At the most: to count those of two thousand million steps would take minutes.
     return sys.maxsize if self._stop is None else max(self._stop - self._start, 0)
 
-  def __getitem__(self, number: int) -> tuple[int, Any]:
+  def start(self, number: int) -> int:
+    """The first step of a dispatch."""
     while len(self._starts) <= number:
       self._batches(len(self._starts) - 1)
+    return self._starts[number]
+
+  def __getitem__(self, number: int) -> tuple[int, Any]:
+    self.start(number)
     batches = self._batches(number)
     if not batches:  # there is none, and none after it
       return 0, None

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from unroll.models import tagger as taggers
 from unroll.models import transcriber as transcribers
 from unroll.models import translator as translators
 from unroll.models.attending import translator_of
+from unroll.models.built import FRAMES, LEXICON, SCORES, SERIES, SPEECH, Built
 from unroll.models.convolutions import Convolutions
 from unroll.models.decoder import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
@@ -37,11 +38,7 @@ from unroll.settings import checked, described
 from unroll.transformer import Stack, Transformer, stack
 from unroll.types import BadInput
 
-SERIES, SCORES = "series.json", "scores.json"
-LEXICON = "lexicon.json"
-FRAMES = "frames.json"
 PLACES = 1000  # tokens or steps that a model with coverage can read at once
-SPEECH = "speech.json"
 # What runs of older versions, whose configuration names no kind, trained.
 KINDS = {"charlm": "language", "cloze": "cloze"}
 # What differs between runs of a sweep, most often, and no model reads.
@@ -49,26 +46,6 @@ TRAINING = ("seed", "learning_rate", "clip_norm")
 
 Group = TypeVar("Group")
 _TOKEN = np.zeros((1, 1), np.int32)
-
-
-class Built(NamedTuple):
-  """A model that was built again.
-
-  Attributes:
-    module: a Linen module that has an `initial_carry`.
-    apply: `(params, carry, inputs, valid) -> (carry, outputs)`.
-    causal: whether no output depends on later inputs, so that there is a step.
-    example: an input `[1, 1, …]`, to make parameters with.
-    vocabulary: of its tokens; None where it reads none.
-    files: what else accompanies it, by name.
-  """
-
-  module: Any
-  apply: Callable[..., tuple[Any, Any]]
-  causal: bool
-  example: Any
-  vocabulary: Vocabulary | None
-  files: Mapping[str, str]
 
 
 def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:

@@ -14,7 +14,7 @@ from unroll.data.conll import Sentence
 from unroll.data.lexicon import Lexicon, batches
 from unroll.data.powers import Powers
 from unroll.loading import Loaded
-from unroll.models.saved import LEXICON
+from unroll.models.built import LEXICON
 from unroll.models.tagger import Tagger
 from unroll.types import BadInput
 

@@ -15,8 +15,8 @@ from unroll.data.series import calendar as calendars
 from unroll.data.series.gaps import filled
 from unroll.data.table import read_table
 from unroll.loading import Loaded
+from unroll.models.built import SERIES
 from unroll.models.forecaster import Shape
-from unroll.models.saved import SERIES
 from unroll.playing.labels import Answer, text_of
 from unroll.types import BadInput
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from unroll import captioning
 from unroll.data.captions import Reader, pictures
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.score import Scores
 from unroll.serving.conditional import scores
 from unroll.serving.value import Functions

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from unroll.data.classes.reader import Reader
 from unroll.data.examples import padded
 from unroll.data.powers import Powers
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.score import Scores
 from unroll.serving.value import Functions
 from unroll.types import Array, BadInput, Params

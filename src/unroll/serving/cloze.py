@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.layers import initial_carry
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.serving.value import Functions
 from unroll.types import Array, BadInput, Params
 

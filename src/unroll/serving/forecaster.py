@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from unroll.data.series.horizons import Horizon
 from unroll.data.series.scaler import Scaler
 from unroll.layers import initial_carry
+from unroll.models.built import SERIES, Built
 from unroll.models.forecaster import Shape
-from unroll.models.saved import SERIES, Built
 from unroll.serving.value import Functions
 from unroll.types import Array, BadInput, Params
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unroll.models.built import FRAMES, Built
 from unroll.models.frames import Shape
-from unroll.models.saved import FRAMES, Built
 from unroll.serving.value import Functions
 from unroll.types import Array, BadInput, Params
 

@@ -15,7 +15,7 @@ from unroll.data.examples import padded
 from unroll.data.powers import Powers, power
 from unroll.data.vocabulary import Vocabulary
 from unroll.layers import initial_carry
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.score import Scores
 from unroll.serving.value import Functions
 from unroll.types import Array, BadInput, Carry, Params

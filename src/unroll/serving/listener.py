@@ -10,7 +10,7 @@ from unroll import listening
 from unroll.data.powers import Powers
 from unroll.data.speech.dictation import Sounds, heard
 from unroll.data.speech.reader import Reader
-from unroll.models.saved import SPEECH, Built
+from unroll.models.built import SPEECH, Built
 from unroll.score import Scores
 from unroll.serving.conditional import scores
 from unroll.serving.sounds import ROWS, batches, said

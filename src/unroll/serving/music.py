@@ -15,8 +15,8 @@ from unroll.data.examples import padded
 from unroll.data.music.rolls import KEYS, Roll
 from unroll.data.powers import Powers
 from unroll.layers import initial_carry
+from unroll.models.built import Built
 from unroll.models.music import drawn
-from unroll.models.saved import Built
 from unroll.score import Scores
 from unroll.serving.value import Functions
 from unroll.types import Array, Params

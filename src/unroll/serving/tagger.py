@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from unroll.data.conll import Sentence
 from unroll.data.lexicon import Lexicon
-from unroll.models.saved import LEXICON, Built
+from unroll.models.built import LEXICON, Built
 from unroll.serving.value import Functions
 from unroll.tagging import labeller
 from unroll.types import Params

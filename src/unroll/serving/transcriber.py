@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from unroll import ctc, transcription
 from unroll.data.examples import Examples
 from unroll.data.speech.reader import BLANK, Reader
+from unroll.models.built import SPEECH, Built
 from unroll.models.listener import Listener
-from unroll.models.saved import SPEECH, Built
 from unroll.score import Scores
 from unroll.serving import listener
 from unroll.serving.sounds import batches, said

@@ -6,7 +6,7 @@ from typing import Any
 from unroll import translating
 from unroll.data.pairs import Reader
 from unroll.data.pairs.batches import given
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.score import Scores
 from unroll.serving.conditional import scores
 from unroll.serving.value import Functions
