@@ -14,10 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import classify, loss, memory, resets, together, translate
+from bench import classify, loss, memory, resets, starts, together, translate
 from bench.race import Contestant, Row, race
 from bench.shapes import GATES, Shape
-from bench.suites import DEFAULT, MODULES, SUITES, Suite
+from bench.suites import MODULES, SUITES, Suite
 from bench.table import MACHINE, OURS, ceiling, table
 from bench.timing import CORES
 from experiments.session import door
@@ -27,14 +27,11 @@ from unroll.devices import named_count
 from unroll.settings import setting
 from unroll.types import BadInput
 
-STARTS = (
-  Contestant("first step, cold", "start", {"cached": False}),
-  Contestant("first step, cached", "start", {"cached": True}),
-)
 # Suites that have no other rows, and why.
 FIXED = {
   "loss": "the rows of --suite=loss differ in vocabulary",
   "classify": "--suite=classify has one model, that of its sentences",
+  "start": "--suite=start has one model, the default of experiments.charlm",
 }
 
 
@@ -109,7 +106,7 @@ def main(settings: Settings) -> None:
     print(f"The machine's best in this run: {most:.0f} {suite.limit.unit}.")
   tables = {
     **{"memory": memory.table, "loss": loss.table},
-    **{"classify": classify.table, "resets": resets.table},
+    **{"classify": classify.table, "resets": resets.table, "start": starts.table},
   }
   if bench.suite in together.SUITES:
     printed = together.table(suite, rows)
@@ -185,8 +182,9 @@ def _contestants(
   if bench.suite in together.SUITES:
     return together.contestants(bench.suite, devices, CORES)
   if bench.suite == "compile":
-    compile = Contestant("compile", OURS, devices=devices)
-    return [compile, *STARTS] if shape == DEFAULT else [compile]
+    return [Contestant("compile", OURS, devices=devices)]
+  if bench.suite == "start":
+    return starts.contestants(peers)
   if bench.suite == "classify":
     return classify.contestants(devices, peers, bench.keep_memory)
   if bench.suite in translate.SUITES:

@@ -133,6 +133,13 @@ SUITES = {
     fresh=True,
     spread=True,
   ),
+  "start": Suite(
+    rows=(DEFAULT,),
+    unit="s",
+    figure=lambda shape, seconds: seconds,
+    peers=("torch",),
+    fresh=True,
+  ),
   "memory": Suite(
     rows=tuple(Shape(8, 10**n, 64, 256, "lstm") for n in (2, 3, 4, 5)),
     unit="s",

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from bench import classify, loss, memory, sentences, table, timing, translate
+from bench import classify, loss, memory, sentences, starts, table, timing, translate
 from bench.libraries import unroll as ours
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
@@ -137,6 +137,17 @@ print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
 def test_our_part_of_a_suite_runs(suite, options):
   timed = getattr(ours, suite)(TINY, **options)
   assert timing.once(timed)[0] > 0 and timing.once(timed)[0] > 0
+
+
+@pytest.mark.slow
+def test_a_start_says_what_its_time_went_to():
+  row = race(starts.contestants([])[1:], "start", TINY, 1, fresh=True)
+  (found,) = row.results.values()
+  assert found["tracing"] < 0.3 * found["median"] and found["the step"] > 0
+  lines = starts.table([row]).splitlines()
+  assert lines[2].startswith("| whole | ")
+  parts = ["import of JAX", "import of the page", "tracing", "lowering", "the step"]
+  assert all(any(line.startswith(f"| {part} |") for line in lines) for part in parts)
 
 
 def measured(minimum, median):

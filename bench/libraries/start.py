@@ -1,44 +1,46 @@
-"""From the start of the process to the first finished step of `experiments.charlm`."""
+"""From the start of a process to its first finished training step."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 from bench.shapes import Shape
 from bench.timing import Timed
 
 
-def compile(shape: Shape, cached: bool) -> Timed:
-  """The first step of a run with the default flags.
+def start(shape: Shape, module: str, cached: bool) -> Timed:
+  """A process that ends with the first step of a model; what its time went to is noted.
 
   Args:
-    shape: of that run.
+    shape: of the model.
+    module: what the process runs, see `bench.started` and `bench.started_torch`.
     cached: whether a run before has compiled the same programs.
   """
-  del shape
   cache = tempfile.TemporaryDirectory(prefix="unroll-bench-")
+  note: dict[str, Any] = {}
 
-  def call():
+  def call() -> None:
     with tempfile.TemporaryDirectory(dir=cache.name) as workdir:
-      _first_step(Path(workdir), cache.name)
+      note.update(_first_step(shape, module, f"{workdir}/run", cache.name))
 
   if cached:
     call()
-  return Timed(call)
+  return Timed(call, note=note)
 
 
-def _first_step(workdir: Path, cache: str) -> None:
-  metrics = workdir / "metrics.jsonl"
-  with subprocess.Popen(
-    [sys.executable, "-m", "experiments.charlm", f"--workdir={workdir}"],
+def _first_step(
+  shape: Shape, module: str, workdir: str, cache: str
+) -> Mapping[str, float]:
+  done = subprocess.run(
+    [sys.executable, "-m", module, json.dumps(shape._asdict()), workdir],
     env={**os.environ, "UNROLL_DATA": cache},
-    stdout=subprocess.DEVNULL,
-  ) as process:
-    while not (metrics.exists() and metrics.stat().st_size):
-      if process.poll() is not None:
-        raise RuntimeError(f"experiments.charlm ended with {process.returncode}")
-      time.sleep(0.01)
-    process.kill()
+    capture_output=True,
+    text=True,
+  )
+  if done.returncode:
+    raise RuntimeError(done.stderr.strip().splitlines()[-1])
+  return json.loads(done.stdout.splitlines()[-1])
