@@ -67,7 +67,7 @@ test-slow: .venv/ready
 	  || [ $$? -eq 5 ]
 
 test-peers: .venv-peers/ready
-	.venv-peers/bin/python -m pytest -m peers $(ARGS) || [ $$? -eq 5 ]
+	.venv-peers/bin/python -m pytest -n 2 --dist=worksteal -m peers $(ARGS) || [ $$? -eq 5 ]
 
 # Root on Debian installs the servers that are not there; what is missing is skipped.
 test-integration: .venv-launch/ready

@@ -37,11 +37,11 @@ class Parts:
   def __init__(self) -> None:
     self.spans: dict[str, list[tuple[float, float]]] = {}
 
-  def told(self, event: str, seconds: float, **_: object) -> None:
+  def told(self, event: str, duration_secs: float, **_: str | int) -> None:
     """What JAX calls once a part is over."""
     if event in PARTS:
       now = time.perf_counter()
-      self.spans.setdefault(PARTS[event], []).append((now - seconds, now))
+      self.spans.setdefault(PARTS[event], []).append((now - duration_secs, now))
 
   def seconds(self) -> dict[str, float]:
     """How long JAX was at each part."""
@@ -84,7 +84,7 @@ def main() -> None:
     os._exit(0)
 
   trainer.loop.fit = fitted
-  runlog.RunLog.write = ended  # type: ignore[method-assign]
+  runlog.RunLog.write = ended  # type: ignore
   flags = [
     *(f"--cell={shape.cell}", f"--hidden={shape.hidden}", f"--layers={shape.layers}"),
     *(f"--embedding={shape.inputs}", f"--batch={shape.batch}"),

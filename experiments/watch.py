@@ -2,10 +2,12 @@
 
   python -m experiments.watch --workdir=RUN
   python -m experiments.watch --workdir=runs/charlm --every=5
+  python -m experiments.watch --workdir=runs/sweeps/20261130-101500-a1b2
 
-RUN is the folder of a run of any page, or a folder of such folders, at any depth: a
-sweep's, or all runs of a page. It only reads, so that it can be started and stopped at
-any time, also on another machine that sees the folder.
+RUN is the folder of a run of any page, or a folder of such folders, at any depth. Of a
+sweep the best trials are a table, above the runs that are at work. It only reads, so
+that it can be started and stopped at any time, also on another machine that sees the
+folder.
 """
 
 import shutil
@@ -19,6 +21,7 @@ from experiments.session.settings import Page, Settings
 from unroll import stops
 from unroll.loading import CONFIG, configuration
 from unroll.records import METRICS, Tail
+from unroll.report import sweeps
 from unroll.report.terminal import Watched
 from unroll.settings import setting
 from unroll.types import BadInput
@@ -70,12 +73,25 @@ def _look(chosen: Watch, runs: dict[Path, Run]) -> None:
   for path in _folders(Path(chosen.workdir)):
     if path not in runs:
       runs[path] = Run(path)
-  if not runs:
+  sweep = sweeps.read(Path(chosen.workdir))
+  if not (runs or sweep):
     raise BadInput(f"workdir={chosen.workdir} holds no run: give another folder")
+  if sweep:
+    runs = {path: run for path, run in runs.items() if _works(sweep, path)}
   for run in runs.values():
     run.look()
   terminal = sys.stdout.isatty() and not chosen.once
-  print(CLEAR * terminal + "\n".join(_shown(runs, terminal)), flush=True)
+  width, height = shutil.get_terminal_size()
+  above = [*sweep.lines(width - 1, height // 2), ""] if sweep else []
+  room = height - len(above) if terminal else sys.maxsize
+  lines = [*above, *_shown(runs, width, room, brief=bool(sweep) or len(runs) > 1)]
+  print(CLEAR * terminal + "\n".join(lines), flush=True)
+
+
+def _works(sweep: sweeps.Sweep, path: Path) -> bool:
+  """Whether a run is of a trial that is at work."""
+  trial = sweep.of(path.name)
+  return trial is not None and trial.state == "running"
 
 
 def _folders(path: Path) -> list[Path]:
@@ -86,14 +102,13 @@ def _folders(path: Path) -> list[Path]:
   return sorted(found.parent for pattern in patterns for found in path.glob(pattern))
 
 
-def _shown(runs: dict[Path, Run], terminal: bool) -> list[str]:
-  """One run in full; of several the first two lines of each that the terminal fits."""
-  width, height = shutil.get_terminal_size()
+def _shown(runs: dict[Path, Run], width: int, room: int, brief: bool) -> list[str]:
+  """The runs in full, or the first two lines of each that there is room for."""
   found = []
   for path, run in runs.items():
     lines = run.watched.lines(width - 1)
-    found += [str(path), *(lines if len(runs) == 1 else lines[:2]), ""]
-  return found[: 3 * max(height // 3, 1)] if terminal and len(runs) > 1 else found
+    found += [str(path), *(lines[:2] if brief else lines), ""]
+  return found[: 3 * max(room // 3, 1)] if brief else found
 
 
 PAGE = Page("watch", main, (Watch,))

@@ -37,6 +37,7 @@ from unroll.data.vocabulary import Vocabulary
 from unroll.ngram import arpa
 from unroll.ngram import saved as counts
 from unroll.ngram.counts import count
+from unroll.report import sweeps
 from unroll.types import BadInput
 
 SECONDS = 20  # that a file of a few hundred bytes may take
@@ -96,6 +97,12 @@ def _midi() -> bytes:
   roll = np.zeros((12, rolls.KEYS), bool)
   roll[np.arange(12), np.arange(12) * 5] = True
   return midi.encoded(rolls.piece(roll, 2), 90)
+
+
+def _trials() -> bytes:
+  trial = {"slot": 3, "state": "complete", "params": {"cell": "gru", "hidden": 32}}
+  told = {"objective": ["val/loss"], "directions": ["minimize"]}
+  return json.dumps({**told, "trials": [{**trial, "values": [2.5]}]}).encode()
 
 
 def _config() -> bytes:
@@ -193,6 +200,7 @@ READERS = [
     _vocabulary,
   ),
   Reader("config.json", _config(), lambda p: loading.configuration(p.parent)),
+  Reader("trials.json", _trials(), lambda p: sweeps.read(p.parent).lines(80, 9)),
   Reader(
     "metrics.jsonl",
     b'{"step": 1, "val/loss": 2.5}\n{"step": 2, "x": null}\n',

@@ -6,7 +6,9 @@ import math
 import pytest
 from commands import Command, run
 
+from unroll.errors import BadInput
 from unroll.records import METRICS, Tail
+from unroll.report import sweeps
 from unroll.report.terminal import BARS, KEPT, Series, Watched, sparkline
 
 
@@ -68,6 +70,51 @@ def test_lines_of_a_run():
   assert timed.lines(70) == ["step 5, 45 s, 15 s left"]
 
 
+def trial(slot, state, value, **params):
+  values = None if value is None else [value, 1.0]
+  return {"slot": slot, "state": state, "values": values, "params": params}
+
+
+SWEPT = {
+  "objective": ["val/loss", "val/accuracy"],
+  "directions": ["minimize", "maximize"],
+  "trials": [
+    trial(0, "complete", 2.5, cell="rnn", learning_rate=0.004),
+    trial(1, "complete", 1.25, cell="lstm", learning_rate=0.00123456789),
+    trial(2, "failed", None, cell="gru\x1b[2J", learning_rate=1.0),
+    trial(3, "running", None, cell="gru", learning_rate=0.5),
+    trial(4, "pruned", math.nan, cell="gru", learning_rate=0.25),
+  ],
+}
+
+
+def test_a_sweep_is_a_table_of_its_best_trials(tmp_path):
+  assert sweeps.read(tmp_path) is None
+  (tmp_path / sweeps.TRIALS).write_text(json.dumps(SWEPT))
+  sweep = sweeps.read(tmp_path)
+  first, head, *rows = sweep.lines(80, 5)
+  assert first == "5 trials: 2 complete, 1 failed, 1 pruned, 1 running"
+  assert head.split() == ["trial", "val/loss", "cell", "learning_rate"]
+  assert [row.split() for row in rows] == [
+    ["1", "1.25", "lstm", "0.00123457"],
+    ["0", "2.5", "rnn", "0.004"],
+  ]
+  assert len(sweep.lines(20, 1)) == 3 and max(map(len, sweep.lines(20, 5))) == 20
+  assert sweep.of("0003-seed7").state == "running" and sweep.of("elsewhere") is None
+  higher = sweep._replace(lower=False)
+  assert [trial.slot for trial in higher.ranked] == [0, 1]
+  assert "\x1b" not in str(sweep)
+
+
+@pytest.mark.parametrize(
+  "text", ["", "[]", "{}", '{"objective": [], "directions": [], "trials": []}', "\xff"]
+)
+def test_a_damaged_sweep_is_said(tmp_path, text):
+  (tmp_path / sweeps.TRIALS).write_bytes(text.encode("latin-1"))
+  with pytest.raises(BadInput, match=r"trials.json is damaged"):
+    sweeps.read(tmp_path)
+
+
 @pytest.mark.slow
 def test_runs_are_found_and_watched_until_a_stop(tmp_path):
   for name in ("a", "deep/er/b"):
@@ -88,3 +135,8 @@ def test_runs_are_found_and_watched_until_a_stop(tmp_path):
   ended = watching.wait()
   assert ended.code == 0 and not ended.err
   assert run(tmp_path, "watch", "--workdir=none", "--once").code == 2
+  (tmp_path / "runs" / "a").rename(tmp_path / "runs" / "0003-seed0")
+  (tmp_path / "runs" / sweeps.TRIALS).write_text(json.dumps(SWEPT))
+  done = run(tmp_path, "watch", "--workdir=runs", "--once")
+  assert done.code == 0 and done.out.startswith("5 trials: 2 complete")
+  assert "runs/0003-seed0\nstep 4 of 10" in done.out and "er/b" not in done.out
