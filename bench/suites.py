@@ -75,6 +75,17 @@ SUITES = {
     spread=True,
     mixed=("unroll", "torch", "linen"),
   ),
+  "forward": Suite(
+    rows=(
+      *(Shape(*size, cell) for size in GRID for cell in ("lstm", "gru", "rnn")),
+      *(Shape(32, 64, 128, 256, cell, bidirectional=True) for cell in GATED),
+    ),
+    unit="ms",
+    figure=lambda shape, seconds: 1e3 * seconds,
+    peers=("torch", "linen", "nnx", "haiku", "keras"),
+    spread=True,
+    mixed=("unroll", "torch", "linen"),
+  ),
   "step": Suite(
     rows=(
       *(Shape(32, 35, 64, 256, cell) for cell in ("lstm", "gru", "rnn")),

@@ -28,6 +28,7 @@ from unroll import files, loading
 from unroll.data import text as lines
 from unroll.data import tokens
 from unroll.data.vocabulary import VOCABULARY, Vocabulary
+from unroll.metrics import Measure
 from unroll.models.ngrams import NGrams, made, sentences
 from unroll.ngram import counts, saved, written
 from unroll.ngram.backoff import Backoff
@@ -86,6 +87,7 @@ class Product(NamedTuple):
   files: dict[str, str]
   model: str = "ngram"
   shows: tuple[str, ...] = (ORDERS, ZIPF, saved.NAME)
+  measures: tuple[Measure, ...] = MEASURES
 
 
 class Opened(NamedTuple):

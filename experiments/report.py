@@ -22,11 +22,11 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, say
 from unroll import names, records, stops
 from unroll.loading import configuration, load
-from unroll.metrics import Measure
+from unroll.metrics import SHOWN, Measure
 from unroll.report.curves import curves
 from unroll.report.page import page
 from unroll.settings import checked, setting
-from unroll.types import BadInput
+from unroll.types import BadInput, Better
 
 PICTURES = ("*.txt", "*.png", "*.mid")
 OWN = ("curves.png",)
@@ -79,7 +79,7 @@ def write(path: Path, every: float = 0) -> Path:
   found: list[records.Record] = []
   if (path / records.METRICS).is_file():
     found = records.read(path / records.METRICS, warn=say)
-  measures = _measures(found, of_run)
+  measures = _measures(found, of_run, config.get("measures", []))
   if any("train/loss" in record for record in found):
     with extra(path / "curves.png"):
       drawn = [measure for measure in measures if measure.drawn]
@@ -104,8 +104,20 @@ def _page_of(config: Mapping[str, Any]) -> Page | None:
     return None
 
 
-def _measures(found: Sequence[records.Record], of_run: Page | None) -> list[Measure]:
-  """What evaluations have measured, the objective first; it alone is drawn."""
+def _measures(
+  found: Sequence[records.Record], of_run: Page | None, told: Sequence[Any]
+) -> list[Measure]:
+  """What evaluations have measured, the objective first.
+
+  Args:
+    found: the records.
+    of_run: the page of the run.
+    told: its measures as its configuration has them; a run of an older version has
+      none, and its numbers no units.
+  """
+  kept = [measure for one in told if (measure := _measure(one))]
+  if kept:
+    return kept
   first, better = of_run.objective if of_run else ("loss", "lower")
   seen = dict.fromkeys(
     name.partition("/")[2]
@@ -115,9 +127,29 @@ def _measures(found: Sequence[records.Record], of_run: Page | None) -> list[Meas
   )
   others = [name for name in seen if name != first and not name.startswith(f"{first}_")]
   return [
-    Measure(name, "", better, lambda sums: math.nan, form=".4g", drawn=name == first)
+    Measure(name, "", better, _unknown, form=".4g", drawn=name == first)
     for name in (first, *others)
   ]
+
+
+def _measure(told: Any) -> Measure | None:
+  """A measure of a configuration; None if it is none."""
+  try:
+    shown = {name: told[name] for name in SHOWN}
+    texts = [shown[name] for name in ("name", "unit", "form", "label")]
+    format(0.5, shown["form"])
+  except (TypeError, KeyError, ValueError):
+    return None
+  if not all(isinstance(text, str) for text in texts) or len(shown["form"]) > 9:
+    return None
+  better: Better = "higher" if shown["better"] == "higher" else "lower"
+  return Measure(
+    **{**shown, "better": better, "drawn": bool(shown["drawn"])}, of=_unknown
+  )
+
+
+def _unknown(sums: Mapping[str, Any]) -> float:
+  return math.nan
 
 
 def _summary(

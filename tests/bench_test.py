@@ -128,7 +128,7 @@ print(json.dumps([leaf.tolist() for leaf in jax.tree.leaves(gradients)]))
 @pytest.mark.parametrize(
   ("suite", "options"),
   [
-    *((suite, {}) for suite in ("step", "generate", "compile", "classify")),
+    *((suite, {}) for suite in ("step", "forward", "generate", "compile", "classify")),
     ("memory", {"plan": "sqrt"}),
     *(("loss", {"part": part, "sliced": True}) for part in loss.PARTS),
   ],
@@ -390,6 +390,7 @@ def test_a_peer_does_the_same_work(name, lenient):
   peer = importlib.import_module(f"bench.libraries.{name}")
   for shape in BUILDS:
     check_gradients(peer.layer(shape).call(), shape)
+    peer.forward(shape).call()
 
 
 @pytest.mark.peers
@@ -415,7 +416,9 @@ def test_a_peer_is_raced(name, suite):
   racing = [Contestant(name, name)]
   if suite in translate.SUITES:
     racing = translate.contestants(1, [name], True)
-  results = race(racing, suite, TINY, rounds=1).results
+  if suite == "start":
+    racing = starts.contestants([name])[2:]
+  results = race(racing, suite, TINY, rounds=1, fresh=SUITES[suite].fresh).results
   for each in racing:
     assert results[each.name].get("minimum", 0) > 0, results[each.name]
 

@@ -41,7 +41,7 @@ TASK = Task(
 @pytest.fixture
 def made(tmp_path):
   """The folder of a run with the settings as they are by default."""
-  identity.write(tmp_path, identity.identity(Settings.of(PAGE), TASK))
+  identity.write(tmp_path, identity.identity(Settings.of(PAGE), TASK), TASK.measures)
   return tmp_path
 
 
@@ -60,7 +60,7 @@ def plain(settings):
 def test_a_configuration_is_taken_over_as_it_was_written(tmp_path):
   """Whatever the values of the run, and of the call that takes them over."""
   other = Settings.of(PAGE, hidden=(7, 5), ema=0.5, forget_bias=1.0, seed=3, steps=4)
-  identity.write(tmp_path, identity.identity(other, TASK))
+  identity.write(tmp_path, identity.identity(other, TASK), TASK.measures)
   found = identity.adopted(Settings.of(PAGE), tmp_path, read(tmp_path), ())
   assert plain(found) == plain(other) == read(tmp_path)["flags"]
   assert differences(read(tmp_path), read(tmp_path)) == []

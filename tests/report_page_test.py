@@ -6,6 +6,7 @@ import re
 import pytest
 
 from experiments import report
+from unroll.metrics import SHOWN
 from unroll.report.page import page
 
 
@@ -47,6 +48,31 @@ def test_a_killed_run_has_a_page(killed):
   assert repeated and {*repeated[1].split()} == {"--hidden=8", "--seed=3", "--steps=9"}
   assert "<h2>Parameters" not in text and "<img" in text
   assert 'content="5"' in report.write(killed, every=5).read_text()
+
+
+MEASURES = [
+  dict(zip(SHOWN, ("loss", "nats", "lower", ",.3f", "", True))),
+  dict(zip(SHOWN, ("bits_per_char", "bits", "lower", ",.2f", "of each", False))),
+]
+
+
+def test_measures_have_the_units_that_the_run_has_told(killed):
+  config = json.loads((killed / "config.json").read_text())
+  with (killed / "metrics.jsonl").open("a") as file:
+    file.write('\n{"step": 7, "val/loss": 1.75, "val/bits_per_char": 2.125}\n')
+  (killed / "config.json").write_text(json.dumps({**config, "measures": MEASURES}))
+  text = report.write(killed).read_text()
+  assert "1.750" in text and "nats" in text and "2.12" in text
+
+
+@pytest.mark.parametrize(
+  "damaged",
+  [1, None, "x", {}, {**MEASURES[0], "form": "%%"}, {**MEASURES[0], "unit": 3}],
+)
+def test_a_measure_that_is_none_is_passed_over(killed, damaged):
+  config = json.loads((killed / "config.json").read_text())
+  (killed / "config.json").write_text(json.dumps({**config, "measures": [damaged]}))
+  assert "<b>2.25</b><span>loss, validation" in report.write(killed).read_text()
 
 
 def test_a_run_of_which_nothing_is_known_has_a_page(killed):

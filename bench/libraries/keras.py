@@ -1,10 +1,10 @@
 """Keras on JAX (KERAS_BACKEND=jax): its layers, jitted; batch-major, as they are."""
 
 import jax
-import jax.numpy as jnp
 import keras
 import numpy as np
 
+from bench.libraries import layer as timed
 from bench.sentences import CLASSES, Sentences, sentences, shuffled, windowed
 from bench.shapes import Shape
 from bench.timing import Timed, begun, fastest
@@ -19,7 +19,15 @@ EDGE = 4  # lengths are padded to a multiple of it
 
 def layer(shape: Shape) -> Timed:
   """Forward and backward of sum(y²), for parameters and inputs."""
+  return timed.backward(_made(shape))
 
+
+def forward(shape: Shape) -> Timed:
+  """Forward alone."""
+  return timed.forward(_made(shape))
+
+
+def _made(shape: Shape) -> timed.Layer:
   core = keras.Sequential([_layer(shape) for _ in range(shape.layers)])
   xs = jax.random.normal(jax.random.key(1), (shape.batch, shape.steps, shape.inputs))
   core.build(xs.shape)
@@ -28,12 +36,10 @@ def layer(shape: Shape) -> Timed:
     for variables in (core.trainable_variables, core.non_trainable_variables)
   )
 
-  def loss(params, xs):
-    ys, _ = core.stateless_call(params, rest, xs)
-    return jnp.sum(ys * ys)
+  def apply(params, xs):
+    return core.stateless_call(params, rest, xs)[0]
 
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+  return apply, params, xs
 
 
 def _layer(shape: Shape, sequences: bool = True) -> keras.Layer:

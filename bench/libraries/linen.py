@@ -4,8 +4,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
+from bench.libraries import layer as timed
 from bench.shapes import Shape
 from bench.timing import Timed
 
@@ -14,16 +14,20 @@ CELLS = {"rnn": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 
 def layer(shape: Shape) -> Timed:
   """Forward and backward of sum(y²), for parameters and inputs."""
+  return timed.backward(_made(shape))
+
+
+def forward(shape: Shape) -> Timed:
+  """Forward alone."""
+  return timed.forward(_made(shape))
+
+
+def _made(shape: Shape) -> timed.Layer:
   core = nn.Sequential([_layer(shape) for _ in range(shape.layers)])
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
   params = jax.jit(core.init)(jax.random.key(0), xs)
 
-  def loss(params, xs):
-    ys: Any = core.apply(params, xs)
-    return jnp.sum(ys * ys)
-
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+  return core.apply, params, xs
 
 
 def _layer(shape: Shape) -> nn.Module:

@@ -1,9 +1,9 @@
 """Flax NNX: its RNN around its fastest cells, split into state and jitted."""
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
+from bench.libraries import layer as timed
 from bench.shapes import Shape
 from bench.timing import Timed
 
@@ -12,17 +12,24 @@ CELLS = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCel
 
 def layer(shape: Shape) -> Timed:
   """Forward and backward of sum(y²), for parameters and inputs."""
+  return timed.backward(_made(shape))
+
+
+def forward(shape: Shape) -> Timed:
+  """Forward alone."""
+  return timed.forward(_made(shape))
+
+
+def _made(shape: Shape) -> timed.Layer:
   inputs = [shape.inputs] + [shape.width] * (shape.layers - 1)
   core = nnx.Sequential(*(_layer(shape, size) for size in inputs))
   graph, params, *rest = nnx.split(core, nnx.Param, ...)
   xs = jax.random.normal(jax.random.key(1), (shape.steps, shape.batch, shape.inputs))
 
-  def loss(params, xs):
-    ys = nnx.merge(graph, params, *rest, copy=True)(xs)
-    return jnp.sum(ys * ys)
+  def apply(params, xs):
+    return nnx.merge(graph, params, *rest, copy=True)(xs)
 
-  gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
-  return Timed(lambda: jax.block_until_ready(gradient(params, xs)))
+  return apply, params, xs
 
 
 def _layer(shape: Shape, inputs: int) -> nnx.Module:

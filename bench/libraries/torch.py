@@ -32,6 +32,18 @@ def layer(shape: Shape) -> Timed:
   return Timed(call)
 
 
+def forward(shape: Shape) -> Timed:
+  """Forward alone, with nothing kept for a gradient."""
+  torch.set_num_threads(CORES)
+  core, xs = _core(shape), torch.randn(shape.steps, shape.batch, shape.inputs)
+
+  def call():
+    with torch.inference_mode(), _mixed(shape):
+      core(xs)
+
+  return Timed(call)
+
+
 def _mixed(shape: Shape):
   """Products of bfloat16 beside parameters of float32, where they are asked for."""
   return torch.autocast("cpu", torch.bfloat16, enabled=shape.dtype == "bfloat16")

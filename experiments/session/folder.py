@@ -99,7 +99,7 @@ def prepare(settings: Settings, task: Kept) -> Path:
   if (path / CONFIG).exists():
     return path
   # Last: a folder with a configuration is a whole run.
-  identity.write(path, identity.identity(settings, task))
+  identity.write(path, identity.identity(settings, task), task.measures)
   return path
 
 

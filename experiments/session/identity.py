@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Kept
 from unroll import files
 from unroll.loading import CONFIG, configuration
+from unroll.metrics import SHOWN, Measure
 from unroll.settings import checked, shown
 from unroll.types import BadInput
 
@@ -36,12 +37,19 @@ def identity(settings: Settings, task: Kept) -> Config:
   }
 
 
-def write(path: Path, config: Config) -> None:
-  """Writes the configuration of a new run into its folder."""
+def write(path: Path, config: Config, measures: Sequence[Measure]) -> None:
+  """Writes the configuration of a new run into its folder.
+
+  Args:
+    path: the folder.
+    config: what the run is.
+    measures: what its numbers are called, for those who read them.
+  """
   names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
   versions = {name: importlib.metadata.version(name) for name in names}
   versions["python"] = platform.python_version()
-  _write(path, {**config, "versions": versions})
+  told = [{name: getattr(measure, name) for name in SHOWN} for measure in measures]
+  _write(path, {**config, "versions": versions, "measures": told})
 
 
 def read(path: Path, page: Page) -> Config:

@@ -215,7 +215,7 @@ def current(config: Any) -> dict[str, Any] | None:
       config = dict(config)
     case _:
       return None
-  kinds = {"versions": dict, "splits": dict, "history": list}
+  kinds = {"versions": dict, "splits": dict, "history": list, "measures": list}
   right = all(isinstance(config.get(key, kind()), kind) for key, kind in kinds.items())
   digests = config["files"].values()
   return config if right and all(isinstance(d, str) for d in digests) else None

@@ -10,6 +10,9 @@ import optax
 
 from unroll.types import Array, Better, Sums
 
+# What a run's configuration keeps of its measures, for whoever shows its numbers.
+SHOWN = ("name", "unit", "better", "form", "label", "drawn")
+
 
 class Measure(NamedTuple):
   """A number that people read, made on the host of the sums of an evaluation.
