@@ -27,7 +27,7 @@ from experiments.session import door, folder, trainer, transfer
 from experiments.session.folder import Folder
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
-from experiments.session.terminal import result, say
+from experiments.session.terminal import result, say, warn
 from experiments.session.training import Training, Truncation
 from unroll import convert, files, loading, names
 from unroll.architecture import Architecture, Precision
@@ -101,7 +101,7 @@ def _out(settings: Settings) -> None:
   chosen, workdir = settings[Convert], settings[Folder].workdir
   there, file = _named("to", chosen.to)
   convert.files.check(file)
-  loaded = loading.load(workdir, checkpoint=settings[Folder].checkpoint, warn=say)
+  loaded = loading.load(workdir, checkpoint=settings[Folder].checkpoint, warn=warn)
   model = _model_of(loaded, there, workdir)
   arrays = language.written(there, model)
   convert.files.write(file, arrays)
@@ -230,7 +230,7 @@ def _tell(there: Framework, model: Language) -> dict[str, float]:
   """Prints how far the layers compute the same as the framework's."""
   run = parity.run_of(there)
   if run is None:
-    say(f"parity with {there.name} is not measured: no layers of it are here")
+    warn(f"parity with {there.name} is not measured: no layers of it are here")
     return {}
   found = parity.difference(there, model.stack, run)
   told = ", ".join(f"{name} {value:.1e}" for name, value in found.items())

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from experiments.session import door
 from experiments.session.settings import Page, Settings
-from experiments.session.terminal import result, say
+from experiments.session.terminal import result, warn
 from unroll import files, loading
 from unroll.exporting import exported, onnxfile
 from unroll.exporting.program import Kind, Program, beside, of_run
@@ -61,7 +61,7 @@ def main(settings: Settings) -> None:
       f"to={chosen.to}: give a file that ends in {' or '.join(ENDINGS)}, such as "
       "model.onnx"
     )
-  loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=say)
+  loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=warn)
   found = of_run(loaded, cast(Kind, chosen.program))
   write = _onnx if path.suffix == ".onnx" else _jax
   told = write(found, path, len(loaded.vocabulary or ()))

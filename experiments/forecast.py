@@ -23,7 +23,7 @@ from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import extra, result, say
+from experiments.session.terminal import extra, result, warn
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan
@@ -113,7 +113,7 @@ def _data(
   if files is not None:
     scaler = Scaler.from_json(json.loads(files[SERIES])["scaler"], SERIES)
   seed = settings[Training].seed
-  return series.load(settings[Series], seed=seed, scaler=scaler, cut=cut, warn=say)
+  return series.load(settings[Series], seed=seed, scaler=scaler, cut=cut, warn=warn)
 
 
 def _shape(data: series.Data) -> Shape:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.session import door
 from experiments.session.settings import Page, Settings
-from experiments.session.terminal import say
+from experiments.session.terminal import warn
 from unroll import files, loading, stops
 from unroll.playing.pages import played, whole_page
 from unroll.playing.server import server
@@ -56,7 +56,7 @@ def main(settings: Settings) -> None:
   chosen = settings[Play]
   if not chosen.workdir:
     raise BadInput("give `workdir`, the folder of a run, such as one of charlm")
-  loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=say)
+  loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=warn)
   title = Path(chosen.workdir).resolve().name
   if chosen.export:
     path = Path(chosen.export)

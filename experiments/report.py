@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.session import door, folder
 from experiments.session.settings import Page, Settings
-from experiments.session.terminal import extra, say
+from experiments.session.terminal import extra, warn
 from unroll import names, records, stops
 from unroll.loading import configuration, load
 from unroll.metrics import SHOWN, Measure
@@ -78,7 +78,7 @@ def write(path: Path, every: float = 0) -> Path:
   of_run = _page_of(config)
   found: list[records.Record] = []
   if (path / records.METRICS).is_file():
-    found = records.read(path / records.METRICS, warn=say)
+    found = records.read(path / records.METRICS, warn=warn)
   measures = _measures(found, of_run, config.get("measures", []))
   if any("train/loss" in record for record in found):
     with extra(path / "curves.png"):

@@ -24,7 +24,7 @@ from experiments.session.folder import Folder
 from experiments.session.gang import Processes
 from experiments.session.settings import Page, Settings
 from experiments.session.task import Evaluation, Size, Task
-from experiments.session.terminal import extra, given, result, say
+from experiments.session.terminal import extra, given, result, warn
 from experiments.session.training import Training
 from experiments.session.transfer import Transfer
 from unroll import remat, scan, translating, translation
@@ -70,7 +70,7 @@ def main(settings: Settings) -> None:
 
 def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   known = None if files is None else Reader.from_files(files)
-  data = pairs.load(settings[Pairs], known, say)
+  data = pairs.load(settings[Pairs], known, warn)
   exact = pairs.exact(settings[Pairs])
   if not exact:
     translation.check()
@@ -177,7 +177,7 @@ def _translate(settings: Settings) -> None:
   for number, source in enumerate(reader.read(lines), 1):
     unknown = reader.unknown(source)
     if unknown:
-      say(f"line {number}: training has not {', '.join(unknown)}")
+      warn(f"line {number}: training has not {', '.join(unknown)}")
   found = model.generate(model.params, lines, **how._asdict())
   for some in found:
     hypotheses.write(some)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.session.task import Evaluation
-from experiments.session.terminal import say
+from experiments.session.terminal import warn
 from unroll.data.music import named
 from unroll.data.music.frames import frames
 from unroll.data.music.rolls import Roll
@@ -59,7 +59,7 @@ class Scores:
 
   def load(self) -> Scored:
     """The scores, read: see `scores.load`."""
-    return load(self.scores, grid=self.grid, split=self.split, warn=say)
+    return load(self.scores, grid=self.grid, split=self.split, warn=warn)
 
 
 def evaluation(pieces: Sequence[Roll]) -> Evaluation:

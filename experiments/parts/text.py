@@ -13,7 +13,7 @@ import numpy as np
 from experiments.parts import layers
 from experiments.session.settings import Settings
 from experiments.session.task import Evaluation, MakeCarry, MakeLoss, Size, Task
-from experiments.session.terminal import say
+from experiments.session.terminal import warn
 from experiments.session.training import Training, Truncation
 from unroll import memory, remat, scan
 from unroll.data import corpora, splits, text, tokens
@@ -125,7 +125,7 @@ def _warn_of_loss(vocab: Vocabulary, text: str) -> None:
   if vocab.tokenizer.endswith(".json"):
     start = text[:10_000]
     if vocab.decode(vocab.encode(start)) != start:
-      say(
+      warn(
         f"tokenizer={vocab.tokenizer} does not give the text back as it was: its bits "
         "per character are not those of other tokenizers"
       )

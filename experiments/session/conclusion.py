@@ -12,7 +12,7 @@ from experiments.session.armfile import Arms
 from experiments.session.pieces import Pieces, parameters
 from experiments.session.settings import Settings
 from experiments.session.task import Member, Task
-from experiments.session.terminal import extra, say
+from experiments.session.terminal import extra, say, warn
 from experiments.session.training import Training
 from unroll import loop, names
 from unroll.loading import load
@@ -39,7 +39,7 @@ def conclude(
   task, summaries = pieces.task, []
   for (settings, _, _, path), state, run in zip(members, states, runs):
     if run.error:
-      say(f"{path}: {run.error}")
+      warn(f"{path}: {run.error}")
       summaries.append({"error": str(run.error), "workdir": str(path)})
       continue
     ended = budget.steps is not None and run.progress.step >= budget.steps
@@ -50,7 +50,7 @@ def conclude(
         print(f"{path}:")
       print(_line(task, found))
       if task.show:
-        task.show(settings, load(path, warn=say), path)
+        task.show(settings, load(path, warn=warn), path)
     elif not settings[Arms].arms:
       say(f"interrupted; the same command with --workdir={path} goes on")
     with extra(path / "report.html"):
@@ -79,7 +79,7 @@ def summary(
 ) -> dict[str, Any]:
   """What there is to say of a run at its end; draws its curves into its folder."""
   training = settings[Training]
-  records = read(path / METRICS, warn=say)
+  records = read(path / METRICS, warn=warn)
   if progress.step:
     with extra(path / "curves.png"):
       clip_norm = training.clip_norm if training.clip_by == "global_norm" else None

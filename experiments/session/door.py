@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from experiments.session import commandline, compilation, front, gang, output
+from experiments.session import (
+  commandline,
+  compilation,
+  front,
+  gang,
+  output,
+  terminal,
+)
 from experiments.session.commandline import HELP, Heading, flag_of
 from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
@@ -117,6 +124,7 @@ def _main(page: Page, argv: Sequence[str]) -> None:
     fail(commandline.stray(argv[1]))
   with _failing(page):
     settings = _read(page)
+    terminal.hush(bool(settings.values("call").get("quiet")))
     _refuse_together(settings)
     compilation.keep()
     devices.keep_memory()

@@ -48,6 +48,9 @@ class Folder:
     role="call",
   )
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
+  quiet: bool = setting(
+    False, "shows no progress: results, warnings and errors alone", role="call"
+  )
 
 
 def check(settings: Settings, task: Kept) -> None:

@@ -7,7 +7,7 @@ from experiments.session.armfile import refuse_arms
 from experiments.session.folder import Folder
 from experiments.session.settings import Settings
 from experiments.session.task import Build
-from experiments.session.terminal import say
+from experiments.session.terminal import warn
 from unroll.loading import Loaded, load
 
 
@@ -38,4 +38,4 @@ def opened(settings: Settings, *own: str) -> tuple[Loaded, Settings]:
     *own: settings that the call may have beside those that may change.
   """
   path, settings = folder.existing(settings, own)
-  return load(path, checkpoint=settings[Folder].checkpoint, warn=say), settings
+  return load(path, checkpoint=settings[Folder].checkpoint, warn=warn), settings

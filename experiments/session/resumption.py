@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from experiments.session import folder, identity
 from experiments.session.settings import Settings
-from experiments.session.terminal import say
+from experiments.session.terminal import say, warn
 from experiments.session.training import Training
 from unroll import checkpoint, loop, schedules
 from unroll.run import Progress
@@ -28,7 +28,7 @@ def resumed(
   From then on its configuration is that of the settings, and what has changed is told.
   """
   training = settings[Training]
-  restored = checkpoint.restore(path / folder.CHECKPOINTS, state, warn=say)
+  restored = checkpoint.restore(path / folder.CHECKPOINTS, state, warn=warn)
   if restored is None:
     identity.update(path, settings, 0)
     trigger = NonMonotone(training.asgd)
@@ -41,7 +41,7 @@ def resumed(
     budget, progress, changed, settings[Training]
   )
   for sentence in filter(None, (_changes(changed), further)):
-    say(sentence)
+    warn(sentence)
   return restored.state, progress
 
 

@@ -22,8 +22,23 @@ LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 STOPPING = "stopping after this step, with a checkpoint; once more stops at once\n"
 
 
+_quiet = False
+
+
+def hush(quiet: bool) -> None:
+  """Has `say` and the display show nothing from now on, or again what they have."""
+  global _quiet
+  _quiet = quiet
+
+
 def say(message: str) -> None:
   """One line for people, on standard error; of several processes one speaks."""
+  if not _quiet:
+    warn(message)
+
+
+def warn(message: str) -> None:
+  """The same of what is not as one would think; also where all else is quiet."""
   if gang.speaks():
     print(message, file=sys.stderr, flush=True)
 
@@ -76,7 +91,7 @@ def extra(path: Path) -> Iterator[None]:
   try:
     yield
   except Exception as error:  # whatever a library finds wrong with it
-    say(f"{path} is missing: {error}")
+    warn(f"{path} is missing: {error}")
 
 
 @contextlib.contextmanager
@@ -110,7 +125,7 @@ class Display:
       total=round(total) if total else None,
       initial=round(progress.seconds) if self._timed else progress.step,
       unit="s" if self._timed else "step",
-      disable=not sys.stderr.isatty(),
+      disable=_quiet or not sys.stderr.isatty(),
       bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]",
     )
     # Next to the training loss, that of the validation split needs no other name.

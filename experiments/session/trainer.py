@@ -31,7 +31,7 @@ from experiments.session.resumption import resumed
 from experiments.session.settings import Settings
 from experiments.session.start import began
 from experiments.session.task import Build, Member, Task
-from experiments.session.terminal import Display, interrupts, result, say
+from experiments.session.terminal import Display, interrupts, result, say, warn
 from experiments.session.together import Together
 from experiments.session.training import Training
 from unroll import loop, remat
@@ -115,7 +115,7 @@ def evaluate(settings: Settings, build: Build) -> None:
   place = Alone(settings, task.size, programs(settings, task))
   identity.check_data(path, saved, task, settings)
   pieces = Pieces.of(task, settings, remat.NONE)
-  model = load(path, checkpoint=settings[Folder].checkpoint, warn=say)
+  model = load(path, checkpoint=settings[Folder].checkpoint, warn=warn)
   results: dict[str, Any] = {}
   for split in task.evaluations:
     results |= place.evaluator(pieces, split)(model.params)
@@ -232,7 +232,7 @@ def _say_what_begins(state: TrainState, members: Sequence[Member]) -> None:
 def _writers(member: Member, progress: Progress) -> Iterator[tuple[Any, Any]]:
   """The log and the checkpoints of a run; in one of several processes alone."""
   with (
-    gang.alone(lambda: RunLog(member.path, progress.step, warn=say)) as log,
+    gang.alone(lambda: RunLog(member.path, progress.step, warn=warn)) as log,
     gang.alone(lambda: folder.checkpoints(member.path, member.settings)) as kept,
   ):
     yield log, kept

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.session.folder import CHECKPOINTS, Folder
 from experiments.session.settings import Settings
-from experiments.session.terminal import say
+from experiments.session.terminal import say, warn
 from unroll import checkpoint, specs, transfer
 from unroll.loading import Loaded, load
 from unroll.settings import setting
@@ -80,7 +80,7 @@ def donor(settings: Settings) -> Loaded | None:
     and not settings[Folder].overwrite
   ):
     return None
-  return load(path, warn=say)
+  return load(path, warn=warn)
 
 
 def begun(
