@@ -27,7 +27,8 @@ from experiments.session.settings import Page, Settings
 from unroll import loading
 from unroll.cells import CELLS
 from unroll.exporting import exported, onnxfile
-from unroll.exporting.program import Kind, Program, of_layer, of_run
+from unroll.exporting.program import Kind, Program, of_layer
+from unroll.exporting.runs import of_run
 from unroll.settings import setting
 
 FEATURES, HIDDEN = 3, 4

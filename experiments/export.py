@@ -20,7 +20,8 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import result, warn
 from unroll import files, loading
 from unroll.exporting import exported, onnxfile
-from unroll.exporting.program import Kind, Program, beside, of_run
+from unroll.exporting.program import Kind, Program, beside
+from unroll.exporting.runs import of_run
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -64,7 +65,7 @@ def main(settings: Settings) -> None:
   loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=warn)
   found = of_run(loaded, cast(Kind, chosen.program))
   write = _onnx if path.suffix == ".onnx" else _jax
-  told = write(found, path, len(loaded.vocabulary or ()))
+  told = write(found, path)
   told_in = path.with_name(f"{path.name}.json")
   files.write(told_in, beside(found))
   size = path.stat().st_size
@@ -73,9 +74,9 @@ def main(settings: Settings) -> None:
   result({"step": loaded.at, "bytes": size, **told}, chosen.json)
 
 
-def _onnx(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
+def _onnx(found: Program, path: Path) -> dict[str, Any]:
   written = onnxfile.onnx_file(found)
-  off = onnxfile.difference(written.data, found, vocabulary)
+  off = onnxfile.difference(written.data, found)
   files.write(path, written.data)
   print(f"{written.nodes} nodes; recurrent layers as {', '.join(written.scans)}")
   print(
@@ -86,7 +87,7 @@ def _onnx(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
   return {"nodes": written.nodes, "scans": written.scans, "difference": off}
 
 
-def _jax(found: Program, path: Path, vocabulary: int) -> dict[str, Any]:
+def _jax(found: Program, path: Path) -> dict[str, Any]:
   files.write(path, exported.exported(found))
   return {}
 

@@ -20,7 +20,8 @@ from experiments.session.settings import Settings
 from unroll import cells, layers, load, scan
 from unroll.exporting import exported
 from unroll.exporting.onnxfile import LENGTHS, cases
-from unroll.exporting.program import of_layer, of_run
+from unroll.exporting.program import of_layer
+from unroll.exporting.runs import of_run
 from unroll.scan import whole
 from unroll.types import BadInput
 
@@ -109,7 +110,7 @@ def test_jax_alone_runs_a_run(tmp_path):
   loaded = load(tmp_path / "run")
   tokens = loaded.vocabulary.encode("the ")
   program = of_run(loaded)
-  states = {n: np.asarray(row)[None] for n, row in program.states.items()}
+  states = {n: state.initial[None] for n, state in program.states.items()}
   valid = np.ones((len(tokens), 1), bool)
   outputs, _ = program.run({"tokens": tokens[:, None]}, valid, states)
   best = loaded.vocabulary.tokens[int(np.argmax(outputs["logits"][-1, 0]))]

@@ -167,7 +167,8 @@ def _unrolled(step, transitions: Array, emissions: Array, valid, **options):
       f"{emissions.shape[-1]} labels they are [{emissions.shape[-1] + 1}, "
       f"{emissions.shape[-1] + 1}]"
     )
-  start = jnp.full((batch, size), FORBIDDEN, dtype).at[:, -1].set(0)
+  start = jnp.append(jnp.full(size - 1, FORBIDDEN, dtype), jnp.zeros(1, dtype))
+  start = jnp.broadcast_to(start, (batch, size))
   cell = Cell(
     init=lambda key: (),
     carry=lambda params, batch: _Scores(jnp.zeros((batch, size), dtype)),

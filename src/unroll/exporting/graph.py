@@ -124,6 +124,8 @@ class Graph:
     if isinstance(size, int):
       return np.array([size], np.int64)
     text, home = str(size), self._home()
+    if home.rows and text not in home.sizes:
+      home.measure(home.rows, home.rows.shape[:1])
     if text not in home.sizes:
       home.sizes[text] = home._computed(ast.parse(text, mode="eval").body).name
     return Value(home.sizes[text], (1,), np.dtype(np.int64))
@@ -134,18 +136,19 @@ class Graph:
 
   def measure(self, value: Value, dims: Sequence[Any]) -> None:
     """Has the first dimensions of a value be known at run time."""
-    shape = self.node("Shape", [value], (len(value.shape),), np.int64)
-    for axis, size in enumerate(dims):
-      if isinstance(size, int):
-        continue
+    new = {axis: size for axis, size in enumerate(dims) if str(size) not in self.sizes}
+    new = {axis: size for axis, size in new.items() if not isinstance(size, int)}
+    if new:
+      shape = self.node("Shape", [value], (len(value.shape),), np.int64)
+    for axis, size in new.items():
       given = [shape, np.array([axis], np.int64)]
       self.sizes[str(size)] = self.node("Gather", given, (1,), np.int64, axis=0).name
 
   def _computed(self, term: ast.AST) -> Value:
     match term:
       case ast.Name(id=name):
-        if self.rows and name not in self.sizes:
-          self.measure(self.rows, self.rows.shape[:1])
+        if name not in self.sizes:
+          raise BadInput(f"a loop of the model reads {name}, which it is not told")
         return Value(self.sizes[name], (1,), np.dtype(np.int64))
       case ast.Constant(value=int(number)):
         return self.value(np.array([number], np.int64))
@@ -209,4 +212,4 @@ class Graph:
 
 
 ARITHMETIC = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
-SHOWN = {"t": "time", "b": "batch"}
+SHOWN = {"t": "time", "b": "batch", "s": "source", "p": "past"}

@@ -1,6 +1,6 @@
 """A trained model as an ONNX file: written, read back, run and compared.
 
-Inputs: `tokens [T, B]` (another model has other names), `lengths [B]`, and a state
+Inputs: `tokens [T, B]` (another model has others), `lengths [B]`, and a state
 `state.… [B, …]` for each of the model. Outputs: `logits [T, B, V]`, 0 or the bias alone
 after a row's length, and the states after its last step, `next.…`. Of a step there are
 neither T nor lengths. A row of length 0 keeps its state.
@@ -22,7 +22,8 @@ from unroll.scan import whole
 from unroll.types import BadInput
 
 LENGTHS = "lengths"
-SIZES = ((1, 1), (7, 3))  # T and B that a file is tried with
+# T, B, places of a memory and steps of a cache that a file is tried with.
+SIZES = ({"t": 1, "b": 1, "s": 4, "p": 2}, {"t": 7, "b": 3, "s": 5, "p": 3})
 NEAR = 1e-4  # of numbers of about 1
 
 
@@ -50,8 +51,9 @@ def onnx_file(program: Program) -> Written:
   inputs = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in program.inputs.items()}
   shapes = program.state_shapes()
   states = {n: Value(n, s.shape, np.dtype(s.dtype)) for n, s in shapes.items()}
-  graph.measure(next(iter(inputs.values())), program.dims)
   given: list[Any] = [*inputs.values(), *states.values()]
+  for value in given:
+    graph.measure(value, value.shape)
   rule, lengths, valid = Scans({}), None, None
   if program.valid is not None:
     lengths = Value(LENGTHS, (program.dims[-1],), np.dtype(np.int32))
@@ -135,38 +137,35 @@ class Case(NamedTuple):
   expected: dict[str, np.ndarray]
 
 
-def cases(program: Program, vocabulary: int = 0, seed: int = 0) -> Iterator[Case]:
+def cases(program: Program, seed: int = 0) -> Iterator[Case]:
   """Programs of two lengths and two batch sizes, with what our own makes of them.
 
   Args:
     program: the program.
-    vocabulary: tokens are below it.
     seed: of what is drawn.
   """
   draw, run = np.random.default_rng(seed), jax.jit(program.run)
-  for steps, batch in SIZES:
-    sizes = {"t": steps, "b": batch}
 
-    def shaped(shape: tuple, sizes=sizes) -> list[int]:
-      return [size if isinstance(size, int) else sizes[str(size)] for size in shape]
+  def drawn(name: str, spec: jax.ShapeDtypeStruct, sizes: dict[str, int]) -> np.ndarray:
+    shape = [size if isinstance(size, int) else sizes[str(size)] for size in spec.shape]
+    if jnp.issubdtype(spec.dtype, jnp.floating):
+      return np.asarray(draw.normal(size=shape)).astype(spec.dtype)
+    below = program.below.get(name, 2)
+    return np.asarray(draw.integers(0, below, shape)).astype(spec.dtype)
 
-    inputs = {}
-    for name, spec in program.inputs.items():
-      whole_number = jnp.issubdtype(spec.dtype, jnp.integer)
-      some: Any = (
-        draw.integers(0, vocabulary or 2, shaped(spec.shape))
-        if whole_number
-        else draw.normal(size=shaped(spec.shape))
-      )
-      inputs[name] = np.asarray(some).astype(spec.dtype)
+  for sizes in SIZES:
+    steps, batch = sizes["t"], sizes["b"]
+    inputs = {name: drawn(name, spec, sizes) for name, spec in program.inputs.items()}
     lengths = draw.integers(1, steps + 1, batch).astype(np.int32)
     lengths[-1] *= batch == 1  # one row without a step
     valid = None
     if program.valid is not None:
       valid = np.arange(steps)[:, None] < lengths
     states = {
-      name: np.broadcast_to(row, (batch, *row.shape))
-      for name, row in program.states.items()
+      name: drawn(name, state.shape, sizes)
+      if state.initial is None
+      else np.broadcast_to(state.initial, (batch, *state.initial.shape))
+      for name, state in program.states.items()
     }
     before = run(inputs, None if valid is None else np.ones_like(valid), states)
     reached = {n: np.asarray(before[1][following(n)]) for n in states}
@@ -177,7 +176,7 @@ def cases(program: Program, vocabulary: int = 0, seed: int = 0) -> Iterator[Case
     yield Case(given, {n: np.asarray(v) for n, v in {**found, **after}.items()})
 
 
-def difference(data: bytes, program: Program, vocabulary: int = 0) -> float | None:
+def difference(data: bytes, program: Program) -> float | None:
   """How far onnxruntime is from our own program, at most; None without onnxruntime.
 
   The file is read back and run with two lengths and two batch sizes, from a state that
@@ -192,7 +191,7 @@ def difference(data: bytes, program: Program, vocabulary: int = 0) -> float | No
     return None
   session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
   worst = 0.0
-  for given, expected in cases(program, vocabulary):
+  for given, expected in cases(program):
     found = session.run(list(expected), given)
     for name, own in zip(expected, found):
       scale = max(1.0, float(np.max(np.abs(expected[name]), initial=0)))

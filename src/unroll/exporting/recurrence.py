@@ -30,11 +30,16 @@ class Scans:
   def __call__(self, graph: Graph, eqn: Any, operands: list) -> list:
     structure, cell = eqn.params["structure"], eqn.params["cell"]
     shapes = structure.unflatten([atom.aval for atom in eqn.invars])
+    context = structure.unflatten(operands)[3]
     values = [
       graph.full(one, atom.aval.shape) if isinstance(one, Value) or _free(atom) else one
       for one, atom in zip(operands, eqn.invars)
     ]
-    params, carry, xs, context, valid, reset = structure.unflatten(values)
+    params, carry, xs, read, valid, reset = structure.unflatten(values)
+    # What is known of a context stays as it is stored: a body may read constants.
+    context = jax.tree.map(
+      lambda one, full: full if isinstance(one, Value) else one, context, read
+    )
     if any(isinstance(leaf, Value) for leaf in jax.tree.leaves(params)):
       raise BadInput("the parameters of a layer depend on its inputs: it has no export")
     params = cell.prepare(jax.tree.map(jnp.asarray, params))

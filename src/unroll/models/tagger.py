@@ -153,7 +153,10 @@ class Tagger(nn.Module):
 
   def labels(self, inputs: Words, valid: Array | None = None) -> Array:
     """The labels of words, int32 `[T, B]`: the best path, or the best of each word."""
-    scores = self(inputs, None, valid)
+    return self.decoded(self(inputs, None, valid), valid)
+
+  def decoded(self, scores: Array, valid: Array | None = None) -> Array:
+    """The labels `[T, B]` that scores `[T, B, N]` decide for."""
     if not self.crf:
       return jnp.argmax(scores, axis=-1).astype(jnp.int32)
     return crf.viterbi(self.transitions(), scores, valid).labels

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.exporting.program import of_run
+from unroll.exporting.runs import of_run
 from unroll.loading import Loaded
 from unroll.playing.listed import Listing
 from unroll.playing.steps import Steps, steps_of
