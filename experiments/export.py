@@ -4,10 +4,12 @@
   python -m experiments.export --workdir=RUN --to=step.onnx --program=step
   python -m experiments.export --workdir=RUN --to=model.jax
 
-RUN is a run of another page. The ending says what is written: .onnx for onnxruntime,
-OpenVINO, a browser or C++; .jax for `jax.export.deserialize`. A JSON file beside it has
-the vocabulary, and how states start. An ONNX file is read back, and run where
-onnxruntime is installed: the largest difference from the model is printed.
+RUN is a run of another page. One of a model with a decoder, as of translate, becomes
+two files, model.encoder.onnx and model.step.onnx. The ending says what is written:
+.onnx for onnxruntime, OpenVINO, a browser or C++; .jax for `jax.export.deserialize`. A
+JSON file beside it has the vocabulary, and how states start. An ONNX file is read back,
+and run where onnxruntime is installed: the largest difference from the model is
+printed.
 `docs/export.md` has the programs that read them.
 """
 
@@ -19,9 +21,9 @@ from experiments.session import door
 from experiments.session.settings import Page, Settings
 from experiments.session.terminal import result, warn
 from unroll import files, loading
-from unroll.exporting import exported, onnxfile
+from unroll.exporting import exported, onnxfile, runs
 from unroll.exporting.program import Kind, Program, beside
-from unroll.exporting.runs import of_run
+from unroll.loading import Loaded
 from unroll.settings import setting
 from unroll.types import BadInput
 
@@ -44,15 +46,16 @@ class Export:
   )
   program: str = setting(
     "sequence",
-    "sequence: T steps of B rows at once; step: one step, without a loop",
-    choices=("sequence", "step"),
+    "sequence: T steps of B rows at once; step: one step, without a loop; encoder: the "
+    "half that reads, of a model with a decoder, whose two halves sequence writes",
+    choices=("sequence", "step", "encoder"),
     role="call",
   )
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
 
 
 def main(settings: Settings) -> None:
-  """Writes the file, and says what stands in it."""
+  """Writes the file, or one of each half, and says what stands in it."""
   chosen = settings[Export]
   if not chosen.workdir:
     raise BadInput("give `workdir`, the folder of a run, such as one of charlm")
@@ -63,33 +66,56 @@ def main(settings: Settings) -> None:
       "model.onnx"
     )
   loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=warn)
-  found = of_run(loaded, cast(Kind, chosen.program))
-  write = _onnx if path.suffix == ".onnx" else _jax
-  told = write(found, path)
-  told_in = path.with_name(f"{path.name}.json")
-  files.write(told_in, beside(found))
-  size = path.stat().st_size
-  print(f"{path}: {size / 2**20:.2f} MiB, the model of step {loaded.at}")
-  print(f"{told_in}: how states start, and the vocabulary")
-  result({"step": loaded.at, "bytes": size, **told}, chosen.json)
+  made = {where: _made(loaded, kind, where) for where, kind in _parts(loaded, chosen)}
+  for where, (data, text, _) in made.items():
+    told_in = where.with_name(f"{where.name}.json")
+    files.write(where, data)
+    files.write(told_in, text)
+    print(f"{where}: {len(data) / 2**20:.2f} MiB, the model of step {loaded.at}")
+    print(f"{told_in}: how states start, and the vocabulary")
+  told = {
+    where.name: {"bytes": len(data), **of} for where, (data, _, of) in made.items()
+  }
+  every = {"files": told} if len(told) > 1 else told[next(iter(told))]
+  result({"step": loaded.at, **every}, chosen.json)
 
 
-def _onnx(found: Program, path: Path) -> dict[str, Any]:
+def _parts(loaded: Loaded, chosen: Export) -> list[tuple[Path, Kind]]:
+  """The files to write, and what each is: of a model of two halves both."""
+  path, kinds = Path(chosen.to), runs.kinds(loaded)
+  if chosen.program == "sequence" and "encoder" in kinds:
+    return [
+      (path.with_name(f"{path.stem}.{kind}{path.suffix}"), kind) for kind in kinds
+    ]
+  return [(path, cast(Kind, chosen.program))]
+
+
+def _made(loaded: Loaded, kind: Kind, path: Path) -> tuple[bytes, str, dict[str, Any]]:
+  """The bytes of a file, the text beside it, and what is told of it."""
+  found = runs.of_run(loaded, kind)
+  data, told = (_onnx if path.suffix == ".onnx" else _jax)(found)
+  return data, beside(found), told
+
+
+def _onnx(found: Program) -> tuple[bytes, dict[str, Any]]:
   written = onnxfile.onnx_file(found)
   off = onnxfile.difference(written.data, found)
-  files.write(path, written.data)
-  print(f"{written.nodes} nodes; recurrent layers as {', '.join(written.scans)}")
+  scans = f"; recurrent layers as {', '.join(written.scans)}" if written.scans else ""
+  print(f"{written.nodes} nodes{scans}")
   print(
     "onnxruntime is not installed: the file was not run"
     if off is None
     else f"largest difference in onnxruntime: {off:.1e}, of two lengths and batch sizes"
   )
-  return {"nodes": written.nodes, "scans": written.scans, "difference": off}
+  return written.data, {
+    "nodes": written.nodes,
+    "scans": written.scans,
+    "difference": off,
+  }
 
 
-def _jax(found: Program, path: Path) -> dict[str, Any]:
-  files.write(path, exported.exported(found))
-  return {}
+def _jax(found: Program) -> tuple[bytes, dict[str, Any]]:
+  return exported.exported(found), {}
 
 
 PAGE = Page("export", main, (Export,))

@@ -27,7 +27,9 @@ from unroll.types import BadInput
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "export.md").read_text("utf-8")
-(ALONE,) = re.findall(r"```python\n(import json.*?)```", PAGE, re.DOTALL)
+(ALONE,) = re.findall(
+  r"```python\n(import json[^`]*?jax.export.*?)```", PAGE, re.DOTALL
+)
 (NODE,) = re.findall(r"```javascript\n(.*?)```", PAGE, re.DOTALL)
 
 

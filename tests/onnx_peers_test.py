@@ -5,6 +5,9 @@ sequences of many lengths and one of length 0.
 """
 
 import json
+import re
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +16,7 @@ import pytest
 from serving_test import (
   FLAGS,
   LAYERS,
+  PAIRS,
   SCALER,
   SHAPE,
   WORDS,
@@ -27,11 +31,12 @@ from bench.runtimes import RUNTIMES
 from unroll import cells, compose, layers
 from unroll.cells import CELLS
 from unroll.compose import Wiring
+from unroll.data import pairs
 from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting import onnxfile
-from unroll.exporting.program import of_layer
-from unroll.exporting.runs import of_run
+from unroll.exporting.program import beside, of_layer
+from unroll.exporting.runs import kinds, of_run
 from unroll.models import saved
 from unroll.regularizers import zoneout
 from unroll.types import BadInput
@@ -167,10 +172,48 @@ def test_forecasters(name):
   np.testing.assert_allclose(expected["forecast"], found, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["translate", "frames"])
-def test_a_model_without_an_export(kind):
-  with pytest.raises(BadInput, match=f"this model of kind {kind} has no export"):
-    of_run(loaded(kind))
+# Of a run's kind: settings, and the half that is tried.
+HALVES = {
+  "translate": ({"cell": "lstm"}, "encoder"),
+  "copies": ({"coverage": True, "layers": 2}, "step"),
+  "last": ({"attention": "last", "bidirectional": False}, "step"),
+  "caption": ({}, "encoder"),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_halves(name):
+  changed, half = HALVES[name]
+  kind = "caption" if name == "caption" else "translate"
+  own = files(kind)
+  if name == "copies":
+    own = pairs.Reader.build(PAIRS, "whitespace", copy=True).files()
+  flags = {**LAYERS, **FLAGS.get(kind, {}), **changed}
+  built = saved.built(kind, flags, own)
+  one = opened(kind, flags, built, drawn(built))
+  assert kinds(one) == ("encoder", "step")
+  encoder, step = (of_run(one, kind) for kind in kinds(one))
+  agree({"encoder": encoder, "step": step}[half])
+  made = jax.eval_shape(encoder.run, encoder.inputs, encoder.valid, {})[0]
+  assert {"token", *made} == {*step.inputs, *step.states} - {"copies"}
+  with pytest.raises(BadInput, match="export program=encoder and program=step"):
+    of_run(one)
+
+
+def test_the_page_translates_as_we_do(tmp_path, monkeypatch, capsys):
+  """The program of `docs/export.md`."""
+  page = (Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
+  (program,) = re.findall(r"```python\n(import[^`]*def run.*?)```", page, re.DOTALL)
+  one, text = loaded("translate"), "the dog saw a zebra"
+  for kind in kinds(one):
+    found = of_run(one, kind)
+    (tmp_path / kind).write_bytes(onnxfile.onnx_file(found).data)
+    (tmp_path / f"{kind}.json").write_text(beside(found))
+  given = [str(tmp_path / kind) for kind in kinds(one)]
+  monkeypatch.setattr(sys, "argv", ["", *given, text])
+  exec(compile(program, "export.md", "exec"), {})
+  ((expected,),) = one.generate(one.params, [text])
+  assert capsys.readouterr().out == expected.text + "\n" and len(expected.tokens) > 3
 
 
 @pytest.mark.parametrize(

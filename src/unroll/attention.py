@@ -206,7 +206,8 @@ def attending(
     out = jnp.tanh(add_bias(both @ params.output, params.bias))
     coverage = carry.coverage
     if form.coverage:
-      coverage = coverage.at[:, : found.shape[1]].add(found)
+      rest = coverage.shape[1] - found.shape[1]
+      coverage = coverage + jnp.pad(found, [(0, 0), (0, rest)])
     last = y if form.look == "before" else out
     shown = jnp.concatenate([out, found], axis=-1) if weights else out
     return AttendingCarry(inner, last, coverage), shown

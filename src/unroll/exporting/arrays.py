@@ -29,14 +29,15 @@ def _broadcast_in_dim(graph, eqn, operands):
   return [graph.node("Unsqueeze", given, shape, value.dtype)]
 
 
-def _full_operands(graph, eqn, operands) -> list[Value]:
+def full_operands(graph, eqn, operands) -> list[Value]:
+  """What an equation reads, with every axis as long as the program has it."""
   return [
     graph.full(operand, atom.aval.shape) for atom, operand in zip(eqn.invars, operands)
   ]
 
 
 def _reshape(graph, eqn, operands):
-  (value,) = _full_operands(graph, eqn, operands[:1])
+  (value,) = full_operands(graph, eqn, operands[:1])
   return [graph.reshaped(value, eqn.params["new_sizes"])]
 
 
@@ -55,13 +56,13 @@ def _transpose(graph, eqn, operands):
 
 
 def _concatenate(graph, eqn, operands):
-  values, out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  values, out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
   axis = eqn.params["dimension"]
   return [graph.node("Concat", values, out.shape, out.dtype, axis=axis)]
 
 
 def _slice(graph, eqn, operands):
-  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  (value,), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
   starts, ends = eqn.params["start_indices"], eqn.params["limit_indices"]
   steps = eqn.params["strides"] or (1,) * len(starts)
   whole = zip(starts, ends, steps, value.shape)
@@ -76,7 +77,7 @@ def _slice(graph, eqn, operands):
 
 
 def _split(graph, eqn, operands):
-  (value,), axis = _full_operands(graph, eqn, operands), eqn.params["axis"]
+  (value,), axis = full_operands(graph, eqn, operands), eqn.params["axis"]
   given = [value, np.array(eqn.params["sizes"], np.int64)]
   found = graph.nodes_of("Split", given, len(eqn.outvars), axis=axis)
   return [
@@ -85,7 +86,7 @@ def _split(graph, eqn, operands):
 
 
 def _reverse(graph, eqn, operands):
-  (value,) = _full_operands(graph, eqn, operands)
+  (value,) = full_operands(graph, eqn, operands)
   for axis in eqn.params["dimensions"]:
     value = graph.flipped(value, axis)
   return [value]
@@ -96,8 +97,8 @@ def _pad(graph, eqn, operands):
   config = eqn.params["padding_config"]
   if any(inside or low < 0 or high < 0 for low, high, inside in config):
     raise BadInput("padding between elements has no export")
-  pads = [low for low, _, _ in config] + [high for _, high, _ in config]
-  given = [value, np.array(pads, np.int64), operands[1]]
+  pads = graph.dims([low for low, _, _ in config] + [high for _, high, _ in config])
+  given = [value, pads, operands[1]]
   return [graph.node("Pad", given, out.shape, out.dtype)]
 
 
@@ -117,7 +118,7 @@ def _dim_as_value(graph, eqn, operands):
 
 
 def _dot_general(graph, eqn, operands):
-  (left, right), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  (left, right), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
   (own, other), (batch, batches) = eqn.params["dimension_numbers"]
   plain = not batch and own == (len(left.shape) - 1,) and other == (0,)
   if plain and len(right.shape) == 2:
@@ -135,14 +136,14 @@ def _dot_general(graph, eqn, operands):
 
 
 def _reduce_sum(graph, eqn, operands):
-  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  (value,), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
   given = [value, np.array(eqn.params["axes"], np.int64)]
   return [graph.node("ReduceSum", given, out.shape, out.dtype, keepdims=0)]
 
 
 def _reduction(kind: str) -> Rule:
   def rule(graph, eqn, operands):
-    (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+    (value,), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
     options = {"axes": list(eqn.params["axes"]), "keepdims": 0}
     return [graph.node(kind, [value], out.shape, out.dtype, **options)]
 
@@ -151,7 +152,7 @@ def _reduction(kind: str) -> Rule:
 
 def _any_or_all(kind: str) -> Rule:
   def rule(graph, eqn, operands):
-    (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+    (value,), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
     options = {"axes": list(eqn.params["axes"]), "keepdims": 0}
     whole = graph.cast(value, np.int32)
     return [graph.cast(graph.node(kind, [whole], out.shape, np.int32, **options), bool)]
@@ -160,7 +161,7 @@ def _any_or_all(kind: str) -> Rule:
 
 
 def _argmax(graph, eqn, operands):
-  (value,), out = _full_operands(graph, eqn, operands), eqn.outvars[0].aval
+  (value,), out = full_operands(graph, eqn, operands), eqn.outvars[0].aval
   kind = "ArgMax" if eqn.primitive.name == "argmax" else "ArgMin"
   (axis,) = eqn.params["axes"]
   found = graph.node(kind, [value], out.shape, np.int64, axis=axis, keepdims=0)
@@ -168,7 +169,7 @@ def _argmax(graph, eqn, operands):
 
 
 def _cumsum(graph, eqn, operands):
-  (value,) = _full_operands(graph, eqn, operands)
+  (value,) = full_operands(graph, eqn, operands)
   given = [value, np.array(eqn.params["axis"], np.int64)]
   reverse = int(eqn.params["reverse"])
   return [graph.node("CumSum", given, value.shape, value.dtype, reverse=reverse)]
@@ -190,7 +191,7 @@ def _gather(graph, eqn, operands):
     for axis in sorted(dropped, reverse=True):
       found = graph.squeezed(found, axis)
     return [found]
-  table, ids = _full_operands(graph, eqn, operands)
+  table, ids = full_operands(graph, eqn, operands)
   if len(axes) != 1 or dropped != axes:
     raise BadInput(f"a gather of this form has no export: {numbers}")
   ids = graph.squeezed(ids, len(ids.shape) - 1)
@@ -222,7 +223,7 @@ def _sort(graph, eqn, operands):
   size = out.aval.shape[axis]
   if others or not isinstance(size, int):
     raise BadInput("a sort of several arrays, or along T or B, has no export")
-  given = [*_full_operands(graph, eqn, operands), np.array([size], np.int64)]
+  given = [*full_operands(graph, eqn, operands), np.array([size], np.int64)]
   options = {"axis": axis, "largest": 0, "sorted": 1}
   values, _ = graph.nodes_of("TopK", given, 2, **options)
   return [Value(values, out.aval.shape, out.aval.dtype)]

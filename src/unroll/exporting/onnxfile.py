@@ -154,7 +154,7 @@ def cases(program: Program, seed: int = 0) -> Iterator[Case]:
     return np.asarray(draw.integers(0, below, shape)).astype(spec.dtype)
 
   for sizes in SIZES:
-    steps, batch = sizes["t"], sizes["b"]
+    steps, batch = sizes[str(program.dims[0])], sizes[str(program.dims[-1])]
     inputs = {name: drawn(name, spec, sizes) for name, spec in program.inputs.items()}
     lengths = draw.integers(1, steps + 1, batch).astype(np.int32)
     lengths[-1] *= batch == 1  # one row without a step
@@ -167,10 +167,11 @@ def cases(program: Program, seed: int = 0) -> Iterator[Case]:
       else np.broadcast_to(state.initial, (batch, *state.initial.shape))
       for name, state in program.states.items()
     }
-    before = run(inputs, None if valid is None else np.ones_like(valid), states)
-    reached = {n: np.asarray(before[1][following(n)]) for n in states}
-    found, after = run(inputs, valid, reached)
-    given = {**inputs, **reached}
+    if states:  # one that the model has reached
+      before = run(inputs, None if valid is None else np.ones_like(valid), states)
+      states = {n: np.asarray(before[1][following(n)]) for n in states}
+    found, after = run(inputs, valid, states)
+    given = {**inputs, **states}
     if valid is not None:
       given[LENGTHS] = lengths
     yield Case(given, {n: np.asarray(v) for n, v in {**found, **after}.items()})

@@ -2,12 +2,16 @@
 
 from typing import Any
 
+import jax
+
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting.forecasts import forecaster
+from unroll.exporting.halves import half
 from unroll.exporting.program import Kind, Program, check_float32, stepping
 from unroll.exporting.tags import tagger
 from unroll.loading import Loaded
 from unroll.models import saved
+from unroll.models.conditional import Conditional
 from unroll.types import BadInput
 
 # The kinds of models that read one sequence, and what inputs and outputs are called.
@@ -18,10 +22,24 @@ CALLED = {
   "classify": ("inputs", "logits"),
   "memory": ("inputs", "outputs"),
   "transcribe": ("inputs", "logits"),
+  "frames": ("frames", "predicted"),
 }
 UNMASKED = ("cloze",)  # they read whole sequences only
+FINISHED = {"frames": jax.nn.sigmoid}  # what makes of outputs what people read
 # Those that read what is their own.
 OTHERS = {"forecast": forecaster, "tag": tagger}
+
+
+def kinds(loaded: Loaded) -> tuple[Kind, ...]:
+  """The programs of a model: a half each of one that ends in a decoder.
+
+  Raises:
+    BadInput: it is no network.
+  """
+  built = saved.built(kind_of(loaded), loaded.config["flags"], loaded.files)
+  if isinstance(built.module, Conditional):
+    return ("encoder", "step")
+  return ("sequence", "step") if built.causal else ("sequence",)
 
 
 def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
@@ -29,36 +47,41 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
 
   Args:
     loaded: the model, of a run.
-    kind: "sequence" reads T steps; "step" reads one, without a loop.
+    kind: "sequence" reads T steps; "step" reads one, without a loop; "encoder" is the
+      half of a model with a decoder that reads, whose other half is its step.
 
   Raises:
-    BadInput: the model has no step, or is no program of arrays `[T, B, …]`.
+    BadInput: the model has no such program.
   """
   model, flags = kind_of(loaded), loaded.config["flags"]
   built = saved.built(model, flags, loaded.files)
-  if model not in OTHERS and (
-    model not in CALLED or not hasattr(built.example, "shape")
-  ):
-    raise BadInput(
-      f"this model of kind {model} has no export: those have that read one sequence, "
-      f"of {', '.join([*CALLED, *OTHERS])}"
-    )
   if flags.get("model") == "transformer":
     raise BadInput(
       "a run with model=transformer has no export: its cache has another length at "
       "every step"
     )
   check_float32(flags)
+  told = {"model": model, "checkpoint": str(loaded.at)}
+  told |= {_file(name): text for name, text in loaded.files.items()}
+  if isinstance(built.module, Conditional):
+    return half(loaded, kind, told)
+  if kind == "encoder":
+    raise BadInput(
+      f"program=encoder: a model of kind {model} has no halves: export a sequence"
+    )
   if kind == "step" and not built.causal:
     raise BadInput(
       f"program=step: a model of kind {model} reads later inputs: export a sequence"
     )
-  told = {"model": model, "checkpoint": str(loaded.at)}
-  told |= {_file(name): text for name, text in loaded.files.items()}
   if model in OTHERS:
     return OTHERS[model](loaded, told)
+
+  def apply(carry: Any, inputs: Any, valid: Any) -> tuple[Any, Any]:
+    carry, out = loaded.apply(loaded.params, carry, inputs, valid)
+    return carry, FINISHED.get(model, lambda out: out)(out)
+
   return stepping(
-    lambda carry, inputs, valid: loaded.apply(loaded.params, carry, inputs, valid),
+    apply,
     (lambda batch: loaded.initial_carry(loaded.params, batch))
     if built.causal
     else None,

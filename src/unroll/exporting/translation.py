@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from unroll.exporting import arrays, elementwise
+from unroll.exporting import arrays, elementwise, windows
 from unroll.exporting.elementwise import Rule
 from unroll.exporting.graph import Graph, Value
 from unroll.types import BadInput
 
 # The table of primitives: what each equation is as nodes. Others are refused.
-RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES}
+RULES: dict[str, Rule] = {**elementwise.RULES, **arrays.RULES, **windows.RULES}
 # What calls another jaxpr, and the parameter that holds it.
 CALLS = {
   **{"jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr"},

@@ -47,7 +47,7 @@ class Captioner(Conditional):
       backward: of no effect, as there is no scan through a picture.
     """
     values = self.encoder(jnp.asarray(given.images)[0])
-    initial = self.initial_carry(len(values))
+    initial = self.initial_carry(values.shape[0])
     carry = initial if carry is None else afresh(initial, carry)
     memory = self.decoder.memory(values, jnp.ones(values.shape[:2], bool))
     return memory, self.decoder.begin(Start(memory, jnp.mean(values, axis=1)), carry)

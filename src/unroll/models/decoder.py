@@ -158,7 +158,7 @@ class Decoder(nn.Module):
     Raises:
       BadInput: coverage takes less than all places of the memory.
     """
-    carry = self.recurrent.initial_carry(len(start.summary))
+    carry = self.recurrent.initial_carry(start.summary.shape[0])
     if self.bridge == "dense":
       carry = self.first(carry, start.summary)
     elif self.bridge == "copy":

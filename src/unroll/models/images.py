@@ -57,7 +57,7 @@ class ImageEncoder(nn.Module):
       xs = nn.Conv(channels, (KERNEL, KERNEL), strides=STRIDE, **options)(xs)
       xs = nn.relu(nn.LayerNorm()(xs.astype(jnp.float32)))
     height, width = grid((images.shape[1], images.shape[2]), len(self.channels))
-    xs = xs.reshape(len(images), height * width, -1)
+    xs = xs.reshape(images.shape[0], height * width, -1)
     seen = nn.Dense(self.width, dtype=self.dtype)(xs).astype(jnp.float32)
     where = nn.Dense(self.width, use_bias=False)(_coordinates(height, width))
     return nn.relu(seen + where[None])
@@ -101,8 +101,13 @@ def _convolved(xs: Array, kernel: Array, *_: Any, **__: Any) -> Array:
   window, strides = (KERNEL, KERNEL), (STRIDE, STRIDE)
   border = jax.lax.padtype_to_pads(xs.shape[1:3], window, strides, "SAME")
   xs = jnp.pad(xs, [(0, 0), *border, (0, 0)])
+
+  def every(xs: Array, first: int, count: int, axis: int) -> Array:
+    end = first + STRIDE * (count - 1) + 1
+    return jax.lax.slice_in_dim(xs, first, end, STRIDE, axis)
+
   parts = [
-    xs[:, y : y + STRIDE * rows : STRIDE, x : x + STRIDE * columns : STRIDE]
+    every(every(xs, y, rows, 1), x, columns, 2)
     for y in range(KERNEL)
     for x in range(KERNEL)
   ]
