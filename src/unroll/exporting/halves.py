@@ -7,7 +7,7 @@ by the same names, and a token, and says what comes next.
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,10 +95,10 @@ def _step(loaded: Loaded, told: Mapping[str, str]) -> Program:
   like = _like(loaded)
 
   def run(inputs: Named, valid: None, states: Named) -> tuple[Named, Named]:
-    token, memory = inputs["token"], cast(Memory, None)
+    token, memory = inputs["token"], None
     if module.decoder.core.context:
-      values = inputs["memory"]
-      memory = Memory(values, inputs.get("keys", values), inputs["mask"])
+      keys = inputs["keys" if "keys" in inputs else "memory"]
+      memory = Memory(inputs["memory"], keys, inputs["mask"])
     none = {
       name: jnp.zeros((*token.shape, *leaf.shape[1:]), leaf.dtype)
       for name, leaf in named_states(like).items()
