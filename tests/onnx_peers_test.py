@@ -35,7 +35,7 @@ from unroll.data import pairs
 from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting import onnxfile
-from unroll.exporting.program import beside, of_layer
+from unroll.exporting.program import beside, following, of_layer
 from unroll.exporting.runs import kinds, of_run
 from unroll.models import saved
 from unroll.regularizers import zoneout
@@ -149,6 +149,38 @@ def test_taggers(changed):
   given[onnxfile.LENGTHS] = np.array([len(words)], np.int32)
   found = RUNTIMES["onnxruntime"](written.data)(given)["labels"][:, 0]
   assert [lexicon.labels[n] for n in found] == one.predict(params, [WORDS[2]])[0]
+
+
+TRANSFORMER = {
+  **{"model": "transformer", "blocks": 1, "model_width": 8, "attention_heads": 2},
+  **{"dtype": "float32", "embedding": 8, "tie_embeddings": False, "context": 4},
+}
+
+
+@pytest.mark.parametrize(
+  "kind, half",
+  [("language", "sequence"), ("language", "step"), ("translate", "step")],
+)
+def test_transformers(kind, half):
+  built = saved.built(kind, TRANSFORMER, files(kind))
+  params = drawn(built)
+  one = opened(kind, TRANSFORMER, built, params)
+  program = of_run(one, half)
+  agree(program)
+  if half == "step":
+    assert str(program.states["state.keys.0"].shape.shape) == "(b, 2, p, 4)"
+    return
+  # The run's own cache is a ring.
+  tokens = np.arange(9, dtype=np.int32)[:, None] % 5
+  states = {name: state.initial[None] for name, state in program.states.items()}
+  run, found = jax.jit(program.run), []
+  for part in (tokens[:6], tokens[6:]):
+    out, after = run({"tokens": part}, np.ones(part.shape, bool), states)
+    states = {name: after[following(name)] for name in states}
+    found.append(out["logits"])
+  carry = one.initial_carry(params, 1)
+  expected = one.apply(params, carry, tokens)[1]
+  np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
 
 
 FORECASTS = {

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import ALWAYS, MASKS, NEVER, B, T, close, noise, same, shaken
+from tables import ALWAYS, MASKS, NEVER, B, T, close, noise, quick, same, shaken
 
 from unroll import generate
 from unroll.architecture import Architecture
@@ -373,3 +373,22 @@ def test_one_token_in_seven_is_to_be_found_and_most_of_them_hidden():
   np.testing.assert_allclose(hidden.sum() / chosen.sum(), 0.8, atol=0.02)
   np.testing.assert_allclose(changed.sum() / chosen.sum(), 0.1 * 49 / 50, atol=0.02)
   assert not (changed & ~np.asarray(chosen)).any() and not (changed & hidden).any()
+
+
+def test_a_cache_that_grows_has_what_a_ring_has():
+  form, params, xs, ring, run = parts("causal")
+  layer = transformer(form._replace(grows=True, slots=1))
+  grown, read = layer.carry(params, B), quick(layer.unroll)
+  valid = np.arange(4)[:, None] < np.array([4, 0, 2])
+  ring, first = run(ring, xs[:4], valid, NEVER[:4])
+  grown, found = read(params, grown, xs[:4], valid=valid)
+  close(found, first, 1e-5)
+  np.testing.assert_array_equal(grown.length, ring.length)
+  assert grown.keys[0].shape[2] == 1 + 4
+  # What is out of reach may be cut off.
+  keys, values = (
+    [leaf[:, :, -form.reach :] for leaf in part] for part in (grown.keys, grown.values)
+  )
+  grown, found = read(params, grown._replace(keys=keys, values=values), xs[4:])
+  close(found, run(ring, xs[4:], ALWAYS[4:], NEVER[4:])[1], 1e-5)
+  assert grown.keys[0].shape[2] == form.reach + T - 4

@@ -176,16 +176,20 @@ def _cumsum(graph, eqn, operands):
 
 
 def _gather(graph, eqn, operands):
-  """A window at a known place; rows of a table by numbers in it; `take_along_axis`."""
+  """A window of an array; rows of a table by numbers in it; `take_along_axis`."""
   out, numbers = eqn.outvars[0].aval, eqn.params["dimension_numbers"]
   axes, sizes = numbers.start_index_map, eqn.params["slice_sizes"]
   dropped = numbers.collapsed_slice_dims
-  if not isinstance(operands[1], Value) and operands[1].ndim == 1:
+  if len(eqn.invars[1].aval.shape) == 1:
     table = graph.full(operands[0], eqn.invars[0].aval.shape)
-    starts = np.asarray(operands[1], np.int64)
-    ends = graph.dims(
-      [start + sizes[axis] for start, axis in zip(starts.tolist(), axes)]
-    )
+    starts, wide = operands[1], [sizes[axis] for axis in axes]
+    if isinstance(starts, Value):
+      starts = graph.cast(starts, np.int64)
+      both = [starts, graph.dims(wide)]
+      ends = graph.node("Add", both, starts.shape, np.int64)
+    else:
+      starts = np.asarray(starts, np.int64)
+      ends = graph.dims([start + size for start, size in zip(starts.tolist(), wide)])
     window = [table, starts, ends, np.array(axes, np.int64)]
     found = graph.node("Slice", window, sizes, out.dtype)
     for axis in sorted(dropped, reverse=True):

@@ -105,12 +105,13 @@ def _is_finite(graph, eqn, operands):
 
 
 def _rem(graph, eqn, operands):
-  """Of powers of two without Mod, exactly.
+  """Of powers of two that have fractions without Mod, exactly.
 
   Where its left operand is broadcast, tract 0.23 takes it for the right one.
   """
   x, y = operands
-  if isinstance(y, Value) or not np.all(np.frexp(y)[0] == 0.5):
+  integer = np.issubdtype(eqn.outvars[0].aval.dtype, np.integer)
+  if integer or isinstance(y, Value) or not np.all(np.frexp(y)[0] == 0.5):
     shape = broadcast(*map(_shape, operands))
     return [graph.node("Mod", operands, shape, eqn.outvars[0].aval.dtype, fmod=1)]
   y = np.asarray(y)

@@ -27,6 +27,7 @@ from unroll.exporting.program import (
   followed,
   following,
   named_states,
+  shape_of,
   told_of,
 )
 from unroll.loading import Loaded
@@ -83,16 +84,19 @@ def _step(loaded: Loaded, told: Mapping[str, str]) -> Program:
   module, params = loaded.module, loaded.params
   encoder = _encoder(loaded, told)
   made, _ = jax.eval_shape(encoder.run, encoder.inputs, encoder.valid, {})
-  batch = encoder.dims[-1]
-  names = [name for name in made if name.startswith("state.")]
-  states = {name: State(made.pop(name), None) for name in names}
+  batch, like = encoder.dims[-1], _like(loaded)
+  (past,) = symbolic_shape("p", scope=batch.scope)
+  states = {}
+  for name in [name for name in made if name.startswith("state.")]:
+    _, *row = made[name].shape
+    shape = (batch, *shape_of(like, tuple(row), past))
+    states[name] = State(jax.ShapeDtypeStruct(shape, made.pop(name).dtype), None)
   inputs = {"token": jax.ShapeDtypeStruct((batch,), jnp.int32), **made}
-  below = {"token": module.sizes.target}
+  below = {"token": module.sizes.target, "state.length": 4}
   if module.decoder.copies:
     places = made["mask"].shape[1]
     inputs["copies"] = jax.ShapeDtypeStruct((places, batch), jnp.int32)
     below["copies"] = module.sizes.target
-  like = _like(loaded)
 
   def run(inputs: Named, valid: None, states: Named) -> tuple[Named, Named]:
     token, memory = inputs["token"], None

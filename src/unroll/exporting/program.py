@@ -11,6 +11,7 @@ from jax.export import symbolic_shape
 
 from unroll.compose import no_draw
 from unroll.layers import Layer, as_layer
+from unroll.transformer import Cache
 from unroll.types import Array, BadInput, Cell, Params, is_draw
 
 Kind = Literal["sequence", "step", "encoder"]
@@ -105,7 +106,6 @@ def stepping(
   masked: bool = True,
   told: Mapping[str, str] | None = None,
   below: int = 0,
-  states: Callable[[Any], dict[str, State]] | None = None,
 ) -> Program:
   """The program of `apply(carry, inputs, valid) -> (carry, outputs)`.
 
@@ -118,7 +118,6 @@ def stepping(
     masked: whether a sequence may be shorter than T.
     told: what a file says of itself.
     below: what inputs are below that are whole numbers.
-    states: of the symbolic B and P, what states there are; None: the carry's own.
   """
   t, b, p = symbolic_shape("t, b, p")
   lead = (b,) if kind == "step" else (t, b)
@@ -135,20 +134,35 @@ def stepping(
       carry, out = apply(carry, inputs[taken], valid)
     return {given: out}, followed(carry) if start else {}
 
-  own = states((b, p)) if states else states_of(first, b)
+  own = states_of(first, b, p)
   mask = kind == "sequence" and masked
   valid = jax.ShapeDtypeStruct(lead, jnp.bool_) if mask else None
   said = {"program": kind, **(told or {}), **told_of(own)}
   return Program(run, inputs, own, valid, lead, said, {taken: below} if below else {})
 
 
-def states_of(first: Any, batch: Any) -> dict[str, State]:
-  """The states of a carry of one sequence, for a symbolic B. What draws is none."""
+def states_of(first: Any, batch: Any, past: Any) -> dict[str, State]:
+  """The states of a carry of one sequence. What draws is none.
+
+  Args:
+    first: the carry.
+    batch: the symbolic B.
+    past: the symbolic slots of a cache.
+  """
   rows = {name: np.asarray(leaf)[0] for name, leaf in named_states(first).items()}
   return {
-    name: State(jax.ShapeDtypeStruct((batch, *row.shape), row.dtype), row)
+    name: State(
+      jax.ShapeDtypeStruct((batch, *shape_of(first, row.shape, past)), row.dtype), row
+    )
     for name, row in rows.items()
   }
+
+
+def shape_of(carry: Any, row: tuple[Any, ...], past: Any) -> tuple[Any, ...]:
+  """The shape of a state without its batch; that of a cache has any number of slots."""
+  if isinstance(carry, Cache) and len(row) == 3:
+    return (row[0], past, row[2])
+  return row
 
 
 def named_states(carry: Any) -> Named:

@@ -6,6 +6,7 @@ import jax
 
 from unroll.data.vocabulary import VOCABULARY
 from unroll.exporting.forecasts import forecaster
+from unroll.exporting.growing import growing
 from unroll.exporting.halves import half
 from unroll.exporting.program import Kind, Program, check_float32, stepping
 from unroll.exporting.tags import tagger
@@ -55,11 +56,14 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
   """
   model, flags = kind_of(loaded), loaded.config["flags"]
   built = saved.built(model, flags, loaded.files)
-  if flags.get("model") == "transformer":
+  transformer = flags.get("model") == "transformer"
+  if transformer and model == "cloze":
     raise BadInput(
-      "a run with model=transformer has no export: its cache has another length at "
-      "every step"
+      "a Transformer of cloze has no export: it reads a text anew for each token that "
+      "it hides, in a loop of its own"
     )
+  if transformer and model in ("language", "translate"):
+    loaded, built = growing(loaded, built)
   check_float32(flags)
   told = {"model": model, "checkpoint": str(loaded.at)}
   told |= {_file(name): text for name, text in loaded.files.items()}

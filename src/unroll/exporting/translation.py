@@ -62,7 +62,7 @@ def translated(
       return np.asarray(atom.val, jax.typeof(atom.val).dtype)
     return known[atom]
 
-  for eqn in inner.eqns:
+  for eqn in _needed(inner):
     given, name = [read(atom) for atom in eqn.invars], eqn.primitive.name
     if name in CALLS:
       found = translated(graph, eqn.params[CALLS[name]], given, unrolled)
@@ -76,6 +76,17 @@ def translated(
       raise BadInput(f"the operation {name} of this model has no export to ONNX")
     known |= dict(zip(eqn.outvars, found))
   return [read(atom) for atom in inner.outvars]
+
+
+def _needed(jaxpr: Jaxpr) -> list:
+  """The equations that the results depend on."""
+  wanted = {var for var in jaxpr.outvars if not isinstance(var, Literal)}
+  kept = []
+  for eqn in reversed(jaxpr.eqns):
+    if wanted.intersection(eqn.outvars):
+      kept.append(eqn)
+      wanted.update(var for var in eqn.invars if not isinstance(var, Literal))
+  return kept[::-1]
 
 
 def _is_known(eqn: Any, given: list) -> bool:

@@ -31,13 +31,15 @@ class TransformerDecoder(Decoder):
   def begin(self, start: Start, draws: Carry) -> Carry:
     """The carry before the first token: a cache of all that may be written.
 
-    That is 2 S + 10 tokens of a source of S, or as many as a step reads if fewer.
+    That is 2 S + 10 tokens of a source of S, or as many as a step reads if fewer; of a
+    cache that grows, the slots that it starts with.
     """
     assert self.form is not None
-    places = 2 * start.memory.valid.shape[1] + 10
-    slots = min(places, self.form.reach or places)
+    places, slots = 2 * start.memory.valid.shape[1] + 10, self.form.slots
+    if not self.form.grows:
+      slots = min(places, self.form.reach or places)
     dtype = self.recurrent.core_params().norm.scale.dtype
-    return keyed(cache(self.form, len(start.summary), dtype, slots), draws)
+    return keyed(cache(self.form, start.summary.shape[0], dtype, slots), draws)
 
   def __call__(
     self,

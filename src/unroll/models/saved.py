@@ -75,7 +75,7 @@ def architecture(flags: Mapping[str, Any]) -> Architecture:
   return group(Architecture, flags)
 
 
-def _layers(flags: Mapping[str, Any]) -> Architecture | Stack:
+def layers(flags: Mapping[str, Any]) -> Architecture | Stack:
   """The layers of a model that may be a Transformer."""
   return stack(group(Transformer, flags), architecture(flags))
 
@@ -89,7 +89,7 @@ def group(kind: type[Group], flags: Mapping[str, Any]) -> Group:
 def _language(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   module = language_model(
-    _layers(flags),
+    layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     tie=flags["tie_embeddings"],
@@ -106,7 +106,7 @@ def _cloze(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   vocabulary = _vocabulary(files)
   side = None if flags["bidirectional"] else flags["direction"]
   module = cloze_of(
-    _layers(flags),
+    layers(flags),
     len(vocabulary),
     embedding=flags["embedding"],
     side=side,
@@ -150,7 +150,7 @@ def _music(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
 def _classify(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   reader, chosen = Reader.from_files(files), group(classifiers.Classifiers, flags)
   shape = reader.shape
-  module = classifiers.classifier(chosen, _layers(flags), shape, dtype=flags["dtype"])
+  module = classifiers.classifier(chosen, layers(flags), shape, dtype=flags["dtype"])
 
   def apply(params, carry, inputs, valid=None):
     return carry, module.apply(params, inputs, carry, valid)
@@ -187,7 +187,7 @@ def _translate(flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   module = translator_of(
     group(translators.Encoders, flags),
     group(Decoders, flags),
-    _layers(flags),
+    layers(flags),
     reader.sizes,
     copies=reader.copy,
     places=PLACES,

@@ -48,6 +48,10 @@ def program(loaded: Loaded) -> tuple[Steps, dict[str, Any]]:
       f"the weights have {size / 2**20:.0f} MiB, more than the {LARGEST // 2**20} of a "
       "page without a server: without `export` a server plays the model"
     )
+  if loaded.config["flags"].get("model") == "transformer":
+    raise BadInput(
+      "a Transformer has no page without a server: without `export` a server plays it"
+    )
   of_run(loaded, "step")  # which says what has no export
   try:
     steps = steps_of(loaded)

@@ -19,7 +19,7 @@ from unroll.compose import mask, no_draw
 from unroll.layers import Layer
 from unroll.linear import add_bias, product
 from unroll.scan import lookup
-from unroll.transformer.cache import Cache, Places, placed, written
+from unroll.transformer.cache import Cache, Places, grown, placed, written
 from unroll.transformer.form import Attention, Blocks, Form, Mlp, Norm, initial
 from unroll.transformer.rotary import angles, turned
 from unroll.types import Array, Draw, Lookup
@@ -54,7 +54,7 @@ def transformer(form: Form) -> Layer:
     there = jnp.ones(xs.shape[:2], bool) if valid is None else valid.astype(bool)
     fresh = None if reset is None else reset.astype(bool)
     slots = carry.keys[0].shape[2] if carry.keys else 0
-    places = placed(carry.length, slots, there, fresh, form.reach)
+    places = placed(carry.length, slots, there, fresh, form.reach, form.grows)
     # Behind the barrier, or XLA takes sines anew wherever something is turned.
     turn = angles(places.position, form.width // form.heads)
     by = jax.lax.optimization_barrier(turn)
@@ -81,7 +81,7 @@ def transformer(form: Form) -> Layer:
       ys = jnp.concatenate([ys, read.astype(ys.dtype)], axis=-1)
     if valid is not None:
       ys = scan.masked(ys, there)
-    return _after(carry, places, kept, len(there)), ys
+    return _after(carry, places, kept, xs.shape[0], valid), ys
 
   return Layer(
     init=lambda key: initial(form, key),
@@ -102,14 +102,21 @@ def cache(
   return Cache(tuple(keys), tuple(values), jnp.zeros(batch, jnp.int32), no_draw())
 
 
-def _after(carry: Cache, places: Places, kept: list, steps: int) -> Cache:
+def _after(
+  carry: Cache, places: Places, kept: list, steps: int, valid: Array | None
+) -> Cache:
   """The carry after a call."""
   draw = carry.draw._replace(t=carry.draw.t + steps)
   if not carry.keys:
     return carry._replace(draw=draw)
+
+  def added(old: tuple[Array, ...], new: tuple[Array, ...]) -> list[Array]:
+    if places.slot is None:
+      return [grown(*both, valid) for both in zip(old, new)]
+    return [written(*both, places.slot) for both in zip(old, new)]
+
   new_keys, new_values = zip(*kept)
-  keys = [written(*both, places.slot) for both in zip(carry.keys, new_keys)]
-  values = [written(*both, places.slot) for both in zip(carry.values, new_values)]
+  keys, values = added(carry.keys, new_keys), added(carry.values, new_values)
   return Cache(tuple(keys), tuple(values), places.length, draw)
 
 
@@ -151,7 +158,7 @@ def _looked(
   places = jnp.swapaxes(memory.values, 0, 1)
   key = _heads(form, product(places, params.key))
   value = _heads(form, product(places, params.value))
-  there = jnp.broadcast_to(memory.valid[:, None], (*x.shape[1::-1], len(places)))
+  there = jnp.broadcast_to(memory.valid[:, None], (*x.shape[1::-1], places.shape[0]))
   found, weights = _found(query, [(key, value, there)])
   shares = jnp.moveaxis(weights.mean(1), 1, 0) if form.weights else None
   return product(found, params.output), shares

@@ -65,6 +65,8 @@ class Form(NamedTuple):
     reach: the positions before its own that a step reads; None: of both sides all.
     slots: C, the positions that the carry keeps; as many as the reach, unless whoever
       makes the carry knows that fewer come.
+    grows: the carry keeps every position and has more slots after each call, as other
+      programs have it; the slots are those that it starts with, which nothing reads.
     memory: M, of the memory that each block reads; 0: none.
     weights: the weights of the memory's places stand behind the output, those of the
       last block as the mean of its heads: `[B, W + S]`.
@@ -79,6 +81,7 @@ class Form(NamedTuple):
   mlp: int
   reach: int | None = None
   slots: int = 0
+  grows: bool = False
   memory: int = 0
   weights: bool = False
   dropout: float = 0.0
