@@ -34,7 +34,7 @@ from unroll.compose import Wiring
 from unroll.data import pairs
 from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import VOCABULARY
-from unroll.exporting import onnxfile
+from unroll.exporting import exported, onnxfile
 from unroll.exporting.program import beside, following, of_layer
 from unroll.exporting.runs import kinds, of_run
 from unroll.models import saved
@@ -181,6 +181,18 @@ def test_transformers(kind, half):
   carry = one.initial_carry(params, 1)
   expected = one.apply(params, carry, tokens)[1]
   np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, half", [("translate", "step"), ("tag", "sequence")])
+def test_stablehlo(kind, half):
+  program = of_run(loaded(kind), half)
+  call = jax.export.deserialize(bytearray(exported.exported(program))).call
+  for given, expected in onnxfile.cases(program):
+    inputs = {name: given[name] for name in program.inputs}
+    lengths = [given[onnxfile.LENGTHS]] if program.valid is not None else []
+    found, after = call(inputs, *lengths, {name: given[name] for name in program.states})
+    for name, own in {**found, **after}.items():
+      np.testing.assert_allclose(own, expected[name], atol=1e-5, err_msg=name)
 
 
 FORECASTS = {
