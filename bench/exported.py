@@ -5,9 +5,10 @@
 
 The first has a row a cell: how far each runtime is from our own program, at most, over
 two lengths and two batch sizes, from a state, with rows of many lengths and one of 0.
-The second has the files of a run: their size, and the time of one step and of a
-sequence. The extra `onnx` brings onnxruntime; OpenVINO and tract are the packages
-`openvino` and `tract`. What is not installed is left out.
+The second has the files of a run: their size, the time of each of its programs, as of
+one step and of a sequence, and how far they are from our own. The extra `onnx` brings
+onnxruntime; OpenVINO and tract are the packages `openvino` and `tract`. What is not
+installed is left out.
 """
 
 import importlib.util
@@ -27,12 +28,11 @@ from experiments.session.settings import Page, Settings
 from unroll import loading
 from unroll.cells import CELLS
 from unroll.exporting import exported, onnxfile
-from unroll.exporting.program import Kind, Program, of_layer
-from unroll.exporting.runs import of_run
+from unroll.exporting.program import Program, of_layer
+from unroll.exporting.runs import kinds, of_run
 from unroll.settings import setting
 
 FEATURES, HIDDEN = 3, 4
-KINDS: tuple[Kind, ...] = ("step", "sequence")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Exported:
 
   cells: tuple[str, ...] = setting((), "cells of the table; all if empty")
   workdir: str = setting("", "a run whose programs are timed", kind="path")
-  steps: int = setting(64, "T of the sequence", least=1)
+  steps: int = setting(64, "T of a sequence, S of a memory, P of a cache", least=1)
   batch: int = setting(1, "B of both", least=1)
   repeat: int = setting(30, "runs of which the median counts", least=1)
 
@@ -78,18 +78,21 @@ def _off(program: Program, data: bytes, runtime: str) -> str:
 
 
 def _timed(chosen: Exported, found: list[str]) -> None:
-  """A row a runtime: bytes and milliseconds of a step and of a sequence."""
+  """A row a runtime: of each program milliseconds, and how far it is from our own."""
   loaded = loading.load(chosen.workdir)
-  print(f"{'':14}{'step':>10}{f'T = {chosen.steps}':>10}   B = {chosen.batch}, in ms")
-  rows = dict[str, list[float]]()
-  for kind in KINDS:
+  programs = kinds(loaded)
+  print(f"B = {chosen.batch}, T, S or P = {chosen.steps}: ms, and the difference")
+  print(f"{'':14}" + "".join(f"{kind:>10}{'':>10}" for kind in programs))
+  rows = dict[str, list[str]]()
+  for kind in programs:
     program = of_run(loaded, kind)
     data = onnxfile.onnx_file(program).data
     given = _given(program, chosen)
     for name in found:
-      rows.setdefault(name, []).append(
-        _milliseconds(RUNTIMES[name](data), given, chosen)
-      )
+      off = _off(program, data, name)
+      ran = off[0].isdigit()
+      time = _milliseconds(RUNTIMES[name](data), given, chosen) if ran else ""
+      rows.setdefault(name, []).append(f"{time:>10}{off:>10}")
     lengths = [given.pop(onnxfile.LENGTHS)] if program.valid is not None else []
     states = {name: given.pop(name) for name in program.states}
     called = jax.jit(jax.export.deserialize(bytearray(exported.exported(program))).call)
@@ -97,32 +100,33 @@ def _timed(chosen: Exported, found: list[str]) -> None:
     def alone(inputs: Any, run: Any = called, rest: Any = (*lengths, states)) -> Any:
       return jax.block_until_ready(run(inputs, *rest))
 
-    rows.setdefault("jax.export", []).append(_milliseconds(alone, given, chosen))
+    ours = f"{_milliseconds(alone, given, chosen):>10}{'':10}"
+    rows.setdefault("jax.export", []).append(ours)
     print(f"{kind}.onnx has {len(data) / 2**20:.2f} MiB")
-  for name, times in rows.items():
-    print(f"{name:14}" + "".join(f"{each:10.3f}" for each in times))
+  for name, cells in rows.items():
+    print(f"{name:14}" + "".join(cells))
 
 
 def _given(program: Program, chosen: Exported) -> dict[str, np.ndarray]:
-  """Inputs of a length and a batch size, all steps real."""
-  sizes = {"t": chosen.steps, "b": chosen.batch}
+  """Inputs of a length and a batch size, all steps and places real."""
+  sizes = {**dict.fromkeys("tsp", chosen.steps), "b": chosen.batch}
   shapes = {**program.inputs, **program.state_shapes()}
   given = {
-    name: np.zeros([sizes.get(str(n), n) for n in spec.shape], spec.dtype)
-    for name, spec in shapes.items()
+    name: np.full([sizes.get(str(n), n) for n in s.shape], s.dtype == bool, s.dtype)
+    for name, s in shapes.items()
   }
   if program.valid is not None:
     given[onnxfile.LENGTHS] = np.full(chosen.batch, chosen.steps, np.int32)
   return given
 
 
-def _milliseconds(run: Callable[[Any], Any], given: Any, chosen: Exported) -> float:
+def _milliseconds(run: Callable[[Any], Any], given: Any, chosen: Exported) -> str:
   times = []
   for _ in range(3 + chosen.repeat):
     start = time.perf_counter()
     run(given)
     times.append(time.perf_counter() - start)
-  return 1e3 * statistics.median(times[3:])
+  return f"{1e3 * statistics.median(times[3:]):.3f}"
 
 
 PAGE = Page("exported", main, (Exported,))

@@ -2,6 +2,7 @@
 
   python -m experiments.export --workdir=RUN --to=model.onnx
   python -m experiments.export --workdir=RUN --to=step.onnx --program=step
+  python -m experiments.export --workdir=RUN --to=small.onnx --quantise=int8
   python -m experiments.export --workdir=RUN --to=model.jax
 
 RUN is a run of another page. One of a model with a decoder, as of translate, becomes
@@ -17,17 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from experiments.session import door
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments import charlm
+from experiments.parts.text import Text, load
+from experiments.session import door, modes
 from experiments.session.settings import Page, Settings
 from experiments.session.terminal import result, warn
 from unroll import files, loading
-from unroll.exporting import exported, onnxfile, runs
+from unroll.exporting import exported, onnxfile, rounding, runs
 from unroll.exporting.program import Kind, Program, beside
 from unroll.loading import Loaded
 from unroll.settings import setting
 from unroll.types import BadInput
 
 ENDINGS = (".onnx", ".jax")
+WINDOWS, WINDOW = 8, 257  # of which losses are compared, and their tokens
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,12 @@ class Export:
     choices=("sequence", "step", "encoder"),
     role="call",
   )
+  quantise: str = setting(
+    "none",
+    "int8: the weights have 8 bits, a file of a quarter of the size, for onnxruntime",
+    choices=("none", "int8"),
+    role="call",
+  )
   json: bool = setting(False, "ends standard output with one JSON object", role="call")
 
 
@@ -65,8 +78,10 @@ def main(settings: Settings) -> None:
       f"to={chosen.to}: give a file that ends in {' or '.join(ENDINGS)}, such as "
       "model.onnx"
     )
+  if chosen.quantise != "none" and path.suffix != ".onnx":
+    raise BadInput(f"quantise={chosen.quantise} is of a file that ends in .onnx")
   loaded = loading.load(chosen.workdir, checkpoint=chosen.checkpoint, warn=warn)
-  made = {where: _made(loaded, kind, where) for where, kind in _parts(loaded, chosen)}
+  made = {where: _made(loaded, kind, chosen) for where, kind in _parts(loaded, chosen)}
   for where, (data, text, _) in made.items():
     told_in = where.with_name(f"{where.name}.json")
     files.write(where, data)
@@ -90,15 +105,22 @@ def _parts(loaded: Loaded, chosen: Export) -> list[tuple[Path, Kind]]:
   return [(path, cast(Kind, chosen.program))]
 
 
-def _made(loaded: Loaded, kind: Kind, path: Path) -> tuple[bytes, str, dict[str, Any]]:
+def _made(
+  loaded: Loaded, kind: Kind, chosen: Export
+) -> tuple[bytes, str, dict[str, Any]]:
   """The bytes of a file, the text beside it, and what is told of it."""
   found = runs.of_run(loaded, kind)
-  data, told = (_onnx if path.suffix == ".onnx" else _jax)(found)
+  if chosen.to.endswith(".jax"):
+    return exported.exported(found), beside(found), {}
+  data, told = _onnx(found, chosen.quantise != "none")
+  if chosen.quantise != "none":
+    data, cost = _rounded(data, found, loaded, chosen)
+    told |= cost
   return data, beside(found), told
 
 
-def _onnx(found: Program) -> tuple[bytes, dict[str, Any]]:
-  written = onnxfile.onnx_file(found)
+def _onnx(found: Program, rounded: bool) -> tuple[bytes, dict[str, Any]]:
+  written = onnxfile.onnx_file(found, rounded)
   off = onnxfile.difference(written.data, found)
   scans = f"; recurrent layers as {', '.join(written.scans)}" if written.scans else ""
   print(f"{written.nodes} nodes{scans}")
@@ -107,15 +129,49 @@ def _onnx(found: Program) -> tuple[bytes, dict[str, Any]]:
     if off is None
     else f"largest difference in onnxruntime: {off:.1e}, of two lengths and batch sizes"
   )
-  return written.data, {
-    "nodes": written.nodes,
-    "scans": written.scans,
-    "difference": off,
-  }
+  told = {"nodes": written.nodes, "scans": written.scans, "difference": off}
+  return written.data, told
 
 
-def _jax(found: Program) -> tuple[bytes, dict[str, Any]]:
-  return exported.exported(found), {}
+def _rounded(
+  data: bytes, found: Program, loaded: Loaded, chosen: Export
+) -> tuple[bytes, dict[str, Any]]:
+  """The file in 8 bits, and what that costs."""
+  small = rounding.rounded(data)
+  if len(small) >= len(data):
+    raise BadInput(
+      f"quantise={chosen.quantise}: the file would have {len(small)} bytes instead of "
+      f"{len(data)}: this model is small, or of convolutions, which keep their 32 bits"
+    )
+  off = rounding.largest(small, found)
+  print(f"8 bits: {len(small)} bytes instead of {len(data)}")
+  print(f"largest difference in 8 bits: {off:.1e}")
+  told: dict[str, Any] = {"float_bytes": len(data), "rounded_difference": off}
+  windows = _windows(loaded, chosen)
+  if windows is not None:
+    before, after = (rounding.nats(each, found, windows) for each in (data, small))
+    print(
+      f"{after:.4f} nats a token in {windows.shape[1]} windows of the validation text, "
+      f"in 32 bits {before:.4f}"
+    )
+    told |= {"nats": before, "rounded_nats": after}
+  return small, told
+
+
+def _windows(loaded: Loaded, chosen: Export) -> NDArray[np.int32] | None:
+  """Windows `[T + 1, W]` of the validation text of a language model."""
+  if runs.kind_of(loaded) != "language":
+    return None
+  call = {"workdir": chosen.workdir, "checkpoint": chosen.checkpoint}
+  try:
+    _, run = modes.opened(Settings.of(charlm.PAGE, **call))
+    tokens = load(run[Text], loaded.vocabulary).tokens["val"]
+  except BadInput as error:
+    warn(f"the loss in 8 bits was not measured: {error}")
+    return None
+  length = min(WINDOW, tokens.size // WINDOWS)
+  starts = np.arange(WINDOWS) * (tokens.size // WINDOWS)
+  return tokens[starts[None] + np.arange(length)[:, None]]
 
 
 PAGE = Page("export", main, (Export,))

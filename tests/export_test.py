@@ -18,7 +18,7 @@ from tables import D, H, close, parameters
 from experiments import export
 from experiments.session.settings import Settings
 from unroll import cells, layers, load, scan
-from unroll.exporting import exported
+from unroll.exporting import exported, rounding
 from unroll.exporting.onnxfile import LENGTHS, cases
 from unroll.exporting.program import of_layer
 from unroll.exporting.runs import of_run
@@ -79,6 +79,10 @@ def test_stablehlo_of_any_length_and_batch(kind):
     ({"to": "a.onnx"}, "give `workdir`, the folder of a run"),
     ({"workdir": "x", "to": "a.txt"}, r"to=a\.txt: give a file that ends in \.onnx or"),
     ({"workdir": "x", "to": "a.jax"}, r"holds no config\.json"),
+    (
+      {"workdir": "x", "to": "a.jax", "quantise": "int8"},
+      r"quantise=int8 is of a file that ends in \.onnx",
+    ),
   ],
 )
 def test_what_the_page_refuses(values, said, tmp_path, monkeypatch):
@@ -86,6 +90,12 @@ def test_what_the_page_refuses(values, said, tmp_path, monkeypatch):
   with pytest.raises(BadInput, match=said):
     export.main(Settings.of(export.PAGE, **values))
   assert not list(tmp_path.iterdir())
+
+
+def test_8_bits_need_onnxruntime(monkeypatch):
+  monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+  with pytest.raises(BadInput, match="8 bits need the package onnxruntime"):
+    rounding.rounded(b"")
 
 
 @pytest.mark.peers

@@ -34,7 +34,7 @@ from unroll.compose import Wiring
 from unroll.data import pairs
 from unroll.data.lexicon import Lexicon
 from unroll.data.vocabulary import VOCABULARY
-from unroll.exporting import exported, onnxfile
+from unroll.exporting import exported, onnxfile, rounding
 from unroll.exporting.program import beside, following, of_layer
 from unroll.exporting.runs import kinds, of_run
 from unroll.models import saved
@@ -183,6 +183,28 @@ def test_transformers(kind, half):
   np.testing.assert_allclose(np.concatenate(found), expected, atol=1e-5)
 
 
+def test_weights_of_8_bits():
+  flags = {**FLAGS["language"], "cell": "lstm", "hidden": (64,)}
+  built = saved.built("language", flags, files("language"))
+  one = opened("language", flags, built, drawn(built))
+  tokens = np.random.default_rng(2).integers(
+    0, len(built.vocabulary), (30, 2), np.int32
+  )
+  for kind in kinds(one):
+    program = of_run(one, kind)
+    large = onnxfile.onnx_file(program, rounded=True).data
+    assert onnxfile.difference(large, program) < 1e-5
+    small = rounding.rounded(large)
+    assert len(small) < 0.45 * len(large)
+    # Rows of many lengths too: 8 bits with what holds a state would be off by 1.
+    assert 0 < rounding.largest(small, program) < 0.2
+    before, after = (rounding.nats(data, program, tokens) for data in (large, small))
+    carry = one.initial_carry(one.params, 2)
+    logs = jax.nn.log_softmax(one.apply(one.params, carry, tokens[:-1])[1])
+    own = -np.take_along_axis(np.asarray(logs), tokens[1:, :, None], axis=2).mean()
+    assert abs(before - own) < 1e-5 and 0 < abs(after - own) < 0.05
+
+
 @pytest.mark.parametrize("kind, half", [("translate", "step"), ("tag", "sequence")])
 def test_stablehlo(kind, half):
   program = of_run(loaded(kind), half)
@@ -190,7 +212,9 @@ def test_stablehlo(kind, half):
   for given, expected in onnxfile.cases(program):
     inputs = {name: given[name] for name in program.inputs}
     lengths = [given[onnxfile.LENGTHS]] if program.valid is not None else []
-    found, after = call(inputs, *lengths, {name: given[name] for name in program.states})
+    found, after = call(
+      inputs, *lengths, {name: given[name] for name in program.states}
+    )
     for name, own in {**found, **after}.items():
       np.testing.assert_allclose(own, expected[name], atol=1e-5, err_msg=name)
 

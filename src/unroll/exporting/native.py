@@ -139,6 +139,7 @@ def native(
   xs: Value,
   rows: Rows | None,
   reverse: bool,
+  told: bool = False,
 ) -> tuple[list[Value], Value]:
   """Adds the operator.
 
@@ -153,6 +154,8 @@ def native(
     xs: `[T, B, D]`.
     rows: how long the rows are; None: all are T steps.
     reverse: reads from the last real step to the first.
+    told: it gets its lengths, for onnxruntime alone: what holds an LSTM behind a row's
+      end is a large input, beside which others have no digits left in 8 bits.
 
   Returns:
     The states after the last real step, and ys `[T, B, H]`, 0 where no step is real.
@@ -161,17 +164,20 @@ def native(
   hidden, dtype = own.w_h.shape[0], xs.dtype
   weights = one.weights(own)
   xs = _turned(graph, xs, rows) if reverse else xs
-  if rows and len(carry) > 1:
+  if rows and len(carry) > 1 and not told:
     xs, weights = _holding(graph, xs, rows, weights)
   initial = [carry[one.states.index(i)] for i in range(len(carry))]
   starts = [graph.unsqueezed(state, 0) for state in initial]
-  given = [xs, *(array[None] for array in weights), "", *starts]
+  length = graph.cast(rows.lengths, np.int32) if rows and told else ""
+  given = [xs, *(array[None] for array in weights), length, *starts]
   options = {"hidden_size": hidden, **one.options}
   y, *after = graph.nodes_of(one.kind, given, 1 + len(carry), **options)
   ys = graph.squeezed(Value(y, (steps, 1, batch, hidden), dtype), 1)
   ends = [graph.squeezed(Value(name, (1, batch, hidden), dtype), 0) for name in after]
   if rows:
-    ends[0] = _last(graph, ys, rows, initial[0])
+    ends[0] = _last(graph, ys, rows)
+    changed = ends if told else ends[:1]
+    ends[: len(changed)] = [_after(graph, rows, *of) for of in zip(changed, initial)]
     ys = _read(graph, ys, rows)
   ys = _turned(graph, ys, rows) if reverse else ys
   return [ends[place] for place in one.states], ys
@@ -183,16 +189,21 @@ def _read(graph: Graph, xs: Value, rows: Rows) -> Value:
   return graph.node("Where", given, xs.shape, xs.dtype)
 
 
-def _last(graph: Graph, ys: Value, rows: Rows, before: Value) -> Value:
-  """The output of the last real step `[B, H]`; of a row without one, its state."""
+def _last(graph: Graph, ys: Value, rows: Rows) -> Value:
+  """The output of the last real step `[B, H]`."""
   _, batch, hidden = ys.shape
   lengths, one = rows.lengths, np.array(1, np.int64)
   at = elementwise(graph, "Sub", elementwise(graph, "Max", lengths, one), one)
   at = graph.unsqueezed(graph.unsqueezed(at, 0), 2)
   at = graph.full(at, (1, batch, hidden))
   found = graph.node("GatherElements", [ys, at], at.shape, ys.dtype, axis=0)
-  read = graph.unsqueezed(elementwise(graph, "Less", one - 1, lengths, dtype=bool), 1)
-  end = graph.squeezed(found, 0)
+  return graph.squeezed(found, 0)
+
+
+def _after(graph: Graph, rows: Rows, end: Value, before: Value) -> Value:
+  """A state `[B, H]` after the last real step; of a row without one, that before."""
+  none = np.array(0, np.int64)
+  read = graph.unsqueezed(elementwise(graph, "Less", none, rows.lengths, dtype=bool), 1)
   return graph.node("Where", [read, end, before], end.shape, end.dtype)
 
 

@@ -41,8 +41,12 @@ class Written(NamedTuple):
   nodes: int
 
 
-def onnx_file(program: Program) -> Written:
+def onnx_file(program: Program, rounded: bool = False) -> Written:
   """Translates a program.
+
+  Args:
+    program: the program.
+    rounded: `rounding.rounded` will have it, so that it is for onnxruntime alone.
 
   Raises:
     BadInput: the package onnx is not installed, or an operation has no export.
@@ -54,12 +58,12 @@ def onnx_file(program: Program) -> Written:
   given: list[Any] = [*inputs.values(), *states.values()]
   for value in given:
     graph.measure(value, value.shape)
-  rule, lengths, valid = Scans({}), None, None
+  rule, lengths, valid = Scans({}, rounded), None, None
   if program.valid is not None:
     lengths = Value(LENGTHS, (program.dims[-1],), np.dtype(np.int32))
     within = _within(graph, lengths, program.dims[0])
     valid = mask(graph, within, program.dims[0])
-    rule = Scans({valid.name: within})
+    rule = Scans({valid.name: within}, rounded)
   with whole.kept():
     jaxpr, structure = traced(
       lambda *given: program.run(*given), program.inputs, program.valid, shapes
@@ -196,7 +200,8 @@ def difference(data: bytes, program: Program) -> float | None:
     found = session.run(list(expected), given)
     for name, own in zip(expected, found):
       scale = max(1.0, float(np.max(np.abs(expected[name]), initial=0)))
-      off = float(np.max(np.abs(own - expected[name]), initial=0)) / scale
+      both = np.subtract(own, expected[name], dtype=np.float64)
+      off = float(np.max(np.abs(both), initial=0)) / scale
       if not off <= NEAR:
         raise BadInput(
           f"onnxruntime {onnxruntime.__version__} computes {name} otherwise, by {off}: "

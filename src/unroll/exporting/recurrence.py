@@ -18,13 +18,15 @@ class Scans:
 
   Args:
     lengths: by the name of a mask `[T, B]`, the lengths `[B]` that it is made of.
+    rounded: the weights will have 8 bits, for which onnxruntime alone has operators: an
+      LSTM, which then gets its lengths, but no other recurrent one.
 
   Attributes:
     made: for each scan, in their order, what it became: "LSTM", "Scan", "step".
   """
 
-  def __init__(self, lengths: dict[str, Value]):
-    self._lengths = lengths
+  def __init__(self, lengths: dict[str, Value], rounded: bool = False):
+    self._lengths, self._rounded = lengths, rounded
     self.made: list[str] = []
 
   def __call__(self, graph: Graph, eqn: Any, operands: list) -> list:
@@ -53,12 +55,14 @@ class Scans:
     own = None
     if known and context is None and reset is None and not unrolled.every:
       own = operator(cell, params, shapes[1])
+    if own and self._rounded and own[0].kind != "LSTM":
+      own = None
     one_step = shapes[2].shape[0] == 1
     if own and not one_step:
       self.made.append(own[0].kind)
       states, ys = native(
         *(graph, *own, [graph.value(leaf) for leaf in jax.tree.leaves(carry)]),
-        *(graph.value(xs), rows, unrolled.reverse),
+        *(graph.value(xs), rows, unrolled.reverse, self._rounded),
       )
       return [*states, ys]
     self.made.append("step" if one_step else "Scan")
