@@ -192,7 +192,8 @@ def told_of(states: Mapping[str, State]) -> dict[str, str]:
   """What a file says of its states."""
   rows = []
   for name, state in states.items():
-    row = {"input": name, "output": following(name)}
+    kind = np.dtype(state.shape.dtype).name
+    row = {"input": name, "output": following(name), "dtype": kind}
     if state.initial is not None:
       row["initial"] = state.initial.tolist()
     rows.append(row)
