@@ -151,14 +151,14 @@ def cases(program: Program, seed: int = 0) -> Iterator[Case]:
   draw, run = np.random.default_rng(seed), jax.jit(program.run)
 
   def drawn(name: str, spec: jax.ShapeDtypeStruct, sizes: dict[str, int]) -> np.ndarray:
-    shape = [size if isinstance(size, int) else sizes[str(size)] for size in spec.shape]
+    shape = [sizes.get(str(size), size) for size in spec.shape]
     if jnp.issubdtype(spec.dtype, jnp.floating):
       return np.asarray(draw.normal(size=shape)).astype(spec.dtype)
     below = program.below.get(name, 2)
     return np.asarray(draw.integers(0, below, shape)).astype(spec.dtype)
 
   for sizes in SIZES:
-    steps, batch = sizes[str(program.dims[0])], sizes[str(program.dims[-1])]
+    steps, batch = (sizes.get(str(n), n) for n in (program.dims[0], program.dims[-1]))
     inputs = {name: drawn(name, spec, sizes) for name, spec in program.inputs.items()}
     lengths = draw.integers(1, steps + 1, batch).astype(np.int32)
     lengths[-1] *= batch == 1  # one row without a step
