@@ -293,6 +293,9 @@ def test_a_page_without_a_server_is_refused():
   large = {**own.params, "more": {"x": np.zeros(2**24 + 1, np.float32)}}
   with pytest.raises(BadInput, match="more than the 64 of a page"):
     offline.program(own._replace(params=large))
+  flags = {**own.config["flags"], "model": "transformer"}
+  with pytest.raises(BadInput, match="a Transformer has no page without a server"):
+    offline.program(own._replace(config={**own.config, "flags": flags}))
 
 
 # The program in the page, without a browser.
