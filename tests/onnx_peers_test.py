@@ -196,8 +196,8 @@ def test_weights_of_8_bits():
     assert onnxfile.difference(large, program) < 1e-5
     small = rounding.rounded(large)
     assert len(small) < 0.45 * len(large)
-    # Rows of many lengths too: 8 bits with what holds a state would be off by 1.
-    assert 0 < rounding.largest(small, program) < 0.2
+    # Rows of many lengths too: with what holds a state they would be off by 0.09.
+    assert 0 < rounding.largest(small, program) < 0.06
     before, after = (rounding.nats(data, program, tokens) for data in (large, small))
     carry = one.initial_carry(one.params, 2)
     logs = jax.nn.log_softmax(one.apply(one.params, carry, tokens[:-1])[1])
