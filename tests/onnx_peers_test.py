@@ -138,9 +138,9 @@ def test_taggers(changed):
   one = opened("tag", flags, built, params)
   program = of_run(one)
   written = agree(program)
-  assert written.scans.count("Scan") == 2 * (
-    built.module.crf + bool(built.module.spelling)
-  )
+  assert written.scans == [{"gru": "GRU", "lstm": "LSTM"}[flags["cell"]]] * (
+    4 if built.module.spelling else 2
+  ) + ["Scan"] * (2 * built.module.crf)
   # As `predict` says it.
   lexicon = Lexicon.from_json(built.files[saved.LEXICON])
   words, characters = lexicon.read(WORDS[2])

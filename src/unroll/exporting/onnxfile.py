@@ -58,12 +58,13 @@ def onnx_file(program: Program, rounded: bool = False) -> Written:
   given: list[Any] = [*inputs.values(), *states.values()]
   for value in given:
     graph.measure(value, value.shape)
-  rule, lengths, valid = Scans({}, rounded), None, None
+  masks, lengths, valid = dict[str, Value](), None, None
   if program.valid is not None:
     lengths = Value(LENGTHS, (program.dims[-1],), np.dtype(np.int32))
     within = _within(graph, lengths, program.dims[0])
     valid = mask(graph, within, program.dims[0])
-    rule = Scans({valid.name: within}, rounded)
+    masks = {valid.name: within}
+  rule = Scans(masks, rounded, bool(program.padded))
   with whole.kept():
     jaxpr, structure = traced(
       lambda *given: program.run(*given), program.inputs, program.valid, shapes
@@ -154,8 +155,11 @@ def cases(program: Program, seed: int = 0) -> Iterator[Case]:
     shape = [sizes.get(str(size), size) for size in spec.shape]
     if jnp.issubdtype(spec.dtype, jnp.floating):
       return np.asarray(draw.normal(size=shape)).astype(spec.dtype)
-    below = program.below.get(name, 2)
-    return np.asarray(draw.integers(0, below, shape)).astype(spec.dtype)
+    ids = np.asarray(draw.integers(0, program.below.get(name, 2), shape))
+    if name in program.padded:
+      ends = draw.integers(0, shape[-1] + 1, (*shape[:-1], 1))
+      ids = np.where(np.arange(shape[-1]) < ends, np.maximum(ids, 1), 0)
+    return ids.astype(spec.dtype)
 
   for sizes in SIZES:
     steps, batch = (sizes.get(str(n), n) for n in (program.dims[0], program.dims[-1]))

@@ -45,6 +45,8 @@ class Program(NamedTuple):
     dims: the symbolic T and B; of a step, the B alone.
     told: what a file says of itself, by name.
     below: what the whole numbers of an input are below, by its name.
+    padded: the inputs whose last axis ends in zeros, as the characters of a word: masks
+      made of them are true at first steps alone.
   """
 
   run: Callable[[Named, Any, Named], tuple[Named, Named]]
@@ -54,6 +56,7 @@ class Program(NamedTuple):
   dims: tuple[Any, ...]
   told: Mapping[str, str]
   below: Mapping[str, int] = {}
+  padded: tuple[str, ...] = ()
 
   def state_shapes(self) -> Shapes:
     """The shapes of the states, `[B, …]`."""

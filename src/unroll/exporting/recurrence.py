@@ -20,13 +20,16 @@ class Scans:
     lengths: by the name of a mask `[T, B]`, the lengths `[B]` that it is made of.
     rounded: the weights will have 8 bits, for which onnxruntime alone has operators: an
       LSTM, which then gets its lengths, but no other recurrent one.
+    prefixes: other masks have lengths as well, the sum of their steps.
 
   Attributes:
     made: for each scan, in their order, what it became: "LSTM", "Scan", "step".
   """
 
-  def __init__(self, lengths: dict[str, Value], rounded: bool = False):
-    self._lengths, self._rounded = lengths, rounded
+  def __init__(
+    self, lengths: dict[str, Value], rounded: bool = False, prefixes: bool = False
+  ):
+    self._lengths, self._rounded, self._prefixes = lengths, rounded, prefixes
     self.made: list[str] = []
 
   def __call__(self, graph: Graph, eqn: Any, operands: list) -> list:
@@ -51,7 +54,7 @@ class Scans:
     rows = None
     if isinstance(valid, Value) and valid.name in self._lengths:
       rows = Rows(self._lengths[valid.name], valid)
-    known = valid is None or rows is not None
+    known = valid is None or rows is not None or self._prefixes
     own = None
     if known and context is None and reset is None and not unrolled.every:
       own = operator(cell, params, shapes[1])
@@ -59,6 +62,8 @@ class Scans:
       own = None
     one_step = shapes[2].shape[0] == 1
     if own and not one_step:
+      if rows is None and valid is not None:
+        rows = Rows(_summed(graph, valid), valid)
       self.made.append(own[0].kind)
       states, ys = native(
         *(graph, *own, [graph.value(leaf) for leaf in jax.tree.leaves(carry)]),
@@ -68,6 +73,12 @@ class Scans:
     self.made.append("step" if one_step else "Scan")
     add = unrolled.single if one_step else unrolled.loop
     return add(graph, self, carry, xs, context, valid, reset)
+
+
+def _summed(graph: Graph, valid: Value) -> Value:
+  """The steps `[B]` of a mask `[T, B]`, int64."""
+  given = [graph.cast(valid, np.int64), np.array([0], np.int64)]
+  return graph.node("ReduceSum", given, valid.shape[1:], np.int64, keepdims=0)
 
 
 def _free(atom: Any) -> bool:

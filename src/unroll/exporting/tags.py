@@ -52,4 +52,5 @@ def tagger(loaded: Loaded, told: Mapping[str, str]) -> Program:
     (t, b),
     said,
     {"words": sizes.words, "characters": sizes.characters},
+    padded=("characters",),
   )
