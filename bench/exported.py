@@ -69,9 +69,11 @@ def _off(program: Program, data: bytes, runtime: str) -> str:
     run, worst = RUNTIMES[runtime](data), 0.0
     for given, expected in onnxfile.cases(program):
       results = run(given)
-      worst = max(
-        worst, *(np.abs(results[n] - own).max() for n, own in expected.items())
-      )
+      offs = [
+        np.abs(np.subtract(results[n], own, dtype=np.float64)).max()
+        for n, own in expected.items()
+      ]
+      worst = max(worst, *offs)
     return f"{worst:.0e}"
   except Exception as error:  # of any library
     return type(error).__name__
