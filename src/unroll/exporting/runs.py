@@ -10,6 +10,7 @@ from unroll.exporting.growing import growing
 from unroll.exporting.halves import half
 from unroll.exporting.program import Kind, Program, check_float32, stepping
 from unroll.exporting.tags import tagger
+from unroll.exporting.turns import together
 from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.models.conditional import Conditional
@@ -58,10 +59,7 @@ def of_run(loaded: Loaded, kind: Kind = "sequence") -> Program:
   built = saved.built(model, flags, loaded.files)
   transformer = flags.get("model") == "transformer"
   if transformer and model == "cloze":
-    raise BadInput(
-      "a Transformer of cloze has no export: it reads a text anew for each token that "
-      "it hides, in a loop of its own"
-    )
+    loaded = together(loaded)
   if transformer and model in ("language", "translate"):
     loaded, built = growing(loaded, built)
   check_float32(flags)
