@@ -13,7 +13,7 @@ from unroll.data.series.horizons import Horizon
 from unroll.data.series.scaler import Scaler
 from unroll.exporting.program import Named, Program, told_of
 from unroll.loading import Loaded
-from unroll.models import saved
+from unroll.models.built import SERIES
 from unroll.models.forecaster import Shape
 from unroll.types import Array, is_draw
 
@@ -24,7 +24,7 @@ def forecaster(loaded: Loaded, told: Mapping[str, str]) -> Program:
   Both are in the units of the columns. A run that reads what is known in advance takes
   `known [T + K, B, F]` as well.
   """
-  fields = json.loads(loaded.files[saved.SERIES])
+  fields = json.loads(loaded.files[SERIES])
   shape, scaler = Shape(**fields["shape"]), Scaler.from_json(fields["scaler"])
   mean, scale = (np.asarray(part, np.float32) for part in scaler)
   (batch,) = symbolic_shape("b")

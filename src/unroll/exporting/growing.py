@@ -6,7 +6,7 @@ from unroll import layers
 from unroll.loading import Loaded
 from unroll.models import saved
 from unroll.models.attending import TransformerDecoder
-from unroll.models.saved import Built
+from unroll.models.built import Built
 from unroll.transformer import Stack, transformer
 
 SLOTS = 1  # that a cache starts with: runtimes differ in what has no element
