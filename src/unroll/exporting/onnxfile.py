@@ -176,7 +176,7 @@ def cases(program: Program, seed: int = 0) -> Iterator[Case]:
       for name, state in program.states.items()
     }
     if states:  # one that the model has reached
-      before = run(inputs, None if valid is None else np.ones_like(valid), states)
+      before = run(inputs, None if valid is None else valid[:, ::-1], states)
       states = {n: np.asarray(before[1][following(n)]) for n in states}
     found, after = run(inputs, valid, states)
     given = {**inputs, **states}
