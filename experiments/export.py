@@ -10,8 +10,7 @@ two files, model.encoder.onnx and model.step.onnx. The ending says what is writt
 .onnx for onnxruntime, OpenVINO, a browser or C++; .jax for `jax.export.deserialize`. A
 JSON file beside it has the vocabulary, and how states start. An ONNX file is read back,
 and run where onnxruntime is installed: the largest difference from the model is
-printed.
-`docs/export.md` has the programs that read them.
+printed. `docs/export.md` has the programs that read them.
 """
 
 from dataclasses import dataclass

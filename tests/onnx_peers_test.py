@@ -280,7 +280,7 @@ def test_halves(name):
 def test_the_page_translates_as_we_do(tmp_path, monkeypatch, capsys):
   """The program of `docs/export.md`."""
   page = (Path(__file__).parents[1] / "docs" / "export.md").read_text("utf-8")
-  (program,) = re.findall(r"```python\n(import[^`]*def run.*?)```", page, re.DOTALL)
+  (program,) = re.findall(r"```python\n(import[^`]*def opened.*?)```", page, re.DOTALL)
   one, text = loaded("translate"), "the dog saw a zebra"
   monkeypatch.setattr(loading, "load", lambda *_, **__: one)
   whole = str(tmp_path / "model.onnx")
