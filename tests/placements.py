@@ -30,6 +30,7 @@ from tables import B as ROWS  # noqa: E402
 
 from unroll import readout, scan  # noqa: E402
 from unroll.layers import bidirectional  # noqa: E402
+from unroll.newton import named_evaluation  # noqa: E402
 from unroll.placement import on_mesh  # noqa: E402
 from unroll.types import Carry, Cell, Lookup, is_draw, seed  # noqa: E402
 
@@ -46,6 +47,12 @@ CELLS = {
       ("lru", "associative"),
       ("gated_delta", "chunked"),
     )
+  },
+  **{
+    f"{name}, {evaluation}": tables.CELLS[name]._replace(
+      newton=named_evaluation(evaluation)
+    )
+    for name, evaluation in (("rnn", "newton"), ("gru", "quasi_newton"))
   },
   # As every cell of a user: its backward pass is recorded.
   **{

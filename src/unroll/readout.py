@@ -93,8 +93,8 @@ def cross_entropy(
   Raises:
     ValueError: if `backward` is neither of the two.
   """
-  if backward not in ("fast", "autodiff"):
-    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  if backward not in ("fast", "autodiff", "parallel"):
+    raise ValueError(f"backward={backward!r}: choose 'fast', 'autodiff' or 'parallel'")
   if backward == "autodiff" or len(_slices(ys, bias)) == 1:
     ys = scan.masked(ys, weight > 0)
     return metrics.cross_entropy(logits(ys, kernel, bias), targets, weight)

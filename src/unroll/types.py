@@ -18,6 +18,7 @@ from flax import struct
 from jax.sharding import NamedSharding, PartitionSpec
 
 from unroll.errors import BadInput as BadInput
+from unroll.newton import Newton
 from unroll.pairs import plus, times
 
 Array = jax.Array
@@ -83,9 +84,9 @@ def _taken_jvp(primals, tangents):
 
 
 class Derivative(NamedTuple):
-  """A step's backward pass by hand.
+  """A step's backward pass by hand, of a cell that reads no context.
 
-  It is for cells that read no context, and whose `project` takes every input by itself.
+  Its `project` takes every input by itself.
 
   `scan.unroll` needs none: it differentiates any step, exactly. This one is faster,
   because it says what to keep, and what may be overwritten: `saved[0]` takes the
@@ -187,6 +188,7 @@ class Cell(NamedTuple):
     prepare: `params -> params`, what is made of them once a sequence, as an orthogonal
       matrix of a skew one: `project`, `step`, `derivative` and `linear` get these,
       `carry` gets either.
+    newton: how all steps of a nonlinear cell are found at once; None: one by one.
   """
 
   init: Callable[[Key], Params]
@@ -198,6 +200,7 @@ class Cell(NamedTuple):
   linear: Linear | None = None
   prepare: Callable[[Params], Params] = lambda params: params
   chunk: Chunk | None = None
+  newton: Newton | None = None
 
 
 class Sums(NamedTuple):
@@ -225,10 +228,7 @@ class Sums(NamedTuple):
 
 def added(a: Mapping[str, Sums], b: Mapping[str, Sums]) -> dict[str, Sums]:
   """Adds sums name by name; a name that only one of them has is taken as it is."""
-  return {
-    **a,
-    **{name: a[name] + part if name in a else part for name, part in b.items()},
-  }
+  return {**a, **{n: a[n] + part if n in a else part for n, part in b.items()}}
 
 
 class Draw(NamedTuple):

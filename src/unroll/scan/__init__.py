@@ -1,9 +1,10 @@
 """The one scan through time, and its exact backward pass.
 
-Five backward passes, all exact: `derived`, of a cell that brings its own; `linear`, of
-one whose state is a linear recurrence; `chunked`, of one that takes many steps at once;
-`recorded`, of any other, its weight gradients taken after the loop; and JAX's own.
-`path` says which of them a cell takes.
+Backward passes, all exact: `derived`, of a cell that brings its own; `linear`, of one
+whose state is a linear recurrence; `chunked`, of one that takes many steps at once;
+`recorded`, of any other, its weight gradients taken after the loop; `adjoint`, as a
+tree over time, of a loop or of what `newton` finds without one; and JAX's own. `path`
+says which of them a cell takes.
 """
 
 import functools
@@ -16,18 +17,31 @@ from unroll.linear import product
 from unroll.parameters import without_gradient
 from unroll.placement import axis_of, explicit_mesh, on_mesh, placed, varying
 from unroll.reverse_mode import reverse_mode_only
-from unroll.scan import chunked, derived, linear_state, lookup, recorded, whole
+from unroll.scan import (
+  adjoint,
+  chunked,
+  derived,
+  linear_state,
+  lookup,
+  newton,
+  recorded,
+  whole,
+)
 from unroll.scan.checks import check
 from unroll.scan.checks import check_context as check_context
+from unroll.scan.linearised import Steps
 from unroll.scan.masks import masked as masked
 from unroll.scan.masks import plain
 from unroll.scan.matrix import projection, wrapped
+from unroll.scan.newton import Report as Report
+from unroll.scan.newton import reports as reports
+from unroll.scan.newton import stepwise as stepwise
 from unroll.scan.path import Path as Path
 from unroll.scan.path import path as path
 from unroll.scan.precision import cast_like, in_one_type, in_type, widest_type
 from unroll.types import Array, Carry, Cell, Context, Lookup, Params, is_draw
 
-Backward = Literal["fast", "autodiff"]
+Backward = Literal["fast", "autodiff", "parallel"]
 
 
 def unroll(
@@ -63,8 +77,10 @@ def unroll(
       order of the scan: with `reverse`, before the steps to its left.
     reverse: runs from the last step to the first; `ys` keep the order of `xs`.
     backward: "fast" takes weight gradients after the loop, exactly, in reverse mode,
-      of any order, and in forward mode over that for the same. "autodiff" is JAX's
-      own, for forward mode.
+      of any order, and in forward mode over that for the same. "parallel" is the same
+      gradient of a nonlinear cell, its recurrence as a tree of Jacobians: N² numbers
+      for each step of a sequence, N those of a carry. "autodiff" is JAX's own, for
+      forward mode.
     every: returns the carry after every step in place of the last.
 
   Returns:
@@ -85,7 +101,7 @@ def unroll(
   Raises:
     ValueError: if `xs` has no batch axis, a mask is not `[T, B]`, the carry is of
       another batch or cell, an input does not fit its matrix, a number is complex,
-      `context` is missing or not read, or `backward` is neither of the two.
+      `context` is missing or not read, or `backward` is none of the three.
     TypeError: if "fast" is differentiated in forward mode, or in forward mode over
       reverse for parameters that reverse mode is not for.
   """
@@ -105,12 +121,13 @@ def unroll(
     every=every,
   )
   read = (params, carry, xs, context)
-  if backward == "fast":
+  if backward != "autodiff":
     read = reverse_mode_only(read)
 
   def run(cell: Cell, *given):
-    multiply = projection if backward == "fast" and not way.outside else product
-    return _unroll(cell, way, multiply, reverse, every, *given)
+    fast = backward != "autodiff" and not way.outside
+    multiply = projection if fast else product
+    return _unroll(cell, way, multiply, backward, reverse, every, *given)
 
   given = (*read, masks)
   if not way.outside:
@@ -153,7 +170,7 @@ def _spread(carry: Carry, xs: Array | Lookup, every: bool):
   return jax.tree.map(spec, carry, is_leaf=is_draw), PartitionSpec(None, batch)
 
 
-def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given):
+def _unroll(cell: Cell, way: Path, multiply, backward, reverse, every, *given):
   """`unroll` by a path, of arrays that lie as a loop wants them."""
   *read, masks = given
   valid, reset = masks
@@ -174,7 +191,11 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
   initial = in_type(varying(initial, like=zs), dtype)
   constants = (context,) if cell.context else ()
   rest = (carry, initial, constants, zs, masks, reverse, every)
-  if way.name == "derived":
+  if way.name in ("newton", "adjoint"):
+    carry, ys = adjoint.run(
+      *_found(cell, way, backward), _bare(cell, way), params, *rest
+    )
+  elif way.name == "derived":
     assert cell.derivative is not None
     carry, ys = derived.run(cell.derivative, params, *rest)
   elif way.name == "linear":
@@ -185,8 +206,25 @@ def _unroll(cell: Cell, way: Path, multiply, reverse: bool, every: bool, *given)
     carry, ys = chunked.run(cell.chunk, params, *rest)
   elif way.name == "recorded":
     carry, ys = recorded.run(cell.step, way.products, params, *rest)
-  elif way.products is None:
-    carry, ys = plain(cell.step, params, *rest)
   else:
-    carry, ys = plain(lambda p, *at: cell.step(wrapped(p), *at), params, *rest)
+    carry, ys = plain(_bare(cell, way), params, *rest)
   return cast_like(carry, read[1]), ys
+
+
+def _bare(cell: Cell, way: Path):
+  """The step of a cell, of arrays."""
+  if way.products is None:
+    return cell.step
+  return lambda params, *at: cell.step(wrapped(params), *at)
+
+
+def _found(cell: Cell, way: Path, backward: Backward):
+  """How the states of a nonlinear cell are found, and whether their gradient is a tree.
+
+  That of a diagonal Newton's method is a loop: a tree would have full Jacobians.
+  """
+  if way.name == "adjoint":
+    return Steps.loop, True
+  assert cell.newton
+  tree = backward == "parallel" or cell.newton.jacobian == "full"
+  return functools.partial(newton.states, cell.newton), tree

@@ -23,8 +23,8 @@ def check(
       the cell's own for that batch, a mask is not `[T, B]`, a number is complex, the
       context is not what the cell takes, or `backward` is unknown.
   """
-  if backward not in ("fast", "autodiff"):
-    raise ValueError(f"backward={backward!r}: choose 'fast' or 'autodiff'")
+  if backward not in ("fast", "autodiff", "parallel"):
+    raise ValueError(f"backward={backward!r}: choose 'fast', 'autodiff' or 'parallel'")
   check_context(cell.context, context)
   named = {"params": params, "carry": carry, "xs": xs, "context": context}
   for argument, tree in named.items():

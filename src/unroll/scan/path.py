@@ -1,7 +1,11 @@
 """Which of its backward passes a scan takes for a cell, and why: "why is mine slow?"
 
-`unroll` asks `path` and does as it says. The fastest is first:
+`unroll` asks `path` and does as it says. The first two are for those who ask for them;
+of the others the fastest is first:
 
+- `newton`: the cell asks for Newton's method, and all steps are taken at once.
+- `adjoint`: a loop of steps; its gradient is a recurrence that runs as a tree, where
+  `backward="parallel"` asks for it.
 - `derived`: the cell brings a `Derivative`, and reads nothing else.
 - `linear`: the step is `Linear` in the carry, and all steps are taken at once.
 - `chunked`: the cell takes many steps at once, as a `Chunk`, and JAX differentiates the
@@ -22,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.placement import closes_over_arrays, explicit_mesh
-from unroll.scan import lookup
+from unroll.scan import lookup, newton
 from unroll.scan.checks import check_projected
 from unroll.scan.matrix import wrapped
 from unroll.scan.precision import in_one_type
@@ -33,11 +37,14 @@ SHORT = 8  # steps that are too few for chunks
 LARGE = 4  # numbers of a carry for each of z, above which a CPU is faster with chunks
 
 
+Name = Literal["newton", "adjoint", "derived", "linear", "chunked", "recorded", "plain"]
+
+
 class Path(NamedTuple):
   """How a scan is run and differentiated.
 
   Attributes:
-    name: "derived", "linear", "chunked", "recorded" or "plain".
+    name: "newton", "adjoint", "derived", "linear", "chunked", "recorded" or "plain".
     reason: a sentence: why not a faster one.
     table: whether the table of a `Lookup` is projected, in place of the sequence.
     products: each `x @ w` of a step; None where a step takes bare arrays.
@@ -46,7 +53,7 @@ class Path(NamedTuple):
       the cell closes over.
   """
 
-  name: Literal["derived", "linear", "chunked", "recorded", "plain"]
+  name: Name
   reason: str
   table: bool = False
   products: tuple[Product, ...] | None = ()
@@ -63,7 +70,7 @@ def path(
   context: Context = None,
   valid: Array | None = None,
   reset: Array | None = None,
-  backward: Literal["fast", "autodiff"] = "fast",
+  backward: Literal["fast", "autodiff", "parallel"] = "fast",
   every: bool = False,
 ) -> Path:
   """The path that `scan.unroll` takes, given the same.
@@ -80,7 +87,7 @@ def path(
   params = jax.eval_shape(cell.prepare, params)
   table = (
     isinstance(xs, Lookup)
-    and backward == "fast"
+    and backward != "autodiff"
     and cell.derivative is not None
     and lookup.pays(xs)
   )
@@ -90,10 +97,18 @@ def path(
   found = Path("plain", "", table, (), bare)
   if explicit and _closes_over(cell, params, dense, at):
     found = found._replace(table=False, outside=True)
-  if backward == "fast" and not found.outside:
-    reason = _not_derived(cell, params, at, zs.shape[0])
-    if not reason:
-      return found._replace(name="derived", reason="the cell brings its derivative")
+  reason = ""
+  if backward != "autodiff" and not found.outside:
+    if asked := _asked(cell, backward):
+      if not (why := _not_at_once(cell, params, at, zs.shape[0])):
+        products, _ = products_of(cell.step, params, *at)
+        told = {"newton": "the cell asks for it", "adjoint": "backward='parallel'"}
+        return found._replace(name=asked, reason=told[asked], products=products)
+      reason = f"not all steps are taken at once, as {why}; "
+    if not (why := _not_derived(cell, params, at, zs.shape[0])):
+      reason += "the cell brings its derivative"
+      return found._replace(name="derived", reason=reason)
+    reason += why
     if cell.linear and not cell.context and zs.shape[0] not in (0, 1):
       return found._replace(name="linear", reason="its step is linear in the carry")
     if cell.chunk:
@@ -109,7 +124,7 @@ def path(
     )
   products, error = products_of(cell.step, params, *at)
   found = found._replace(reason=reason, products=products)
-  if backward != "fast" or found.outside:
+  if backward == "autodiff" or found.outside:
     return found
   if products is None:
     why = f"its step does with a matrix what cannot be recorded: {error}"
@@ -124,6 +139,37 @@ def path(
       "gradients add up step by step"
     )
   return found._replace(reason=f"{reason}, and {why}")
+
+
+def _asked(cell: Cell, backward: str) -> Literal["newton", "adjoint"] | None:
+  """What a nonlinear cell is to take in place of the fastest path."""
+  if cell.linear or cell.chunk:  # they have no loop of steps, or ways of their own
+    return None
+  if cell.newton and not newton.is_stepwise():
+    return "newton"
+  return "adjoint" if backward == "parallel" else None
+
+
+def _not_at_once(cell: Cell, params, at, length) -> str:
+  """Why the steps of a nonlinear cell cannot be linearised at once, or ""."""
+  if not isinstance(length, int):
+    return "T is not known yet"
+  if length < 2:
+    return "there are no two of them"
+  leaves = jax.tree.leaves(at[0])
+  if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+    return "its carry holds a draw, or a count"
+  if not leaves or leaves[0].dtype.itemsize < 4:
+    return "its carry is of half precision" if leaves else "it has no state"
+
+  def pushed(params, carry, *at):
+    return jax.jvp(
+      lambda carry: cell.step(wrapped(params), carry, *at)[0], (carry,), (carry,)
+    )
+
+  # A function with a gradient of its own leaves this in place of a derivative.
+  by_hand = "custom_lin" in str(jax.make_jaxpr(pushed)(params, *at))
+  return "its step has no derivative in forward mode" if by_hand else ""
 
 
 def _not_derived(cell: Cell, params, at, length) -> str:
