@@ -1,5 +1,6 @@
 """The laws of truncation schemes: what each gradient is, by hand."""
 
+import re
 from collections import namedtuple
 from itertools import pairwise
 from types import SimpleNamespace
@@ -255,8 +256,24 @@ def test_named_schemes(spec, length, overlap):
   ],
 )
 def test_another_scheme_is_refused(spec):
-  with pytest.raises(BadInput, match=f"truncation={spec}: choose full, tbptt:K"):
+  name = spec.partition(":")[0]
+  must = f"give {name}" if name in gradients.SCHEMES else "choose full, parallel"
+  with pytest.raises(BadInput, match=f"truncation={spec}: {must}"):
     gradients.named_scheme(spec)
+
+
+def test_every_scheme_is_named_and_says_what_it_takes():
+  for name, (numbers, _) in gradients.SCHEMES.items():
+    most = {"artbp": "8,4", "adaptive": "0.5,4,8", "random": "5"}.get(name, "2,2")
+    count = numbers.count(",") + numbers.count(":")
+    spec = f"{name}:{','.join(most.split(',')[:count])}" if numbers else name
+    gradients.named_scheme(spec)
+    with pytest.raises(BadInput, match=re.escape(f"give {name}{numbers}, ")):
+      gradients.named_scheme(f"{name}:0")
+  with pytest.raises(
+    BadInput, match=r"give adaptive.*TOLERANCE above 0, whole numbers"
+  ):
+    gradients.named_scheme("adaptive:0.5,2.5")
 
 
 @pytest.mark.parametrize(

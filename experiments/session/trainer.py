@@ -15,6 +15,7 @@ from typing import Any, cast
 import jax
 
 from experiments.session import (
+  agreement,
   armfile,
   conclusion,
   folder,
@@ -74,7 +75,7 @@ def _train(
   each = armfile.read(settings) if together else [settings]
   task = build(settings, None)  # before JAX looks for its devices
   count = len(each) if together else None
-  made = functools.partial(_made, settings, task, count)
+  made = functools.partial(_made, settings, build, task, count)
   place, pieces, shapes = made() if together else prepared(settings, task, made)
   task = pieces.task
   arms = [one[Training].arm() for one in each]
@@ -124,7 +125,7 @@ def evaluate(settings: Settings, build: Build) -> None:
   result({**results, "step": model.at, "workdir": str(path)}, settings[Folder].json)
 
 
-def _made(settings: Settings, task: Task, count: int | None) -> Prepared:
+def _made(settings: Settings, build: Build, task: Task, count: int | None) -> Prepared:
   """A run up to its program, or `count` of them side by side."""
   size = task.size
   place: Place = (
@@ -133,6 +134,7 @@ def _made(settings: Settings, task: Task, count: int | None) -> Prepared:
     else Alone(settings, size, programs(settings, task))
   )
   task.check()
+  task = agreement.evaluated(settings, task, lambda other: build(other, None))
   pieces = _pieces(settings, task, place)
   shapes = place.shapes(pieces, settings[Training].arm())
   pieces.check_size(shapes, settings)

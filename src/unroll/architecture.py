@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from unroll import clipping, start
+import jax
+
+from unroll import clipping, scan, start
 from unroll.cells import CELLS
 from unroll.cells.named import named_cell
 from unroll.compose import Wiring, heads, learned_carry
 from unroll.layers import Layer, stacked
 from unroll.layers import bidirectional as both_ways
+from unroll.newton import named_evaluation
 from unroll.regularizers import dropconnect, dropped_state, weight_noise, zoneout
 from unroll.settings import setting
 from unroll.types import BadInput, Cell
@@ -120,6 +123,13 @@ class Architecture:
     choices=clipping.BY,
   )
 
+  evaluate: str = setting(
+    "sequential",
+    "how nonlinear layers go through time: sequential, newton[:DAMPING] or "
+    "quasi_newton[:DAMPING], all steps at once",
+    role="call",
+  )
+
   @property
   def sizes(self) -> list[int]:
     """The hidden units of each layer, first to last."""
@@ -181,10 +191,27 @@ class Architecture:
       self._headed(partial(make, inputs, **options), hidden)
       for inputs, hidden in zip(input_sizes, self.sizes)
     ]
-    if not self.carry_clip:
+    if self.carry_clip:
+      clip = (self.carry_clip, self.carry_clip_by)
+      cells = [clipping.clipped_state(cell, *clip) for cell in cells]
+    way = named_evaluation(self.evaluate)
+    if way is None:
       return cells
-    clip = (self.carry_clip, self.carry_clip_by)
-    return [clipping.clipped_state(cell, *clip) for cell in cells]
+    cells = [cell._replace(newton=way) for cell in cells]
+    for cell, width in zip(cells, input_sizes):
+      self._check_evaluation(cell, width)
+    return cells
+
+  def _check_evaluation(self, cell: Cell, width: int) -> None:
+    """Refuses a cell whose steps cannot be taken at once, or are so already."""
+    params, carry = jax.eval_shape(lambda: _begun(cell))
+    xs: Any = jax.ShapeDtypeStruct((2, 1, width), "float32")
+    path = scan.path(cell, params, carry, xs)
+    if path.name != "newton":
+      raise BadInput(
+        f"evaluate={self.evaluate} says nothing to these layers of cell={self.cell}: "
+        f"{path.reason}; give evaluate=sequential"
+      )
 
   def _check_timed(self) -> None:
     """Refuses what keeps the time, the last input, from a layer, or changes it."""
@@ -263,3 +290,9 @@ class Architecture:
         "that keeps the state: drop one of them"
       )
     return options
+
+
+def _begun(cell: Cell) -> tuple[Any, Any]:
+  """Parameters of a cell, and the carry of one sequence."""
+  params = cell.init(jax.random.key(0))
+  return params, cell.carry(params, 1)

@@ -3,6 +3,7 @@
 import re
 
 from unroll import specs
+from unroll.errors import guess
 from unroll.gradients.adaptive import adaptive
 from unroll.gradients.artbp import artbp
 from unroll.gradients.chunks import Chunks
@@ -27,16 +28,28 @@ from unroll.types import BadInput, Sums
 END = 2**31  # of what a device counts with
 
 
-FORMS = (
-  "full, tbptt:K or tbptt:K1,K2, random:K with K at least 5, artbp:K or artbp:K,BLOCK "
-  "with K of several blocks, telescope:K, adaptive:TOLERANCE, adaptive:TOLERANCE,K or "
-  "adaptive:TOLERANCE,K,MAX with MAX of K times a power of two, rtrl or rtrl:K, "
-  "uoro or uoro:K, "
-  "sketched:RANK or sketched:RANK,K, snap1 or snap1:K, snap1_local likewise, "
-  "snap:N or snap:N,K, "
-  "eprop or eprop:K, rflo, rflo:K or rflo:K,TAU, rflo_symmetric likewise, "
-  "kf_rtrl or kf_rtrl:K, ok:RANK or ok:RANK,K"
-)
+# Of each scheme, its numbers, as messages have them, and what they must be.
+SCHEMES = {
+  "full": ("", ""),
+  "parallel": ("[:K]", ""),
+  "tbptt": (":K1[,K2]", ""),
+  "random": (":K", f"K at least {SHORTEST}"),
+  "artbp": (":K[,BLOCK]", "K of several blocks"),
+  "telescope": (":K", ""),
+  "adaptive": (":TOLERANCE[,K[,MAX]]", "MAX of K times a power of two"),
+  "rtrl": ("[:K]", ""),
+  "uoro": ("[:K]", ""),
+  "sketched": (":RANK[,K]", ""),
+  "snap": (":N[,K]", ""),
+  "snap1": ("[:K]", ""),
+  "snap1_local": ("[:K]", ""),
+  "eprop": ("[:K]", ""),
+  "rflo": ("[:K[,TAU]]", ""),
+  "rflo_symmetric": ("[:K[,TAU]]", ""),
+  "kf_rtrl": ("[:K]", ""),
+  "ok": (":RANK[,K]", ""),
+}
+FORMS = ", ".join(name + numbers for name, (numbers, _) in SCHEMES.items())
 
 
 def named_scheme(spec: str) -> Scheme:
@@ -54,6 +67,10 @@ def named_scheme(spec: str) -> Scheme:
     match name, numbers:
       case "full", ():
         return full()
+      case "parallel", ():
+        return full()._replace(backward="parallel")
+      case "parallel", (_,):
+        return truncated(*numbers)._replace(backward="parallel")
       case "tbptt", (_,) | (_, _):
         return truncated(*numbers)
       case "random", (k,) if k >= SHORTEST:
@@ -86,9 +103,19 @@ def named_scheme(spec: str) -> Scheme:
         return ok(*numbers)
       case "sketched", (_,) | (_, _):
         return sketched(*numbers)
-  raise BadInput(
-    f"truncation={spec}: choose {FORMS}, with numbers of at least 1, all below {END}"
-  )
+  raise BadInput(f"truncation={spec}: {_allowed(spec.partition(':')[0])}")
+
+
+def _allowed(name: str) -> str:
+  """What a scheme of that name is given, or all that there are."""
+  if name not in SCHEMES:
+    return f"choose {FORMS}{guess(name, SCHEMES)}"
+  numbers, must = SCHEMES[name]
+  if not numbers:
+    return f"give {name}, which has no numbers"
+  whole = "TOLERANCE above 0, " * (name == "adaptive")
+  limits = f"{whole}whole numbers from 1, below {END}"
+  return f"give {name}{numbers}, {limits}" + (f", {must}" if must else "")
 
 
 def _adaptive(tolerance: float, *steps: float) -> Scheme | None:

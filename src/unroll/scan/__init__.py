@@ -192,9 +192,8 @@ def _unroll(cell: Cell, way: Path, multiply, backward, reverse, every, *given):
   constants = (context,) if cell.context else ()
   rest = (carry, initial, constants, zs, masks, reverse, every)
   if way.name in ("newton", "adjoint"):
-    carry, ys = adjoint.run(
-      *_found(cell, way, backward), _bare(cell, way), params, *rest
-    )
+    find, tree = _found(cell, way, backward)
+    carry, ys = adjoint.run(find, tree, _bare(cell, way), params, *rest)
   elif way.name == "derived":
     assert cell.derivative is not None
     carry, ys = derived.run(cell.derivative, params, *rest)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from unroll.reverse_mode import reverse_mode_only
 from unroll.scan.batching import batched_alike
-from unroll.scan.linearised import Steps, preceding, solve
+from unroll.scan.linearised import ROUNDINGS, Steps, preceding, solve, times
 from unroll.scan.loops import traced_step
 from unroll.scan.masks import masked
 from unroll.types import Array
@@ -90,13 +90,8 @@ def _differentiated(steps: Steps, find: Find, tree: bool):
   def backward(residuals, d_states):
     constants, start, zs, masks, found = residuals
     before = preceding(found, start)
-    if tree:
-      _, factors = steps.linear("full", constants, before, (zs, masks))
-      after = jnp.concatenate([factors[1:], jnp.zeros_like(factors[:1])])
-      turned = jnp.swapaxes(after, -1, -2)
-      gradient = solve(turned[::-1], d_states[::-1])[::-1]
-    else:
-      gradient = _looped(steps, constants, before, (zs, masks), d_states)
+    at = (steps, constants, before, (zs, masks), d_states)
+    gradient = _tree(*at) if tree else _loop(*at)
 
     def once(constants, before, zs):
       return steps.all(constants, before, (zs, masks))[0]
@@ -109,7 +104,24 @@ def _differentiated(steps: Steps, find: Find, tree: bool):
   return states
 
 
-def _looped(steps: Steps, constants, before: Array, rows, d_states: Array) -> Array:
+def _tree(steps: Steps, constants, before: Array, rows, d_states: Array) -> Array:
+  """λ of every step; by the loop where products of many Jacobians overflow."""
+  _, factors = steps.linear("full", constants, before, rows)
+  following = jnp.concatenate([factors[1:], jnp.zeros_like(factors[:1])])
+  turned = jnp.swapaxes(following, -1, -2)
+  found = solve(turned[::-1], d_states[::-1])[::-1]
+  behind = jnp.concatenate([found[1:], jnp.zeros_like(found[:1])])
+  off = found - d_states - times(behind[..., None, :], turned)[..., 0, :]
+  most = jnp.max(jnp.abs(found), initial=0.0)
+  most = ROUNDINGS * float(jnp.finfo(found.dtype).eps) * most
+  return jax.lax.cond(
+    jnp.all(jnp.abs(off) <= most),
+    lambda: found,
+    lambda: _loop(steps, constants, before, rows, d_states),
+  )
+
+
+def _loop(steps: Steps, constants, before: Array, rows, d_states: Array) -> Array:
   """λ of every step, from the last to the first."""
 
   def body(behind, row):

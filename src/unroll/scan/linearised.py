@@ -16,6 +16,7 @@ from unroll.scan.masks import masked_step
 from unroll.scan.recurrence import recurrence
 from unroll.types import Array, Carry
 
+ROUNDINGS = 64  # of the largest number: what is no error of a recurrence
 SMALL = 4  # numbers of a state, up to which XLA sums faster than it multiplies matrices
 
 
@@ -106,8 +107,7 @@ def solve(factors: Array, added: Array) -> Array:
   """
   if factors.ndim == added.ndim:
     start = jnp.zeros_like(added[0])
-    options = {"reverse": False, "evaluation": "associative"}
-    return recurrence(factors, added, start, **options)[0]
+    return recurrence(factors, added, start, reverse=False, evaluation="associative")[0]
 
   def both(first, second):
     (a, b), (a_next, b_next) = first, second

@@ -16,10 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from unroll.newton import Newton
-from unroll.scan.linearised import Steps, preceding, solve
+from unroll.scan.linearised import ROUNDINGS, Steps, preceding, solve
 from unroll.types import Array
-
-ROUNDINGS = 64  # of the largest state: what is no error of a step
 
 
 class Report(NamedTuple):
@@ -28,7 +26,7 @@ class Report(NamedTuple):
   Attributes:
     iterations: that were taken.
     residual: the largest difference between a state and what the step makes of the
-      one before, of the largest state or of 1.
+      one before, of the largest number of that state or of 1.
     converged: whether that is below the tolerance; if not, the states are those of a
       loop of steps.
   """
@@ -97,10 +95,14 @@ def _iterated(steps: Steps, way: Newton, length: int, constants, start, rows):
   if tolerance is None:
     tolerance = ROUNDINGS * float(jnp.finfo(start.dtype).eps)
 
+  largest = float(jnp.finfo(start.dtype).max) ** 0.5
+
   def off(states):
     after, _ = steps.all(constants, preceding(states, start), rows)
-    size = jnp.max(jnp.abs(states), initial=1.0)
-    return jnp.max(jnp.abs(after - states), initial=0.0) / size
+    size = jnp.max(jnp.abs(states), axis=-1, keepdims=True, initial=1.0)
+    share = jnp.abs(after - states) / size
+    # XLA may lose a NaN in a maximum.
+    return jnp.max(jnp.where(jnp.isfinite(share), share, jnp.inf), initial=0.0)
 
   def unsettled(at):
     _, residual, count = at
@@ -113,8 +115,8 @@ def _iterated(steps: Steps, way: Newton, length: int, constants, start, rows):
     if way.damping:
       factors = (1 - way.damping) * factors
     moved = states + solve(factors, after - states)
-    # A product of many Jacobians may overflow, late in the sequence.
-    moved = jnp.where(jnp.isfinite(moved), moved, after)
+    # A product of many Jacobians may grow beyond all that can be multiplied.
+    moved = jnp.where(jnp.abs(moved) < largest, moved, after)
     return moved, off(moved), count + 1
 
   guess = jnp.broadcast_to(start, (length, *start.shape))
