@@ -875,6 +875,8 @@ REFUSED = [
   (["--hidden=16,8,4", "--layers=2"], "--hidden=16,8,4", "--layers=2"),
   (["--layers=0"], "--layers=0"),
   (["--truncation=tbptt:0"], "--truncation=tbptt:0"),
+  (["--evaluate=newton", "--cell=lru"], "--evaluate=newton", "linear in the carry"),
+  (["--evaluate=newton:2"], "--evaluate=newton:2", "from 0 to 1"),
   (["--truncation=foo"], "--truncation=foo", "random:K"),
   (["--truncation=random:8", "--partition=random"], "--partition"),
   (["--truncation=tbptt:99999", "--partition=random"], "window", "--truncation"),
