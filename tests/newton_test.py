@@ -41,8 +41,8 @@ def drawn(cell, length, dtype=np.float64):
   return params, initial(cell, params), inputs("", dtype, length)
 
 
-def gradient(cell, backward="fast", **options):
-  """Of everything: a loss of all outputs and the last carry."""
+def loss_of(cell, backward="fast", **options):
+  """Of all outputs and the last carry."""
 
   def loss(params, carry, xs):
     carry, ys = scan.unroll(cell, params, carry, xs, **options, backward=backward)
@@ -50,7 +50,11 @@ def gradient(cell, backward="fast", **options):
     last = sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(carry))
     return jnp.sum(weights * ys) + last
 
-  return quick(jax.value_and_grad(loss, (0, 1, 2)))
+  return loss
+
+
+def gradient(cell, backward="fast", **options):
+  return quick(jax.value_and_grad(loss_of(cell, backward, **options), (0, 1, 2)))
 
 
 def agrees(name, way, length, tolerance, dtype=np.float64, **options):
@@ -208,12 +212,12 @@ def test_a_second_derivative_is_that_of_the_loop():
     given = drawn(base, 9)
 
     def second(cell, backward):
-      first = gradient(cell, backward, **masks(9))
-      return quick(
-        jax.grad(
-          lambda *at: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(first(*at)[1]))
-        )
-      )(*given)
+      first = jax.grad(loss_of(cell, backward, **masks(9)), (0, 1, 2))
+
+      def squares(*given):
+        return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(first(*given)))
+
+      return quick(jax.grad(squares, (0, 1, 2)))(*given)
 
     exact = second(base, "autodiff")
     for way in WAYS:
