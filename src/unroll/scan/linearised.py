@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from unroll.placement import varying
 from unroll.scan.masks import masked_step
 from unroll.scan.recurrence import recurrence
 from unroll.types import Array, Carry
@@ -82,7 +83,7 @@ class Steps(NamedTuple):
     directions = jnp.eye(before.shape[-1], dtype=before.dtype)
 
     def along(direction):
-      return pushed(jnp.broadcast_to(direction, before.shape))
+      return pushed(varying(jnp.broadcast_to(direction, before.shape), like=before))
 
     if jacobian == "full":
       return after, jax.vmap(along, out_axes=2)(directions)

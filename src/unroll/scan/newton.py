@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll.newton import Newton
+from unroll.placement import varying
 from unroll.scan.linearised import ROUNDINGS, Steps, preceding, solve
 from unroll.types import Array
 
@@ -120,6 +121,7 @@ def _iterated(steps: Steps, way: Newton, length: int, constants, start, rows):
     return moved, off(moved), count + 1
 
   guess = jnp.broadcast_to(start, (length, *start.shape))
-  at = (guess, off(guess), jnp.zeros((), jnp.int32))
+  unknown = varying(jnp.asarray(jnp.inf, start.dtype), like=(start, rows))
+  at = (guess, unknown, jnp.zeros((), jnp.int32))
   found, residual, count = jax.lax.while_loop(unsettled, iteration, at)
   return found, Report(count, residual, residual <= tolerance)
