@@ -8,6 +8,8 @@ of its recurrent matrix: of a full Jacobian / of its diagonal. The second has
 milliseconds of forward and backward of sum(y²), and in brackets how many loops that is.
 """
 
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,16 +52,23 @@ class Measured:
 
 
 def main(settings: Settings) -> None:
-  """Prints a table for each H, or of each cell's times."""
+  """Prints a table for each H, or for each cell its times, line by line."""
   chosen = settings[Measured]
   for name in chosen.cells:
     _cell(name, 1)  # a wrong one is better known now
   if chosen.times:
     for name in chosen.cells:
-      print(f"\n{name}\n\n{_times(chosen, name)}", flush=True)
+      _show(name, ["H", "T", "loop, ms", *list(WAYS)[1:]], _times(chosen, name))
     return
+  head = ["cell", *(f"T = {length:,}" for length in chosen.lengths)]
   for hidden in chosen.hidden:
-    print(f"\nH = {hidden}\n\n{_iterations(chosen, hidden)}", flush=True)
+    _show(f"H = {hidden}", head, _iterations(chosen, hidden))
+
+
+def _show(title: str, head: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+  print(f"\n{title}\n\n{markdown(head, [])}")
+  for line in lines:
+    print(f"| {' | '.join(line)} |", flush=True)
 
 
 def _cell(name: str, hidden: int) -> tuple[Cell, Params]:
@@ -101,9 +110,8 @@ def _inputs(chosen: Measured, length: int) -> Array:
   return jax.random.normal(jax.random.key(1), (length, chosen.batch, FEATURES))
 
 
-def _iterations(chosen: Measured, hidden: int) -> str:
+def _iterations(chosen: Measured, hidden: int) -> Iterator[list[str]]:
   """A line a cell: iterations at each T, full / diagonal."""
-  body = []
   for name in chosen.cells:
     cell, params = _cell(name, hidden)
     line = [name]
@@ -113,8 +121,7 @@ def _iterations(chosen: Measured, hidden: int) -> str:
         _count(cell, WAYS[n][0], params, xs) for n in ("newton", "quasi_newton")
       ]
       line.append(" / ".join(counts))
-    body.append(line)
-  return markdown(["cell", *(f"T = {n:,}" for n in chosen.lengths)], body)
+    yield line
 
 
 def _count(cell: Cell, way: Newton | None, params: Params, xs: Array) -> str:
@@ -131,17 +138,14 @@ def _count(cell: Cell, way: Newton | None, params: Params, xs: Array) -> str:
   return str(report.iterations) if report.converged else NONE
 
 
-def _times(chosen: Measured, name: str) -> str:
+def _times(chosen: Measured, name: str) -> Iterator[list[str]]:
   """A line for each H and T."""
-  body = []
-  for hidden in chosen.hidden:
-    for length in chosen.lengths:
-      cell, params = _cell(name, hidden)
-      xs = _inputs(chosen, length)
-      taken = [_seconds(cell, *way, params, xs) for way in WAYS.values()]
-      ratios = [f"{number(1e3 * t)} ({t / taken[0]:#.3g})" for t in taken[1:]]
-      body.append([str(hidden), f"{length:,}", number(1e3 * taken[0]), *ratios])
-  return markdown(["H", "T", "loop, ms", *list(WAYS)[1:]], body)
+  for hidden, length in itertools.product(chosen.hidden, chosen.lengths):
+    cell, params = _cell(name, hidden)
+    xs = _inputs(chosen, length)
+    loop, *others = (_seconds(cell, *way, params, xs) for way in WAYS.values())
+    ratios = [f"{number(1e3 * other)} ({other / loop:#.3g})" for other in others]
+    yield [str(hidden), f"{length:,}", number(1e3 * loop), *ratios]
 
 
 def _seconds(cell: Cell, way: Newton | None, backward: Any, params, xs) -> float:

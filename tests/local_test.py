@@ -59,6 +59,35 @@ def test_units_that_read_no_other_have_the_full_gradient(name, masks):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+@pytest.mark.parametrize("k", [4, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", quickly(DIAGONAL, "min_gru"))
+def test_rtrl_of_units_that_read_no_other_is_full(name, k):
+  with jax.enable_x64(True):
+    cell, params, carry = made(name)
+    batch = batch_of((H,), "holes_resets")
+    whole = gradients.full().estimator(squares(cell))
+    expected = ravel_pytree(whole.estimate(params, carry, (), batch, KEY).grads)[0]
+    scheme = gradients.rtrl_diagonal(k)
+    own = scheme.cell(cell)
+    state = own.carry(params, B)._replace(carry=carry)
+    estimate = jax.jit(scheme.estimator(squares(own)).estimate)
+    total = jnp.zeros_like(expected)
+    for t in range(0, T, k):
+      piece = cut(batch, t, min(t + k, T))
+      found = estimate(params, state, (), piece, KEY)
+      state = found.carry
+      share = piece[1].sum() / batch[1].sum()
+      total = total + share * ravel_pytree(found.grads)[0]
+    np.testing.assert_allclose(total, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru_layer_norm", "rg_lru"])
+def test_units_that_read_each_other_are_refused(name):
+  cell = gradients.rtrl_diagonal().cell(library.CELLS[name](H, H))
+  with pytest.raises(BadInput, match="truncation=rtrl_diagonal is for units"):
+    cell.carry(cell.init(KEY), B)
+
+
 def masked_rtrl(cell, params, carry, batch, reach=1):
   """RTRL whose influence is zero but where state and parameter are of one unit.
 

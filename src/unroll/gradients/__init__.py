@@ -14,6 +14,7 @@ from unroll.gradients.online import (
   ok,
   rflo,
   rtrl,
+  rtrl_diagonal,
   sketched,
   snap,
   snap1,
@@ -38,6 +39,7 @@ SCHEMES = {
   "telescope": (":K", ""),
   "adaptive": (":TOLERANCE[,K[,MAX]]", "MAX of K times a power of two"),
   "rtrl": ("[:K]", ""),
+  "rtrl_diagonal": ("[:K]", ""),
   "uoro": ("[:K]", ""),
   "sketched": (":RANK[,K]", ""),
   "snap": (":N[,K]", ""),
@@ -83,6 +85,8 @@ def named_scheme(spec: str) -> Scheme:
         return telescope(k)
       case "rtrl", () | (_,):
         return rtrl(*numbers)
+      case "rtrl_diagonal", () | (_,):
+        return rtrl_diagonal(*numbers)
       case "uoro", () | (_,):
         return uoro(*numbers)
       case "snap1", () | (_,):
@@ -151,6 +155,7 @@ __all__ = [
   "random",
   "rflo",
   "rtrl",
+  "rtrl_diagonal",
   "sketched",
   "snap",
   "snap1",

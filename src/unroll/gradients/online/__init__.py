@@ -1,5 +1,6 @@
 """Schemes that keep a memory: what the past has to do with the parameters."""
 
+from unroll.gradients.online.diagonal import rtrl_diagonal
 from unroll.gradients.online.kronecker import kf_rtrl
 from unroll.gradients.online.local import eprop, rflo, snap1
 from unroll.gradients.online.optimal import ok
@@ -14,6 +15,7 @@ __all__ = [
   "ok",
   "rflo",
   "rtrl",
+  "rtrl_diagonal",
   "sketched",
   "snap",
   "snap1",

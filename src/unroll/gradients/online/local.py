@@ -116,13 +116,7 @@ def traced(
 
   def carry(params: Params, batch: int) -> TracedCarry:
     begun = cell.carry(params, batch)
-    count, width = units.counts(begun)
-    traces = {}
-    for number, leaf in enumerate(jax.tree.leaves(params)):
-      if form := units.form(leaf, width):
-        shape = (batch, count, *form.rest, form.gates, width)
-        traces[number] = jnp.zeros(shape, leaf.dtype)
-    return TracedCarry(begun, traces)
+    return TracedCarry(begun, fresh(params, begun, batch))
 
   def step(params: Params, carry: TracedCarry, x: Array):
     inner, traces = jax.lax.stop_gradient(carry)
@@ -134,10 +128,10 @@ def traced(
       place = [part is y for part in states.parts(new)]
       if not any(place):
         raise BadInput(units.REFUSAL)
-      moved = states.moved(new, _delivered(nothing, leaves, after))
+      moved = states.moved(new, delivered(nothing, leaves, after))
       y = states.parts(moved)[place.index(True)]
     else:
-      moved = states.moved(inner, _delivered(nothing, leaves, traces))
+      moved = states.moved(inner, delivered(nothing, leaves, traces))
       new, y = cell.step(params, moved, cell.project(params, x[None])[0])
     return TracedCarry(new, after), y
 
@@ -152,8 +146,19 @@ def traced(
   return Cell(cell.init, carry, lambda params, xs: xs, step)
 
 
+def fresh(params: Params, carry: Carry, batch: int) -> Traces:
+  """The traces of units that nothing has reached yet."""
+  count, width = units.counts(carry)
+  traces = {}
+  for number, leaf in enumerate(jax.tree.leaves(params)):
+    if form := units.form(leaf, width):
+      shape = (batch, count, *form.rest, form.gates, width)
+      traces[number] = jnp.zeros(shape, leaf.dtype)
+  return traces
+
+
 @jax.custom_vjp
-def _delivered(nothing: Array, leaves: list[Array], traces: Traces) -> Array:
+def delivered(nothing: Array, leaves: list[Array], traces: Traces) -> Array:
   """No change of the states, whose gradient goes to the parameters by the traces."""
   del leaves, traces
   return nothing
@@ -186,7 +191,7 @@ def _delivered_bwd(residuals, slope):
   return jnp.zeros_like(slope), grads, jax.tree.map(jnp.zeros_like, traces)
 
 
-_delivered.defvjp(_delivered_fwd, _delivered_bwd)
+delivered.defvjp(_delivered_fwd, _delivered_bwd)
 
 
 def _leaking(slopes: list[Array], leak: float) -> list[Array]:

@@ -173,7 +173,7 @@ def _followed(reach: Reach, after, flat: Array, still: Array, influence: Any) ->
 @functools.lru_cache(maxsize=64)
 def _reach(cell: Cell, n: int, shapes: tuple, tree: Any) -> Reach:
   """What n steps reach, for parameters of these shapes."""
-  to_params, to_states = _patterns(cell, jax.tree.unflatten(tree, shapes))
+  to_params, to_states = patterns(cell, jax.tree.unflatten(tree, shapes))
   # Parameters that change the same states are alike.
   columns, kind = np.unique(to_params, axis=1, return_inverse=True)
   reached, step = columns, to_states.astype(np.float32)
@@ -204,9 +204,7 @@ def _coloured(near: NDArray[np.bool_]) -> NDArray[np.int32]:
   return colour
 
 
-def _patterns(
-  cell: Cell, shapes: Params
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def patterns(cell: Cell, shapes: Params) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
   """Which parameters `[S, P]`, and which states `[S, S]`, change a state in a step."""
   carry = jax.eval_shape(lambda params: cell.carry(params, 1), shapes)
   draws = any(map(is_draw, jax.tree.leaves(carry, is_leaf=is_draw)))
