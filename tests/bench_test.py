@@ -14,11 +14,22 @@ import numpy as np
 import pytest
 from commands import Command, run
 
-from bench import classify, loss, memory, sentences, starts, table, timing, translate
+from bench import (
+  classify,
+  loss,
+  memory,
+  newton,
+  sentences,
+  starts,
+  table,
+  timing,
+  translate,
+)
 from bench.libraries import unroll as ours
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
 from bench.suites import MODULES, SUITES
+from unroll.types import BadInput
 
 TINY = Shape(2, 3, 4, 5, "lstm")
 BUILDS = [
@@ -485,3 +496,29 @@ def test_a_recipe_that_is_not_for_torch_is_refused(lines, argv, words, tmp_path)
   done = learnt(tmp_path, [*RECIPE, *lines], *argv)
   assert done.code == 2 and words in done.err and not done.out, done.err
   assert done.err.count("\n") == 1
+
+
+def asked_for(**values):
+  return newton.Measured(**{"lengths": (3,), **values})
+
+
+@pytest.mark.slow
+def test_iterations_and_times_of_newton_s_method_are_told():
+  lines = list(newton._iterations(asked_for(cells=("rnn@0.5", "lstm")), 2))
+  assert [line[0] for line in lines] == ["rnn@0.5", "lstm"]
+  for _, counts in lines:
+    assert all(1 <= int(count) <= 3 for count in counts.split(" / "))
+  [line] = newton._times(asked_for(cells=("rnn",), hidden=(2,)), "rnn")
+  assert line[:2] == ["2", "3"] and len(line) == 2 + len(newton.WAYS)
+
+
+def test_a_spectral_radius_is_that_of_the_matrix_of_each_gate():
+  _, params = newton._cell("gru@3", 4)
+  for gate in np.split(np.asarray(params.w_h), 3, axis=1):
+    assert np.isclose(np.max(np.abs(np.linalg.eigvals(gate))), 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["rnm", "lru", "rnn@x", "co_rnn@2@3"])
+def test_cells_without_a_loop_or_a_radius_are_refused(name):
+  with pytest.raises(BadInput, match=f"cells={name}: "):
+    newton._cell(name, 2)
