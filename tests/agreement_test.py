@@ -16,24 +16,13 @@ def settings(tmp_path, **values):
   return Settings.of(charlm.PAGE, corpus=corpus, **{**SMALL, **values})
 
 
-def made(asked):
-  return charlm._task(asked, None)
-
-
-def tried(asked):
-  """What other settings the task is made of again with, of those of one call."""
-  again = []
-
-  def build(other):
-    again.append(other)
-    return made(other)
-
-  agreement.evaluated(asked, made(asked), build)
-  return [other.shown("evaluate") for other in again]
+def taken(asked):
+  """How the layers of a run with these settings go through time."""
+  return agreement.agreed(asked, charlm._task(asked, None)).shown("evaluate")
 
 
 def test_a_loop_is_not_tried(tmp_path, capsys):
-  assert tried(settings(tmp_path)) == []
+  assert taken(settings(tmp_path)) == "evaluate=sequential"
   assert capsys.readouterr().err == ""
 
 
@@ -41,7 +30,7 @@ def test_a_loop_is_not_tried(tmp_path, capsys):
 @pytest.mark.parametrize("evaluate", ["newton", "quasi_newton:0.1"])
 def test_what_agrees_is_taken(evaluate, tmp_path, capsys):
   asked = settings(tmp_path, cell="gru", truncation="tbptt:16", evaluate=evaluate)
-  assert tried(asked) == []
+  assert taken(asked) == f"evaluate={evaluate}"
   said = capsys.readouterr().err
   assert said.startswith(f"evaluate={evaluate}: ") and said.count("\n") == 1
   for part in ("iterations at most, a residual of", "the loop's by", "s, by the loop"):
@@ -53,7 +42,7 @@ def test_what_does_not_converge_is_not(tmp_path, capsys):
   asked = settings(
     tmp_path, cell="rnn", init="normal:9", hidden=(16,), truncation="tbptt:128"
   )
-  assert tried(asked.replaced(evaluate="newton")) == ["evaluate=sequential"]
+  assert taken(asked.replaced(evaluate="newton")) == "evaluate=sequential"
   said = capsys.readouterr().err
   assert "it does not converge in 100 iterations: this run takes step by step" in said
 
@@ -61,4 +50,4 @@ def test_what_does_not_converge_is_not(tmp_path, capsys):
 def test_what_follows_steps_forward_is_refused(tmp_path):
   asked = settings(tmp_path, truncation="uoro", evaluate="newton")
   with pytest.raises(BadInput, match=r"truncation=uoro.*evaluate=newton"):
-    tried(asked)
+    taken(asked)

@@ -1,7 +1,6 @@
 """Newton's method is tried before it is trusted: on one batch, beside the loop."""
 
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,10 +28,8 @@ class _Taken(NamedTuple):
   reports: list[scan.Report]
 
 
-def evaluated(
-  settings: Settings, task: Task, again: Callable[[Settings], Task]
-) -> Task:
-  """The task, or the same without Newton's method where that is not to be trusted.
+def agreed(settings: Settings, task: Task) -> Settings:
+  """The settings, or those without Newton's method where that is not to be trusted.
 
   Says how many iterations the first batch takes, and how far loss and gradients are
   from those of the loop.
@@ -40,16 +37,15 @@ def evaluated(
   Args:
     settings: of the run.
     task: made of them.
-    again: makes it of others.
 
   Raises:
     BadInput: the scheme takes its gradients in a way that needs the loop.
   """
   if Architecture not in settings.page.groups:
-    return task
+    return settings
   spec = settings[Architecture].evaluate
   if spec == "sequential":
-    return task
+    return settings
   scheme = scheme_of(settings)
   if scheme.backward == "autodiff" or scheme.cell:
     raise BadInput(
@@ -58,9 +54,9 @@ def evaluated(
     )
   why = _distrusted(settings, task.loss(remat.NONE, scheme.backward), task)
   if not why:
-    return task
+    return settings
   say(f"evaluate={spec}: {why}: this run takes step by step")
-  return again(settings.replaced(evaluate="sequential"))
+  return settings.replaced(evaluate="sequential")
 
 
 def _distrusted(settings: Settings, loss: ChunkLoss, task: Task) -> str:

@@ -32,7 +32,7 @@ class Alone:
   Args:
     settings: of the run.
     size: of a training step.
-    programs: makes those of the run.
+    programs: makes those of the run; others may take their place until the first.
   """
 
   def __init__(self, settings: Settings, size: Size, programs: Programs | None = None):
@@ -42,7 +42,7 @@ class Alone:
     count = devices.divide(training.devices, training.batch, size.width, processes)
     self.spread = devices.Spread(count)
     self.columns = self.spread.columns(training.batch)
-    self._programs = programs or Programs(None)
+    self.programs = programs or Programs(None)
     self._made: dict[str, Any] = {}  # a run that comes later takes the same
 
   def shapes(self, pieces: Pieces, arm: Arm) -> TrainState:
@@ -87,7 +87,7 @@ class Alone:
     arm, evaluate = self._whole(members[0].arm), self.evaluator(pieces, "val")
     watched = self._once(
       "watch",
-      lambda: self._programs.of("watch", pieces.watched, shardings=self.spread.whole),
+      lambda: self.programs.of("watch", pieces.watched, shardings=self.spread.whole),
     )
     return loop.Program(
       dispatch=lambda state, batches, counts, controls: dispatch(
@@ -147,13 +147,13 @@ class Alone:
       if not programs:
         shapes = jax.eval_shape(lambda p: pieces.task.carry(p, source.rows), params)
         rows = jax.tree.map(lambda leaf: self.spread.rows(leaf, 0), shapes)
-        start = self._programs.of(
+        start = self.programs.of(
           f"start of {source.rows}",
           lambda params: pieces.task.carry(params, source.rows),
           shardings=rows,
         )
         whole = evaluation(pieces.evaluated)
-        run = self._programs.of("evaluate", whole, shardings=(rows, self.spread.whole))
+        run = self.programs.of("evaluate", whole, shardings=(rows, self.spread.whole))
         programs.append((start, run))
       [(start, run)] = programs
       return evaluated(run, params, start(params), batches)
@@ -161,13 +161,13 @@ class Alone:
     return sums
 
   def _fresh(self, pieces: Pieces) -> Any:
-    return self._once("fresh", lambda: self._programs.of("fresh", pieces.fresh))
+    return self._once("fresh", lambda: self.programs.of("fresh", pieces.fresh))
 
   def _step(self, pieces: Pieces, state: TrainState) -> Callable[..., Any]:
     """`train.several` steps; the state is donated."""
     shardings = (self.spread.state(state), self.spread.whole)
     steps = several(pieces.step_of)
-    return self._once("step", lambda: self._programs.of("step", steps, (1,), shardings))
+    return self._once("step", lambda: self.programs.of("step", steps, (1,), shardings))
 
   def _once(self, name: str, make: Callable[[], Any]) -> Any:
     """What `make` gave the first time; one place has one task's programs."""

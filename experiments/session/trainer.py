@@ -134,7 +134,10 @@ def _made(settings: Settings, build: Build, task: Task, count: int | None) -> Pr
     else Alone(settings, size, programs(settings, task))
   )
   task.check()
-  task = agreement.evaluated(settings, task, lambda other: build(other, None))
+  if (other := agreement.agreed(settings, task)) is not settings:
+    settings, task = other, build(other, None)
+    if isinstance(place, Alone):
+      place.programs = programs(settings, task)
   pieces = _pieces(settings, task, place)
   shapes = place.shapes(pieces, settings[Training].arm())
   pieces.check_size(shapes, settings)
