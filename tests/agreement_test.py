@@ -1,5 +1,6 @@
 """A run that asks for Newton's method tries it first, and says how it went."""
 
+import pages_test
 import pytest
 
 from experiments import charlm
@@ -51,3 +52,12 @@ def test_what_follows_steps_forward_is_refused(tmp_path):
   asked = settings(tmp_path, truncation="uoro", evaluate="newton")
   with pytest.raises(BadInput, match=r"truncation=uoro.*evaluate=newton"):
     taken(asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["memory", "forecast", "music", "tag", "translate"])
+def test_every_kind_of_task_can_be_tried(name, tmp_path, monkeypatch):
+  small = {**pages_test.SMALL[name], "cell": "gru", "layers": 1, "evaluate": "newton"}
+  monkeypatch.setitem(pages_test.SMALL, name, small)
+  task, asked = pages_test.task_of(name, tmp_path)
+  assert agreement.agreed(asked, task) is asked

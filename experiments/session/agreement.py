@@ -11,7 +11,7 @@ from experiments.session.task import Task
 from experiments.session.terminal import say
 from experiments.session.training import Training, scheme_of
 from unroll import memory, remat, scan
-from unroll.architecture import Architecture, Precision
+from unroll.architecture import Architecture
 from unroll.data.batches import ALL
 from unroll.gradients import ChunkLoss
 from unroll.types import BadInput, seed
@@ -89,7 +89,8 @@ def _distrusted(settings: Settings, loss: ChunkLoss, task: Task) -> str:
   )
   if not all(report.converged for report in newton.reports):
     return f"it does not converge in {most} iterations"
-  return "" if off <= AGREES[settings[Precision].dtype] else "it does not agree"
+  dtype = settings.values("run").get("dtype", "float32")
+  return "" if off <= AGREES[dtype] else "it does not agree"
 
 
 def _taken(
