@@ -936,6 +936,11 @@ REFUSED = [
   (["--embedding=2147483647"], "--embedding=2147483647", "of memory"),
   (["--layers=2147483648"], "--layers=2147483648"),
   (["--truncation=tbptt:2147483648"], "--truncation=tbptt:2147483648"),
+  (
+    ["--truncation=parallel:99", "--hidden=9999"],
+    "--truncation=parallel:99",
+    "of memory",
+  ),
   (["--truncation=tbptt:8,2147483647"], "--truncation=tbptt:8,2147483647", "of memory"),
   (["--batch=2147483647", "--partition=random"], "--batch=2147483647", "of memory"),
   (["--dispatch=2147483647"], "--dispatch=2147483647", "of memory"),

@@ -12,6 +12,7 @@ from experiments.session.training import Training, scheme_of
 from experiments.session.transfer import Transfer
 from unroll import devices, memory, remat
 from unroll.gradients import ChunkLoss, Scheme
+from unroll.gradients.scheme import duration
 from unroll.train import (
   Arm,
   Control,
@@ -103,11 +104,20 @@ class Pieces(NamedTuple):
     leaves = [*jax.tree.leaves(state), *jax.tree.leaves(state.params)]  # and gradients
     needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
     sized_by = [*self.task.sized_by, "batch"]
-    if jax.tree.leaves(state.memory):
+    parallel = self.scheme.backward == "parallel"
+    if parallel:
+      needed += self._jacobians(state)
+    if parallel or jax.tree.leaves(state.memory):
       sized_by.append("truncation")
     memory.check(needed, settings.shown(*sized_by))
     if self.scheme.cell:  # which may refuse a cell when it steps
       jax.eval_shape(self.loss, state.params, state.carry, self.example)
+
+  def _jacobians(self, state: TrainState) -> int:
+    """Bytes of those that a batch has at least: of each state to itself, every step."""
+    rows = self.training.batch
+    widths = [leaf.size // rows for leaf in jax.tree.leaves(state.carry) if leaf.ndim]
+    return 4 * duration(self.example) * rows * sum(width**2 for width in widths)
 
   def inputs(self, state: TrainState, batch: Any, spread: devices.Spread) -> Any:
     """The shapes of what `train.several` takes, and where they lie.
