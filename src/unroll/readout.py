@@ -84,14 +84,14 @@ def cross_entropy(
     bias: `[V]`.
     targets: `[T, B]`, integers below V.
     weight: `[T, B]`, 0 where a target must not count.
-    backward: "fast" takes the gradient beside the loss, exactly, in reverse
-      mode. "autodiff" is JAX's own, of all logits, for forward mode.
+    backward: "fast", as "parallel", takes the gradient beside the loss, exactly, in
+      reverse mode. "autodiff" is JAX's own, of all logits, for forward mode.
 
   Returns:
     The weighted sum and the sum of weights.
 
   Raises:
-    ValueError: if `backward` is neither of the two.
+    ValueError: if `backward` is none of the three.
   """
   if backward not in ("fast", "autodiff", "parallel"):
     raise ValueError(f"backward={backward!r}: choose 'fast', 'autodiff' or 'parallel'")
