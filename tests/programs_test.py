@@ -144,7 +144,6 @@ def test_a_damaged_file_is_replaced(kept, damage):
   file.write_bytes(damage(whole))
   assert file.read_bytes() != whole
   same(Programs("a").of("s", step)(*inputs()), jax.jit(step)(*inputs()))
-  assert len(file.read_bytes()) == len(whole)
   Programs("a").of("s", never)(*inputs())
 
 

@@ -91,7 +91,7 @@ def read(folder: Path) -> Sweep | None:
     return Sweep(_plain(told["objective"][0]), lower, trials)
   except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
     raise BadInput(
-      f"{path} is damaged: the same launch.sweep --sweepdir={folder} writes it anew"
+      f"{path} is damaged: move it away, and the sweep writes it anew as it goes on"
     ) from None
 
 
