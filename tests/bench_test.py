@@ -19,6 +19,7 @@ from bench import (
   loss,
   memory,
   newton,
+  rtrl,
   sentences,
   starts,
   table,
@@ -522,3 +523,11 @@ def test_a_spectral_radius_is_that_of_the_matrix_of_each_gate():
 def test_cells_without_a_loop_or_a_radius_are_refused(name):
   with pytest.raises(BadInput, match=f"cells={name}: "):
     newton._cell(name, 2)
+
+
+@pytest.mark.slow
+def test_rtrl_is_measured_beside_backpropagation_and_agrees_with_it():
+  chosen = rtrl.Measured(("min_gru",), (2, 3), steps=6, hidden=3, batch=2)
+  whole, *others = rtrl._lines(chosen, "min_gru")
+  assert whole[:2] == ["min_gru", "all"] and [line[1] for line in others] == ["2", "3"]
+  assert all(float(line[-1]) < 1e-5 for line in others)

@@ -221,6 +221,18 @@ LEAVES = """
 """
 
 
+def test_a_summary_is_a_table_of_all_parameters():
+  params = {"params": {"a": np.zeros((30, 50)), "bias": np.zeros(4), "s": np.ones(())}}
+  assert names.summary(params).splitlines() == [
+    "parameter  shape     count",
+    "a          30 by 50  1,500",
+    "bias       4             4",
+    "s          a number      1",
+    "all                  1,505",
+  ]
+  assert names.summary({}).splitlines()[1].split() == ["all", "0"]
+
+
 def test_leaves_keep_their_names_and_order_in_checkpoints():
   params = parameters(language("lstm", 2))
   paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]

@@ -1,5 +1,6 @@
 """Pytrees by the names of their leaves: as nested dicts, and back."""
 
+import math
 from typing import Any
 
 import jax
@@ -22,6 +23,18 @@ def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   """The shapes of the leaves by their names, level by level: `recurrent/0/w_x`."""
   leaves = by_name(tree).items()
   return {"/".join(n for n in name if n != "params"): v.shape for name, v in leaves}
+
+
+def summary(tree: Any) -> str:
+  """Parameters as a table to print: name, shape and count of each, and of all."""
+  found = shapes(tree)
+  counts = [math.prod(shape) for shape in found.values()]
+  sizes = [" by ".join(map(str, shape)) or "a number" for shape in found.values()]
+  told = [f"{count:,}" for count in counts]
+  rows = [("parameter", "shape", "count"), *zip(found, sizes, told)]
+  rows.append(("all", "", f"{sum(counts):,}"))
+  wide, long, most = (max(map(len, column)) for column in zip(*rows))
+  return "\n".join(f"{a:{wide}}  {b:{long}}  {c:>{most}}" for a, b, c in rows)
 
 
 def nested(tree: Any) -> Any:
