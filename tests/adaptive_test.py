@@ -88,5 +88,5 @@ def test_specs(spec):
   ],
 )
 def test_others_are_refused(spec):
-  with pytest.raises(BadInput, match="choose full, tbptt:K"):
+  with pytest.raises(BadInput, match="give adaptive:TOLERANCE"):
     gradients.named_scheme(spec)

@@ -60,6 +60,7 @@ def by_hand(params, images):
   return np.maximum(np.stack(places, axis=1), 0)
 
 
+@pytest.mark.slow
 def test_it_is_the_encoder_by_hand(params):
   found = MODEL.apply(params, IMAGES)
   assert found.shape == (3, 6, 5) and grid((9, 8), 2) == (3, 2)

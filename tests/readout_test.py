@@ -125,7 +125,7 @@ def test_half_precision_hidden_states_are_transposed_as_they_are(monkeypatch):
 
 
 def test_no_third_backward():
-  with pytest.raises(ValueError, match="backward='slow': choose 'fast' or 'autodiff'"):
+  with pytest.raises(ValueError, match="'slow': choose 'fast', 'autodiff' or 'para"):
     readout.cross_entropy(*drawn(2, 3), backward="slow")
 
 
