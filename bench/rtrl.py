@@ -115,7 +115,7 @@ def _measured(gradient: Any, params: Params, xs: Array) -> Result:
   program = jax.jit(gradient).lower(params, xs).compile()
   found = jax.block_until_ready(program(params, xs))
   timed = Timed(lambda: jax.block_until_ready(program(params, xs)))
-  needs = program.memory_analysis()
+  needs: Any = program.memory_analysis()
   return Result(min(repeated(timed)), needs.temp_size_in_bytes, found)
 
 

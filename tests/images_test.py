@@ -71,6 +71,7 @@ def test_it_is_the_encoder_by_hand(params):
   np.testing.assert_allclose(half, found, atol=0.1)
 
 
+@pytest.mark.slow
 def test_no_picture_reads_another_and_each_knows_its_places(params):
   whole = MODEL.apply(params, IMAGES)
   other = IMAGES.copy()

@@ -99,6 +99,7 @@ def test_failures_are_told_and_do_not_stop_the_sweep(tmp_path: Path) -> None:
   assert result["chosen"]["slot"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "search",
   [
@@ -125,6 +126,7 @@ def test_a_search_makes_its_trials(tmp_path: Path, search: str) -> None:
   assert len({trial["params"]["x"] for trial in result["trials"]}) >= 3
 
 
+@pytest.mark.slow
 def test_what_is_drawn_again_is_not_run_again(tmp_path: Path) -> None:
   flags = ["--search=random", "--trials=12", "--slow=true,false", "--depth=int:1:2"]
   result = sweep(tmp_path, *flags, "--steps=2", "--workers=1")
@@ -151,6 +153,7 @@ def test_a_trial_that_falls_behind_is_pruned(tmp_path: Path) -> None:
   assert ends(tmp_path).total() == 5
 
 
+@pytest.mark.slow
 def test_two_objectives_one_of_them_to_be_high(tmp_path: Path) -> None:
   flags = ["--objective=-val/loss,steps", "--x=0.3,1", "--steps=1,2"]
   result = sweep(tmp_path, *flags)
@@ -223,6 +226,7 @@ def test_the_trial_of_a_killed_worker_is_taken_up(tmp_path: Path) -> None:
   assert set(ends(tmp_path).values()) == {1}
 
 
+@pytest.mark.slow
 def test_a_sweep_of_which_nothing_ends_well_says_so(tmp_path: Path) -> None:
   errors = sweep(tmp_path, "--kind=bad,diverge", "--steps=2", code=1)
   last = errors.splitlines()[-1]

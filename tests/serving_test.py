@@ -138,6 +138,7 @@ def test_every_kind_of_model_answers():
   assert set(kinds.SERVED) == set(saved.MODELS)
 
 
+@pytest.mark.slow
 def test_what_a_model_does_not_answer_says_what_it_does():
   found, params, _ = model("translate")
   with pytest.raises(BadInput, match="translate has no predict: use generate, score"):
