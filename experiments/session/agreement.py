@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from experiments.session.settings import Settings
 from experiments.session.task import Task
-from experiments.session.terminal import say
+from experiments.session.terminal import say, warn
 from experiments.session.training import Training, scheme_of
 from unroll import memory, remat, scan
 from unroll.architecture import Architecture
@@ -55,7 +55,7 @@ def agreed(settings: Settings, task: Task) -> Settings:
   why = _distrusted(settings, task.loss(remat.NONE, scheme.backward), task)
   if not why:
     return settings
-  say(f"evaluate={spec}: {why}: this run takes step by step")
+  warn(f"evaluate={spec}: {why}: this run takes step by step")
   return settings.replaced(evaluate="sequential")
 
 
@@ -81,8 +81,9 @@ def _distrusted(settings: Settings, loss: ChunkLoss, task: Task) -> str:
   worst = max(newton.reports, key=lambda report: report.residual)
   most = max(report.iterations for report in newton.reports)
   off = _difference(newton.found, loop.found)
-  faster = "" if newton.seconds < loop.seconds else ", and the loop is the faster"
-  say(
+  slower = newton.seconds >= loop.seconds
+  faster = ", and the loop is the faster" if slower else ""
+  (warn if slower else say)(
     f"evaluate={spec}: {most} iterations at most, a residual of {worst.residual:.1e}; "
     f"gradients differ from the loop's by {off:.1e}; a batch takes "
     f"{newton.seconds:.3g} s, by the loop {loop.seconds:.3g} s{faster}"
