@@ -36,7 +36,7 @@ from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.captioner import captioner, example
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.images import Images
 from unroll.report.attention import Looked, looks
 from unroll.settings import setting
@@ -76,23 +76,21 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   data = captions.load(settings[Captions], known)
   if not captions.exact(settings[Captions]):
     translation.check()
-  architecture, training = layers.architecture(settings), settings[Training]
+  architecture, decoders = layers.architecture(settings), settings[Decoders]
   reader, how = data.reader, settings[Hypotheses].first
   model_of = functools.partial(
     captioner,
     settings[Images],
-    settings[Decoders],
+    decoders,
     architecture,
     reader.sizes,
     weights=bool(how.coverage_penalty),
     dtype=settings[Precision].dtype,
   )
-  model, sizes = model_of(), architecture.sizes
+  model, sizes, batch = model_of(), architecture.sizes, settings[Training].batch
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
-    return conditional_loss(
-      model_of(plan=plan), settings[Decoders].label_smoothing, backward
-    )
+    return conditional_loss(model_of(plan=plan), decoders.label_smoothing, backward)
 
   @functools.cache
   def writer(part: str):
@@ -110,7 +108,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     init=lambda key: model.init(key, example(reader.sizes)),
     carry=functools.partial(initial_carry, model),
     loss=loss,
-    train=lambda seed, columns: data.training(training.batch, seed, columns),
+    train=lambda seed, columns: decoders.sampled(data.training(batch, seed, columns)),
     evaluations={
       part: Evaluation({"captions": data.evaluation(part)})
       for part in data.parts

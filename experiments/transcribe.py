@@ -38,7 +38,7 @@ from unroll.gradients import ChunkLoss
 from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.built import SPEECH
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.transcriber import Transcribers
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
@@ -89,7 +89,8 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
 
   def train(seed: int, columns: slice) -> Source:
     batch = settings[Training].batch
-    return kind.batches(data.training(batch, seed, columns))
+    source = kind.batches(data.training(batch, seed, columns))
+    return settings[Decoders].sampled(source)
 
   @functools.cache
   def listener(part: str):

@@ -36,7 +36,7 @@ from unroll.layers import initial_carry
 from unroll.loading import Loaded
 from unroll.models.attending import translator_of
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.translator import Encoders, example
 from unroll.report.attention import Read, heat
 from unroll.settings import setting
@@ -74,12 +74,12 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
   exact = pairs.exact(settings[Pairs])
   if not exact:
     translation.check()
-  architecture, training = layers.chosen(settings), settings[Training]
+  architecture, decoders = layers.chosen(settings), settings[Decoders]
   reader, how = data.reader, settings[Hypotheses].first
   model_of = functools.partial(
     translator_of,
     settings[Encoders],
-    settings[Decoders],
+    decoders,
     architecture,
     reader.sizes,
     copies=reader.copy,
@@ -87,12 +87,10 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     weights=bool(how.coverage_penalty),
     dtype=settings[Precision].dtype,
   )
-  model, sizes = model_of(), architecture.sizes
+  model, sizes, batch = model_of(), architecture.sizes, settings[Training].batch
 
   def loss(plan: remat.Plan, backward: scan.Backward) -> ChunkLoss:
-    return conditional_loss(
-      model_of(plan=plan), settings[Decoders].label_smoothing, backward
-    )
+    return conditional_loss(model_of(plan=plan), decoders.label_smoothing, backward)
 
   @functools.cache
   def writer(part: str):
@@ -108,7 +106,7 @@ def _task(settings: Settings, files: Mapping[str, str] | None) -> Task:
     init=lambda key: model.init(key, example()),
     carry=functools.partial(initial_carry, model),
     loss=loss,
-    train=lambda seed, columns: data.training(training.batch, seed, columns),
+    train=lambda seed, columns: decoders.sampled(data.training(batch, seed, columns)),
     evaluations={
       part: Evaluation({"pairs": data.evaluation(part)})
       for part in data.parts

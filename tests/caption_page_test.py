@@ -91,6 +91,7 @@ def test_files_are_captioned_in_their_order(folder):
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not(folder):
   flags = [*SMALL, "--scenes=64", "--dropout=0.2", "--eval_every=3", "--json"]
+  flags += ["--teacher_forcing=linear:1,0,6", "--fed=drawn"]
   whole = run(folder, "caption", *flags, "--steps=6", "--workdir=whole").json
   first = run(folder, "caption", *flags, "--steps=3", "--workdir=half")
   assert first.code == 0, first.err

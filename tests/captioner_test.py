@@ -13,7 +13,7 @@ from unroll.data.captions import Pictures, Reader
 from unroll.data.examples import Examples
 from unroll.models.captioner import captioner, example
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.images import Images
 from unroll.types import BadInput, seed
 from unroll.writing import Beam

@@ -272,10 +272,10 @@ def test_sentences_meet_their_pictures(pictures):
   own = data.parts["train"]
   met = collections.Counter()
   for batch in source:
-    images, forced = batch.inputs
+    images, sampling = batch.inputs
     steps, rows = batch.targets.shape
     assert images.shape == (1, rows, 8, 8, 3) and images.dtype == np.uint8
-    assert forced is None and batch.valid.shape == (steps, rows)
+    assert sampling is None and batch.valid.shape == (steps, rows)
     np.testing.assert_array_equal(batch.weight, batch.valid)
     for image, ids, valid in zip(images[0], batch.targets.T, batch.valid.T):
       if valid.any():

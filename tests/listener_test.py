@@ -15,7 +15,7 @@ from unroll.data.classes.audio import Mel
 from unroll.data.speech.dictation import Sizes, Sounds, dictated, heard
 from unroll.data.speech.reader import Reader, Shape, batch
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.listener import example, listener
 from unroll.types import BadInput, seed
 from unroll.writing import Beam

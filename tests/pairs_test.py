@@ -5,11 +5,13 @@ import itertools
 import json
 import os
 
+import jax
 import numpy as np
 import pytest
 
 from experiments.parts.pairs import Pairs, load
 from unroll.data import cache, forcing
+from unroll.data.batches import ALL
 from unroll.data.pairs import PAIRS, Batches, Pair, Reader, files, named
 from unroll.data.pairs.batches import given
 from unroll.data.pairs.files import parallel, parted, tabbed
@@ -218,7 +220,7 @@ def test_batches_have_every_pair_once_in_few_shapes():
     batch, rows = source[step], source.chosen(step)
     inputs = batch.inputs
     shapes.add((inputs.tokens.shape[0], batch.targets.shape[0]))
-    assert inputs.forced is None and (batch.weight == batch.valid).all()
+    assert inputs.sampling is None and (batch.weight == batch.valid).all()
     for column, row in enumerate(rows.tolist()):
       seen += [row] * (row >= 0)
       size, length = (
@@ -246,33 +248,45 @@ def test_batches_have_every_pair_once_in_few_shapes():
   }
 
 
-def test_forcing_is_a_pure_function_of_seed_and_step():
+def test_sampling_is_a_pure_function_of_seed_and_step():
   _, sources, targets = many()
 
-  def forced(step, seed=3, spec="linear:0.9,0.1,40", columns=slice(None)):
-    own = Batches(sources, targets, 8, seed=seed, teacher_forcing=spec, columns=columns)
-    return own[step].inputs.forced
+  def sampling(step, seed=3, spec="linear:0.9,0.1,40", fed="drawn", columns=ALL):
+    own = Batches(sources, targets, 8, seed=seed, columns=columns)
+    return forcing.sampled(own, spec, fed)[step].inputs.sampling
 
-  whole = forced(7)
-  assert (whole == forced(7)).all() and whole.dtype == bool
-  assert not (whole == forced(7, seed=4)[: len(whole), : whole.shape[1]]).all()
-  steady = [forced(step, spec="0.5") for step in range(7, 40)]
-  like = [each for each in steady[1:] if each.shape == steady[0].shape]
-  assert like and not any((each == steady[0]).all() for each in like)
-  halves = [forced(7, columns=part) for part in (slice(0, 4), slice(4, 8))]
-  assert (np.concatenate(halves, 1) == whole).all()
+  whole = sampling(7)
+  assert whole.forced.dtype == bool and whole.uniform.dtype == np.float32
+  assert same(whole, sampling(7))
+  shape = whole.forced.shape
+  assert not (whole.forced == sampling(7, seed=4).forced[: shape[0], : shape[1]]).all()
+  steady = [sampling(step, spec="0.5") for step in range(7, 40)]
+  like = [each for each in steady[1:] if each.forced.shape == steady[0].forced.shape]
+  assert like and not any((each.forced == steady[0].forced).all() for each in like)
+  halves = [sampling(7, columns=part) for part in (slice(0, 4), slice(4, 8))]
+  assert same(jax.tree.map(lambda *a: np.concatenate(a, 1), *halves), whole)
   for step in (0, 30, 200):
-    draws = [forced(step, seed).mean() for seed in range(30)]
+    draws = [sampling(step, seed).forced.mean() for seed in range(30)]
     rate = forcing.schedule("linear:0.9,0.1,40")(step)
     assert np.mean(draws) == pytest.approx(rate, abs=0.06)
-  assert forced(5, spec="0").sum() == 0 and forced(5, spec="1") is None
-  assert forced(5, spec="exponential:1").all()
+  likeliest = sampling(7, fed="likeliest")
+  assert likeliest.uniform is None and (likeliest.forced == whole.forced).all()
+  assert sampling(5, spec="0").forced.sum() == 0
+  assert sampling(5, spec="1", fed="likeliest") is None
+  assert sampling(5, spec="exponential:1").forced.all()
+  with pytest.raises(BadInput, match=r"^fed=drawn says nothing to teacher_forcing=1"):
+    sampling(5, spec="1")
+
+
+def same(one, other):
+  """Whether two trees have the same numbers."""
+  return all(jax.tree.leaves(jax.tree.map(np.array_equal, one, other)))
 
 
 def test_sources_alone_stand_side_by_side():
   own = reader()
   found = given(own.read([NEW, "", "ja"]), np.array([2, -1, 0, 1]), 6)
-  assert found.valid.sum(0).tolist() == [1, 0, 5, 0] and found.forced is None
+  assert found.valid.sum(0).tolist() == [1, 0, 5, 0] and found.sampling is None
 
 
 def write(folder, pairs, name="train"):
@@ -325,7 +339,6 @@ def test_a_table_is_split_and_read_with_its_vocabulary(tmp_path):
     ({"data": "multi30k:de-de"}, "languages de, en, fr"),
     ({"data": "fra_eng:de-en"}, "languages en, fr; choose two, as in fra_eng:en-fr"),
     ({"data": "multi30k", "split": "0.9,0.1"}, "multi30k has parts of its own"),
-    ({"teacher_forcing": "2"}, "teacher_forcing=2"),
     ({"data": "copy:1,2", "tokenizer": "bpe"}, "tokenizer=bpe"),
     ({"data": "copy:1,2", "tokenizer": "bpe:300", "min_count": 2}, "min_count=2"),
     ({"data": "copy:2,2", "longest": 1}, "longest=1 leaves no training pair"),

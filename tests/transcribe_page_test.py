@@ -13,7 +13,7 @@ from unroll.data.examples import Examples
 from unroll.data.speech.dictation import Sounds
 from unroll.data.speech.reader import Reader
 from unroll.loading import load
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.records import METRICS, read
 from unroll.settings import described
 
@@ -193,6 +193,7 @@ def left(run):
     [],
     ["--nobidirectional", "--units=char"],
     ["--alignment=attention", "--coverage", "--nobidirectional", "--bridge=copy"],
+    ["--alignment=attention", "--teacher_forcing=0.5", "--fed=drawn"],
   ],
 )
 def test_two_steps_and_two_more_are_four(folder, flags, tmp_path):
@@ -225,6 +226,7 @@ def test_arms_train_side_by_side(folder):
     ([*SMALL, "--remat=sqrt"], "--remat=sqrt with --bidirectional"),
     ([*SMALL, "--window=3"], "--window=3 says nothing to --alignment=ctc: drop it"),
     ([*SMALL, "--best=2"], "--best=2 says nothing to --alignment=ctc: drop it"),
+    ([*SMALL, "--teacher_forcing=0.5"], "--teacher_forcing=0.5 says nothing to"),
     ([*ATTENTION, "--decoder=beam"], "--decoder=beam says nothing to --alignment="),
     ([*ATTENTION, "--best=2"], "--best=2 is more than --beams=1 can find"),
     ([*ATTENTION, "--remat=sqrt"], "--remat=sqrt: an encoder before a decoder"),

@@ -119,6 +119,7 @@ BAD = [
   (["--attention=dot"], "compares keys of width 32 with states of width 16"),
   (["--bridge=copy"], "drop --bidirectional"),
   (["--teacher_forcing=fast"], "--teacher_forcing=fast"),
+  (["--fed=drawn"], "--fed=drawn says nothing to --teacher_forcing=1"),
   (["--train=none.tsv"], "none.tsv cannot be read"),
   (["--train_target=train.tsv", "--train="], "--train"),
   (["--cell=lstn"], "--cell=lstn"),

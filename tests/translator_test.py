@@ -11,11 +11,12 @@ from tables import close, noise
 from unroll import readout
 from unroll.architecture import Architecture
 from unroll.data.examples import Examples
+from unroll.data.forcing import Sampling
 from unroll.data.pairs import Given, Sizes
-from unroll.models import pointer
+from unroll.models import pointer, scheduled
 from unroll.models.attending import translator_of
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.reading import ReadingCarry
 from unroll.models.translator import (
   Encoders,
@@ -62,7 +63,7 @@ each = pytest.mark.parametrize(
 )
 
 
-def batch(kind="additive", forced=None, number=0):
+def batch(kind="additive", forced=None, number=0, uniform=None):
   """Pairs of other lengths, and one of which the source is empty."""
   draw = np.random.default_rng(number)
   valid = np.arange(S)[:, None] < np.array([5, 3, 0])
@@ -73,7 +74,8 @@ def batch(kind="additive", forced=None, number=0):
   targets = draw.integers(3, V, (T, B)).astype(np.int32) * real
   if KINDS[kind][3]:
     targets[1] = copies[1]  # some of which the vocabulary has not
-  given = Given(tokens, valid, copies, forced)
+  sampling = None if forced is None else Sampling(forced, uniform)
+  given = Given(tokens, valid, copies, sampling)
   return Examples(given, targets, real.astype(np.float32), real)
 
 
@@ -161,11 +163,14 @@ def test_tokens_that_are_all_forced_are_teacher_forcing():
 
 
 @pytest.mark.slow
-def test_what_is_not_forced_is_the_likeliest_token():
+@pytest.mark.parametrize("fed", ["likeliest", "drawn"])
+def test_what_is_not_forced_is_a_token_of_the_decoder(fed):
   """By hand: one token after another, its own choice read where it is not forced."""
   made, params = model("additive")
-  forced = np.random.default_rng(5).random((T, B)) < 0.4
-  own = batch(forced=forced)
+  draw = np.random.default_rng(5)
+  forced = draw.random((T, B)) < 0.4
+  uniform = draw.random((T, B), np.float32) if fed == "drawn" else None
+  own = batch(forced=forced, uniform=uniform)
   memory, state = made.apply(params, own.inputs, method="encode")
   step = jax.jit(functools.partial(made.apply, method="next"))
   truth = np.concatenate([np.full((1, B), SIZES.bos), own.targets[:-1]])
@@ -173,11 +178,27 @@ def test_what_is_not_forced_is_the_likeliest_token():
   for t in range(T):
     read = np.where(forced[t] | (t == 0), truth[t], choice).astype(np.int32)
     state, found, _ = step(params, read, state, memory)
-    choice = np.argmax(found, axis=-1)
     logs = jax.nn.log_softmax(found)
+    choice = np.argmax(found, axis=-1)
+    if uniform is not None and t + 1 < T:
+      mass = np.cumsum(np.exp(np.asarray(logs, np.float64)), axis=-1)
+      choice = np.argmax(mass > uniform[t + 1][:, None], axis=-1)
     total -= float(np.sum(logs[np.arange(B), own.targets[t]] * own.weight[t]))
   sums = made.apply(params, own, carry(made, params), method="losses")
   np.testing.assert_allclose(sums["loss"].total, total, rtol=1e-5)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+  logits = np.array([[0.0, 1.0, -1.0, 2.0], [3.0, -np.inf, 0.0, 0.0]], np.float32)
+  uniform = (np.arange(20_000, dtype=np.float32) + 0.5) / 20_000
+  draw = jax.jit(jax.vmap(scheduled.drawn, (None, 0)))
+  tokens = np.asarray(draw(logits, np.stack([uniform, uniform[::-1]], axis=-1)))
+  for column, own in enumerate(jax.nn.softmax(logits)):
+    share = np.bincount(tokens[:, column], minlength=4) / len(tokens)
+    np.testing.assert_allclose(share, own, atol=2e-4)
+    assert (share > 0).tolist() == (np.asarray(own) > 0).tolist()
+  ends = np.asarray(draw(logits, np.array([[0, 0], [1, 1]], np.float32)))
+  assert ends.tolist() == [[0, 0], [3, 3]]
 
 
 @pytest.mark.slow
@@ -187,7 +208,9 @@ def test_the_gradient_through_scheduled_sampling_is_exact(kind):
   made, params = model(kind)
   with jax.enable_x64(True):
     params = jax.tree.map(lambda leaf: leaf.astype(np.float64), params)
-    own = batch(kind, forced=np.random.default_rng(5).random((T, B)) < 0.4)
+    draw = np.random.default_rng(5)
+    forced, uniform = draw.random((T, B)) < 0.4, draw.random((T, B), np.float32)
+    own = batch(kind, forced=forced, uniform=uniform)
     own = own._replace(weight=own.weight.astype(np.float64))
     start = carry(made, params)
     loss = jax.jit(lambda params: conditional_loss(made, 0.1)(params, start, own)[0])

@@ -17,7 +17,7 @@ from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
 from unroll.gradients import full
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.translator import (
   Encoders,
   Translator,

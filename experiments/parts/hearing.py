@@ -16,7 +16,7 @@ from unroll.data.speech.reader import Reader
 from unroll.gradients import ChunkLoss
 from unroll.models import listener, transcriber
 from unroll.models.conditional import conditional_loss
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.transcriber import Transcribers
 from unroll.settings import refuse
 from unroll.types import BadInput, Params

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from numpy.typing import NDArray
 
-from unroll.data import forcing
 from unroll.data import text as text_lib
 from unroll.data.batches import ALL
 from unroll.data.pairs import Batches, Pair, Reader, Source, files, named
@@ -79,9 +78,6 @@ class Pairs:
     False, "sources are read from their end to their start"
   )
   end_source: bool = setting(False, "sources end with <eos> as targets do")
-  teacher_forcing: str = setting(
-    "1", f"how often the true token is fed: {forcing.HELP}"
-  )
   copy: bool = setting(
     False, "a target token that is unknown is learned as a copy of its source's"
   )
@@ -106,10 +102,7 @@ class Data(NamedTuple):
 
   def training(self, batch: int, seed: int, columns: slice = ALL) -> Batches:
     """Batches of the training part in random order."""
-    forced = self.settings.teacher_forcing
-    return self._batches(
-      "train", batch, seed=seed, columns=columns, teacher_forcing=forced
-    )
+    return self._batches("train", batch, seed=seed, columns=columns)
 
   def evaluation(self, part: str) -> Batches:
     """Every pair of a part, by length; a decoder reads the true tokens."""
@@ -155,7 +148,6 @@ def load(
   Raises:
     BadInput: a file is faulty, or the settings do not fit one another.
   """
-  forcing.schedule(settings.teacher_forcing)
   tokenizer = settings.tokenizer or ("char" if exact(settings) else "joined")
   parts = dict(_parts(settings))
   parts["train"] = _filled(settings, parts["train"], warn)

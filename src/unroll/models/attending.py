@@ -12,7 +12,8 @@ from unroll import remat, scan
 from unroll.architecture import Architecture
 from unroll.attention import Memory
 from unroll.data.pairs import Sizes
-from unroll.models.decoder import Decoder, Decoders, Start
+from unroll.models.decoder import Decoder, Start
+from unroll.models.decoders import Decoders
 from unroll.models.translator import Encoders, Translator, source_width, translator
 from unroll.settings import refuse
 from unroll.transformer import Form, Stack, cache, transformer
@@ -100,7 +101,8 @@ def _transformer(
     raise BadInput(f"remat={plan.name}: a translator takes none; leave it out")
   refuse(encoders, "model=transformer", "source_embedding", "share_embeddings")
   own = ("embedding", "embedding_dropout", "scale_embeddings", "tie_embeddings")
-  refuse(decoders, "model=transformer", *own, "label_smoothing", "coverage_loss")
+  learned = ("label_smoothing", "coverage_loss", "teacher_forcing", "fed")
+  refuse(decoders, "model=transformer", *own, *learned)
   embedding = source_width(encoders, decoders, sizes)
   core, width = layers.encoder(embedding, bidirectional=True)
   form = layers.form(

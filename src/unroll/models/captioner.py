@@ -14,7 +14,8 @@ from unroll.data.captions import Pictures, Sizes
 from unroll.data.examples import Examples
 from unroll.models.bridge import Start
 from unroll.models.conditional import Conditional
-from unroll.models.decoder import Decoders, decoder
+from unroll.models.decoder import decoder
+from unroll.models.decoders import Decoders
 from unroll.models.images import ImageEncoder, Images, grid, image_encoder
 from unroll.types import BadInput, Carry, afresh
 

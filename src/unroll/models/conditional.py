@@ -77,7 +77,7 @@ class Conditional(nn.Module):
     given, targets, weight, valid = jax.tree.map(jnp.asarray, batch)
     memory, start = self.encode(given, carry, backward)
     fed = self._shifted(targets)
-    if given.forced is not None:
+    if given.sampling is not None:
       fed = self._sampled(fed, given, memory, start)
     _, hidden, weights = self.decoder(fed, start, memory, valid, backward)
     head = self.decoder.head()
@@ -135,7 +135,7 @@ class Conditional(nn.Module):
     return self._known(jnp.concatenate([first, targets[:-1]]))
 
   def _sampled(self, truth: Array, given: Any, memory: Memory, start: Carry) -> Array:
-    """What is read where not every token is forced, see `scheduled.fed`."""
+    """What is read where not every true token is, see `scheduled.fed`."""
     module, variables = self.unbind()
     apply = cast(Callable[..., Any], module.apply)
     held = jax.lax.stop_gradient((variables, memory))
@@ -143,9 +143,9 @@ class Conditional(nn.Module):
 
     def step(carry, tokens):
       carry, found, _ = apply(held[0], tokens, carry, held[1], copies, method="next")
-      return carry, jnp.argmax(found, axis=-1)
+      return carry, found
 
-    return self._known(scheduled.fed(step, start, truth, jnp.asarray(given.forced)))
+    return self._known(scheduled.fed(step, start, truth, given.sampling))
 
 
 def conditional_loss(

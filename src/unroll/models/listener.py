@@ -15,7 +15,7 @@ from unroll.architecture import Architecture
 from unroll.attention import Memory
 from unroll.data.examples import Examples
 from unroll.data.speech.dictation import Sizes, Sounds
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.reading import Reading, ReadingCarry, halves
 from unroll.types import Carry
 

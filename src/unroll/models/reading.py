@@ -10,7 +10,8 @@ from unroll.attention import Memory
 from unroll.layers import Layer, Recurrent
 from unroll.models.bridge import Start
 from unroll.models.conditional import Conditional
-from unroll.models.decoder import Decoders, decoder
+from unroll.models.decoder import decoder
+from unroll.models.decoders import Decoders
 from unroll.models.pooling import Pooling
 from unroll.types import Array, BadInput, Carry, Lookup, afresh
 

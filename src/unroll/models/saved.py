@@ -27,7 +27,7 @@ from unroll.models import translator as translators
 from unroll.models.attending import translator_of
 from unroll.models.built import FRAMES, LEXICON, SCORES, SERIES, SPEECH, Built
 from unroll.models.convolutions import Convolutions
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.forecaster import Forecasts, Shape, example, forecaster
 from unroll.models.images import Images
 from unroll.models.language import language_model

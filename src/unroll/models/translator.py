@@ -15,7 +15,7 @@ from unroll.architecture import Architecture
 from unroll.attention import Memory
 from unroll.data.examples import Examples
 from unroll.data.pairs import Given, Sizes
-from unroll.models.decoder import Decoders
+from unroll.models.decoders import Decoders
 from unroll.models.parts import Embedding
 from unroll.models.reading import Reading, ReadingCarry, halves
 from unroll.settings import setting

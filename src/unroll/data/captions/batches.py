@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from unroll.data.buckets import Buckets
 from unroll.data.captions.value import Captioned
 from unroll.data.examples import Examples, padded
+from unroll.data.forcing import Sampling
 
 
 class Pictures(NamedTuple):
@@ -16,11 +17,11 @@ class Pictures(NamedTuple):
 
   Attributes:
     images: uint8 `[1, B, height, width, 3]`, one a column; 0 in a column of padding.
-    forced: bool `[T, B]`, where the token before is the true one; None: everywhere.
+    sampling: what is read before each target; None: the true token.
   """
 
   images: NDArray[np.uint8]
-  forced: NDArray[np.bool_] | None = None
+  sampling: Sampling | None = None
 
 
 def pictures(images: NDArray[np.uint8], rows: NDArray[np.integer]) -> Pictures:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data import forcing
 from unroll.data.buckets import Buckets
 from unroll.data.examples import Examples, padded
+from unroll.data.forcing import Sampling
 from unroll.data.pairs.reader import Source
 
 
@@ -20,13 +20,13 @@ class Given(NamedTuple):
     tokens: int32 `[S, B]`, 0 at padding.
     valid: bool `[S, B]`, False at padding; a source may have no token.
     copies: int32 `[S, B]`, what a copy of each token puts out, see `reader.Source`.
-    forced: bool `[T, B]`, where the token before is the true one; None: everywhere.
+    sampling: what is read before each target; None: the true token.
   """
 
   tokens: NDArray[np.int32]
   valid: NDArray[np.bool_]
   copies: NDArray[np.int32]
-  forced: NDArray[np.bool_] | None = None
+  sampling: Sampling | None = None
 
 
 def given(sources: Sequence[Source], rows: NDArray[np.integer], steps: int) -> Given:
@@ -53,8 +53,6 @@ class Batches(Buckets[Examples]):
     sources: of `Reader.read`.
     targets: of `Reader.write`, as many.
     batch: pairs in a batch of mean length.
-    teacher_forcing: see `forcing.schedule`; what a batch has as `forced` is drawn from
-      the seed and the step.
     **options: of `Buckets`.
   """
 
@@ -63,14 +61,10 @@ class Batches(Buckets[Examples]):
     sources: Sequence[Source],
     targets: Sequence[NDArray[np.int32]],
     batch: int,
-    *,
-    teacher_forcing: str = "1",
     **options: Any,
   ):
     self._sources = np.array([len(source.tokens) for source in sources])
     self._targets = np.array([len(target) for target in targets])
-    always = forcing.always(teacher_forcing)
-    self._rate = None if always else forcing.schedule(teacher_forcing)
     columns = [source.tokens for source in sources], [s.copies for s in sources]
 
     def make(rows: NDArray[np.int64], steps: int) -> Examples:
@@ -81,21 +75,9 @@ class Batches(Buckets[Examples]):
         Given(tokens, valid, copies), wanted, real.astype(np.float32), real
       )
 
-    if not always:
-      options["digest"] = f"{options.get('digest', '')}/{teacher_forcing}"
     lengths = np.maximum(self._sources, self._targets)
     super().__init__(lengths, make, batch, **options)
     self.most = functools.cache(self._most)
-
-  def __getitem__(self, step: int) -> Examples:
-    batch = super().__getitem__(step)
-    if self._rate is None:
-      return batch
-    shape = len(batch.targets), len(self.chosen(step))
-    # Of another stream than the order of an epoch, which seed and epoch give.
-    draw = np.random.default_rng((self.seed, step, 1)).random(shape, np.float32)
-    forced = (draw < self._rate(step))[:, self.part(step)]
-    return batch._replace(inputs=batch.inputs._replace(forced=forced))
 
   def _most(self, bound: int) -> tuple[int, int]:
     """S and T of the bucket up to a bound."""

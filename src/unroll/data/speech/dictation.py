@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.examples import Examples
+from unroll.data.forcing import Sampling
 from unroll.data.speech.reader import BLANK, Shape
 
 
@@ -36,12 +37,12 @@ class Sounds(NamedTuple):
   Attributes:
     steps: float32 `[S, B, D]`.
     valid: bool `[S, B]`, False at padding.
-    forced: bool `[T, B]`, where the token before is the true one; None: everywhere.
+    sampling: what is read before each target; None: the true token.
   """
 
   steps: NDArray[np.float32]
   valid: NDArray[np.bool_]
-  forced: NDArray[np.bool_] | None = None
+  sampling: Sampling | None = None
 
 
 def heard(batch: Examples) -> Sounds:
