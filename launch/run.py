@@ -19,6 +19,7 @@ TRIES = 4  # at a run that crashes, in a row that no checkpoint came of
 BAD_INPUT = 2  # the exit code of an experiment that cannot run at all
 PAUSE = 0.05  # seconds between two looks at a run
 GRACE = 60.0  # seconds that a run has to save and end
+TOLD = 1.0  # seconds within which all processes of a job are told to end
 
 
 class Outcome(NamedTuple):
@@ -95,8 +96,10 @@ def follow(
     before = reached(workdirs)
     code, output, stopped = once(log, stop)
     ended = _last_object(output)
+    done = isinstance(ended, dict) and bool(ended.get("finished"))
+    # What ends a job tells all of its processes, and the run may hear of it first.
+    stopped = stopped or stop() or (code == 0 and not done and not _wait(TOLD, stop))
     if stopped:  # it may have come to its end by itself just then
-      done = isinstance(ended, dict) and ended.get("finished")
       return Outcome(ended, None) if done else None
     if code == 0:
       return Outcome(ended, None)

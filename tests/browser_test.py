@@ -159,7 +159,7 @@ def test_labels_of_an_axis_do_not_overlap(show, sweeps):
 def test_the_leaderboard_sorts(show, sweeps):
   tab = show(sweeps["grid"])
   assert column(tab, "#")[:3] == ["1", "2", "3"]
-  best = column(tab, "val/bits_per_char")
+  best = column(tab, "val/loss")
   values = [float(text.partition(" ")[0]) for text in best]
   assert values == sorted(values)
   head = tab.locator("#leaderboard th", has_text="tokens/s")
@@ -168,7 +168,7 @@ def test_the_leaderboard_sorts(show, sweeps):
     assert head.get_attribute("aria-sort") == direction
     speeds = [int(text.replace(",", "")) for text in column(tab, "tokens/s")]
     assert speeds == sorted(speeds, reverse=reverse)
-  assert column(tab, "val/bits_per_char") != best
+  assert column(tab, "val/loss") != best
 
 
 def test_failed_trials_are_listed_with_their_reason(show, sweeps):

@@ -8,7 +8,7 @@ import sqlite3
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,28 @@ def test_a_run_that_gets_further_is_tried_again(
   assert outcome.error.startswith(f"ended with exit code 1, {run.TRIES} times: no more")
   starts = (tmp_path / "run" / "starts").read_text()
   assert len(starts) == run.TRIES + 7 * watched
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_may_hear_of_its_end_before_its_worker(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool, finished: bool
+) -> None:
+  monkeypatch.setattr(run, "TOLD", 0.3)
+  ended: list[float] = []
+
+  def once(log: Path, stop: Callable[[], bool]) -> run.Ended:
+    ended.append(time.monotonic())
+    return run.Ended(0, json.dumps({"finished": finished}), False)
+
+  def stop() -> bool:
+    return told and bool(ended) and time.monotonic() > ended[0] + 0.1
+
+  outcome = run.follow(once, tmp_path / "log", stop)
+  if told and not finished:
+    assert outcome is None  # the trial goes back
+  else:
+    assert outcome == run.Outcome({"finished": finished}, None)
 
 
 def test_a_run_that_nobody_watches_any_more_saves(tmp_path: Path) -> None:
