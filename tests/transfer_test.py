@@ -1,7 +1,6 @@
 """Parameters of another run: taken by name, rows by token; frozen, slowed, thawed."""
 
 import shutil
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +10,14 @@ from commands import run
 from tables import quickly
 
 from unroll import transfer
-from unroll.data.vocabulary import Vocabulary
+from unroll.data.classes.reader import Reader
+from unroll.data.vocabulary import VOCABULARY, Vocabulary
 from unroll.loading import load
+from unroll.models.meanings import meanings
 from unroll.optim import optimizer
 from unroll.types import BadInput
 
 DRAW = np.random.default_rng(0)
-
-
-class Donor(NamedTuple):
-  """As much of a loaded run as is read."""
-
-  params: dict
-  vocabulary: Vocabulary | None
 
 
 def leaves(tokens, width, layers, classes):
@@ -46,7 +40,7 @@ def vocabulary(text):
 
 def test_names_and_shapes_that_fit_are_taken():
   mine, theirs = leaves(5, 3, 2, 4), leaves(5, 3, 1, 6)
-  found = transfer.taken(mine, Donor(theirs, None), {})
+  found = transfer.taken(mine, transfer.Donor(theirs, {}), {})
   own, other, new = (tree["params"] for tree in (mine, theirs, found.params))
   np.testing.assert_array_equal(new["embed"]["embedding"], other["embed"]["embedding"])
   for name in ("w_x", "w_h"):
@@ -58,17 +52,57 @@ def test_names_and_shapes_that_fit_are_taken():
   assert len(found.names) + len(found.left) == len(jax.tree.leaves(mine))
 
 
-def test_rows_of_an_embedding_go_by_their_tokens():
+def test_what_is_of_a_token_goes_by_it():
+  """The same numbers of tokens, of other ones: no shape tells that."""
   here, there = vocabulary("b b b c new new"), vocabulary("a a a b b c")
-  mine, theirs = leaves(len(here), 3, 1, 4), leaves(len(there), 3, 1, 4)
-  files = {"vocab.json": here.to_json()}
-  found = transfer.taken(mine, Donor(theirs, there), files)
-  table = found.params["params"]["embed"]["embedding"]
-  own, other = (tree["params"]["embed"]["embedding"] for tree in (mine, theirs))
+  assert len(here) == len(there) and here.tokens != there.tokens
+  mine, theirs = (leaves(len(known), 3, 1, len(known)) for known in (here, there))
+  own, other = (
+    meanings("language", {VOCABULARY: known.to_json()}) for known in (here, there)
+  )
+  found = transfer.taken(mine, transfer.Donor(theirs, other), own)
+  old, new, start = (t["params"] for t in (theirs, found.params, mine))
   for i, token in enumerate(here.tokens):
-    row = other[there.tokens.index(token)] if token in there.tokens else own[i]
-    np.testing.assert_array_equal(table[i], row)
-  assert found.rows == 3  # <unk>, b and c
+    came, at = (old, there.tokens.index(token)) if token in there.tokens else (start, i)
+    for tree, name in (("embed", "embedding"), ("output", "bias")):
+      np.testing.assert_array_equal(new[tree][name][i], came[tree][name][at])
+    kernels = new["output"]["kernel"][:, i], came["output"]["kernel"][:, at]
+    np.testing.assert_array_equal(*kernels)
+  three = dict.fromkeys(("embed/embedding", "output/bias", "output/kernel"), (3, 4))
+  assert found.parts == three  # <unk>, b and c
+  same = transfer.taken(mine, transfer.Donor(theirs, other), other)
+  assert not same.parts and not same.left
+
+
+def test_classes_are_no_tokens_however_many_there_are():
+  known = vocabulary("a a b b c")
+  reader = Reader(("x", "y", "z", "w"), known, (), (), None, 0)
+  assert len(known) == len(reader.classes)
+  mine, theirs = leaves(4, 3, 1, 4), leaves(4, 3, 1, 4)
+  language = meanings("language", {VOCABULARY: known.to_json()})
+  found = transfer.taken(
+    mine, transfer.Donor(theirs, language), meanings("classify", reader.files())
+  )
+  assert set(found.left) == {"output/kernel", "output/bias"} and not found.parts
+
+
+def test_moves_between_labels_go_by_both():
+  """The transitions of a CRF: two labels each, and the ends of a sentence."""
+  here, there = ("O", "B-x", "B-y"), ("B-y", "O", "B-z")
+  own, other = (
+    {("transitions",): ((*labels, ""), (*labels, ""))} for labels in (here, there)
+  )
+  mine, theirs = (
+    {"transitions": DRAW.normal(size=(4, 4)).astype(np.float32)} for _ in range(2)
+  )
+  found = transfer.taken(mine, transfer.Donor(theirs, other), own)
+  new, places = found.params["transitions"], {"O": 1, "B-y": 0, "": 3}
+  for i, one in enumerate((*here, "")):
+    for j, two in enumerate((*here, "")):
+      both = one in places and two in places
+      old = theirs["transitions"][places[one], places[two]] if both else None
+      assert new[i, j] == pytest.approx(old if both else mine["transitions"][i, j])
+  assert found.parts == {"transitions": (3, 4)}
 
 
 PARAMS = leaves(5, 3, 2, 4)

@@ -81,9 +81,9 @@ def _train(
   arms = [one[Training].arm() for one in each]
   sources = [task.train(one[Training].seed, place.columns) for one in each]
   budget = _budget(each, sources)
-  donor = transfer.donor(each[0])
-  transfer.check(shapes.params, settings, donor, task.files)
-  begun = start or functools.partial(transfer.begun, donor=donor, files=task.files)
+  take = transfer.taking(each[0], task)
+  transfer.check(shapes.params, settings, take)
+  begun = start or functools.partial(transfer.begun, take=take)
   place.prepare(pieces, shapes)
   states = place.fresh(pieces, arms)
 

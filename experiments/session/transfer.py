@@ -11,12 +11,15 @@ import numpy as np
 
 from experiments.session.folder import CHECKPOINTS, Folder
 from experiments.session.settings import Settings
+from experiments.session.task import Task
 from experiments.session.terminal import say, warn
 from unroll import checkpoint, specs, transfer
-from unroll.loading import Loaded, load
+from unroll.loading import load
 from unroll.settings import setting
 from unroll.train import TrainState
 from unroll.types import Array, BadInput, Params
+
+Take = Callable[[Params], transfer.Taken]  # parameters as they start -> what was taken
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Transfer:
   init_from: str = setting(
     "",
     "the folder of a run whose parameters this one starts with, where names and shapes "
-    "fit; rows of an embedding go by what they stand for",
+    "fit; rows and columns go by what they stand for",
     kind="path",
   )
   freeze: tuple[str, ...] = setting(
@@ -67,8 +70,8 @@ class Transfer:
     return found
 
 
-def donor(settings: Settings) -> Loaded | None:
-  """The run to start from; None where there is none, or this one is under way.
+def taking(settings: Settings, task: Task) -> Take | None:
+  """What takes the parameters to start from; None: there are none, or it is under way.
 
   Raises:
     BadInput: there is no such run.
@@ -80,28 +83,34 @@ def donor(settings: Settings) -> Loaded | None:
     and not settings[Folder].overwrite
   ):
     return None
-  return load(path, warn=warn)
+  # The models of all kinds: a run that starts by itself needs none of them.
+  from unroll.models.meanings import meanings
+  from unroll.models.saved import kind
+
+  model = load(path, warn=warn)
+  donor = transfer.Donor(model.params, meanings(kind(model.config), model.files))
+  own = meanings(task.model, task.files)
+  return functools.partial(transfer.taken, donor=donor, own=own)
 
 
-def begun(
-  state: TrainState, donor: Loaded | None, files: Mapping[str, str]
-) -> TrainState:
+def begun(state: TrainState, take: Take | None) -> TrainState:
   """A state before the first step, with the parameters of another run.
 
   Args:
     state: as it would begin.
-    donor: the other run; None: as it would begin.
-    files: the texts that accompany this run.
+    take: of `taking`.
   """
-  if donor is None:
+  if take is None:
     return state
-  taken = transfer.taken(state.params, donor, files)
-  total = len(taken.names) + len(taken.left)
-  rows = "" if taken.rows is None else f", {taken.rows:,} rows of the embedding"
-  left = f"; its own: {', '.join(taken.left)}" if taken.left else ""
-  say(
-    f"starts with {len(taken.names)} of {total} parameters of the other run{rows}{left}"
-  )
+  taken = take(state.params)
+  parts = [f"{name} {n:,} of {all_:,}" for name, (n, all_) in taken.parts.items()]
+  told = [
+    f"{len(taken.names)} of {len(taken.names) + len(taken.left)} parameters of the "
+    "other run",
+    *([f"in part: {', '.join(parts)}"] if parts else []),
+    *([f"its own: {', '.join(taken.left)}"] if taken.left else []),
+  ]
+  say(f"starts with {'; '.join(told)}")
   return started(state, taken.params)
 
 
@@ -115,19 +124,17 @@ def started(state: TrainState, params: Params) -> TrainState:
   )
 
 
-def check(
-  params: Params, settings: Settings, donor: Loaded | None, files: Mapping[str, str]
-) -> None:
+def check(params: Params, settings: Settings, take: Take | None) -> None:
   """Refuses what cannot be taken, or names that are none, before anything is written.
 
   Raises:
     BadInput: nothing fits, or no parameter has a name.
   """
   transfer.check(params, settings[Transfer].by_name())
-  if donor is None:
+  if take is None:
     return
   empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), params)
-  if not transfer.taken(empty, donor, files).names:
+  if not take(empty).names:
     raise BadInput(
       f"init_from={settings[Transfer].init_from}: no parameter has the name and shape "
       "of one here; give the same hidden, embedding and cell"

@@ -88,7 +88,7 @@ def load(
   path = Path(run)
   config = configuration(path)
   files = texts(path, config["files"])
-  kind = config.get("model") or saved.KINDS.get(config["experiment"], "")
+  kind = saved.kind(config)
   try:
     if kind == NGRAM:
       return _counted(path, config, files)

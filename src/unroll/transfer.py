@@ -8,13 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.data import tokens
-from unroll.data.vocabulary import VOCABULARY, Vocabulary
-from unroll.loading import Loaded
+from unroll.models.built import Meaning, Meanings
 from unroll.names import Names, by_name
 from unroll.types import Array, BadInput, Params
 
-TABLE = ("embed", "embedding")  # the parameter with a row for each token
+
+class Donor(NamedTuple):
+  """What parameters are taken from.
+
+  Attributes:
+    params: of another model.
+    meanings: what their rows and columns stand for.
+  """
+
+  params: Params
+  meanings: Meanings
 
 
 class Taken(NamedTuple):
@@ -22,67 +30,78 @@ class Taken(NamedTuple):
 
   Attributes:
     params: the parameters, completed by those of another model.
-    names: those that were taken whole, or row by row.
+    names: those that were taken, whole or in part.
     left: those that were not.
-    rows: the rows of the embedding that were found, by their tokens; None where it was
-      taken whole or not at all.
+    parts: of those taken in part, by name, how many entries the other model has of all.
   """
 
   params: Params
   names: tuple[str, ...]
   left: tuple[str, ...]
-  rows: int | None
+  parts: Mapping[str, tuple[int, int]]
 
 
-def taken(params: Params, donor: Loaded, files: Mapping[str, str]) -> Taken:
+def taken(params: Params, donor: Donor, own: Meanings) -> Taken:
   """Takes the parameters of another model that have the name and shape of these.
 
-  The rows of an embedding go by their tokens: those of tokens that the other model does
-  not have stay as they are.
+  Rows and columns go by what they stand for, as those of an embedding by their tokens:
+  what the other model does not have stays as it is.
 
   Args:
     params: as they start.
     donor: the other model.
-    files: what accompanies this one, by name; of it the vocabulary is read.
+    own: what the rows and columns of `params` stand for.
 
   Returns:
     Parameters of the structure and types of `params`.
   """
-  mine = tokens.from_json(files[VOCABULARY]) if VOCABULARY in files else None
-  theirs = donor.vocabulary
   held = {_bare(name): leaf for name, leaf in by_name(donor.params).items()}
   leaves, treedef = jax.tree.flatten(params)
-  found, names, left, rows = [], [], [], None
-  for (name, own), leaf in zip(by_name(params).items(), leaves):
-    bare = _bare(name)
+  found, names, left, parts = [], [], [], {}
+  for (name, mine), leaf in zip(by_name(params).items(), leaves):
+    bare, free = _bare(name), (None,) * mine.ndim
+    whole = "/".join(bare)
+    axes = own.get(bare, free), donor.meanings.get(bare, free)
     new: Array | NDArray | None = held.get(bare)
-    if bare == TABLE and new is not None and mine is not None and theirs is not None:
-      new, rows = _by_token(own, new, mine, theirs)
-    if new is None or new.shape != own.shape:
-      left.append("/".join(bare))
+    if new is not None and axes[0] != axes[1]:
+      new, count = _by_meaning(mine, new, *axes)
+      if new is not None:
+        parts[whole] = count
+    if new is None or new.shape != mine.shape:
+      left.append(whole)
       found.append(leaf)
     else:
-      names.append("/".join(bare))
-      found.append(jnp.asarray(new, own.dtype))
-  return Taken(jax.tree.unflatten(treedef, found), tuple(names), tuple(left), rows)
+      names.append(whole)
+      found.append(jnp.asarray(new, mine.dtype))
+  return Taken(jax.tree.unflatten(treedef, found), tuple(names), tuple(left), parts)
 
 
-def _by_token(
-  own: Array, new: Array | NDArray, mine: Vocabulary, theirs: Vocabulary
-) -> tuple[Array | NDArray | None, int | None]:
-  """A table with the rows of another for the tokens that both have."""
-  if own.shape[1:] != new.shape[1:]:
-    return None, None
-  if mine.tokens == theirs.tokens:
-    return new, None
-  places = {token: i for i, token in enumerate(theirs.tokens)}
-  both = [(i, places[token]) for i, token in enumerate(mine.tokens) if token in places]
-  if not both:
-    return None, None
+def _by_meaning(
+  own: Array, new: Array | NDArray, mine: Meaning, theirs: Meaning
+) -> tuple[NDArray | None, tuple[int, int]]:
+  """An array with the entries of another that stand for the same, and their count."""
+  none = None, (0, 0)
+  here: list[list[int]] = []
+  there: list[list[int]] = []
+  for size, other, known, given in zip(own.shape, new.shape, mine, theirs, strict=True):
+    if known is None or given is None:
+      if known is not given or size != other:
+        return none
+      here.append([*range(size)])
+      there.append([*range(size)])
+      continue
+    if (len(known), len(given)) != (size, other):
+      return none
+    places = {meaning: i for i, meaning in enumerate(given)}
+    both = [(i, places[m]) for i, m in enumerate(known) if m in places]
+    if not both:
+      return none
+    here.append([i for i, _ in both])
+    there.append([i for _, i in both])
   table = np.array(own)
-  here, there = map(list, zip(*both))
-  table[here] = np.asarray(new)[there]
-  return table, len(both)
+  table[np.ix_(*here)] = np.asarray(new)[np.ix_(*there)]
+  counts = [(len(at), len(m)) for at, m in zip(here, mine) if m is not None]
+  return table, counts[0]
 
 
 def multiples(

@@ -4,11 +4,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from unroll.data.vocabulary import Vocabulary
+from unroll.names import Names
 
 SERIES, SCORES = "series.json", "scores.json"
 LEXICON = "lexicon.json"
 FRAMES = "frames.json"
 SPEECH = "speech.json"
+
+# Of a parameter what each entry along each of its axes stands for; None: they are alike
+# in all models of its shape.
+Meaning = tuple[tuple[str, ...] | None, ...]
+Meanings = Mapping[Names, Meaning]
 
 
 class Built(NamedTuple):

@@ -48,6 +48,11 @@ Group = TypeVar("Group")
 _TOKEN = np.zeros((1, 1), np.int32)
 
 
+def kind(config: Mapping[str, Any]) -> str:
+  """The kind of model that a configuration names; empty: one of no kind."""
+  return config.get("model") or KINDS.get(config["experiment"], "")
+
+
 def built(kind: str, flags: Mapping[str, Any], files: Mapping[str, str]) -> Built:
   """The model of a kind.
 

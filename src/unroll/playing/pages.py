@@ -60,7 +60,7 @@ def whole_page(loaded: Loaded, title: str) -> str:
 
 def _kind(loaded: Loaded) -> str:
   config = loaded.config
-  kind = config.get("model") or saved.KINDS.get(config["experiment"], "")
+  kind = saved.kind(config)
   if loaded.module is None or kind not in KINDS:
     raise BadInput(
       f"a run of experiments.{config['experiment']} has no page to play with: give one "
