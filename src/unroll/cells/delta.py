@@ -17,6 +17,7 @@ from unroll.cells.keyed import (
   where_valid,
 )
 from unroll.linear import add_bias
+from unroll.matrices import unit_lower_solved
 from unroll.start import Init, gates
 from unroll.types import Array, BadInput, Cell, Chunk, Key
 
@@ -162,12 +163,7 @@ def _unit(x: Array) -> Array:
 
 
 def _solved(lower: Array, right: Array) -> Array:
-  """U of (I + L) U = R, L what stands below a diagonal; no solver takes bfloat16."""
+  """U of (I + L) U = R, in float32 at least."""
   wide = jnp.float32 if right.dtype.itemsize < 4 else right.dtype
-  found = jax.lax.linalg.triangular_solve(
-    *(lower.astype(wide), right.astype(wide)),
-    left_side=True,
-    lower=True,
-    unit_diagonal=True,
-  )
+  found = unit_lower_solved(lower.astype(wide), right.astype(wide))
   return found.astype(right.dtype)

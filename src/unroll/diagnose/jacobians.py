@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll import states
+from unroll.matrices import each
 from unroll.types import Array, BadInput, Carry, Cell, Params
 
 
@@ -44,7 +45,7 @@ class _Scaled(NamedTuple):
 
   def norm(self) -> Array:
     """The logarithm of the largest singular value, `[B]`."""
-    values = jnp.linalg.svd(self.matrix, compute_uv=False)
+    values = each(lambda own: jnp.linalg.svd(own, compute_uv=False), self.matrix)
     return self.log + jnp.log(values[:, 0])
 
 
@@ -78,7 +79,8 @@ def singular_values(
   zs = cell.project(params, xs)
   zero = jnp.zeros_like(states.vector(carry))
   batch, size = zero.shape
-  basis = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (batch, size, size)))[0]
+  drawn = jax.random.normal(jax.random.key(0), (batch, size, size))
+  basis = each(jnp.linalg.qr, drawn)[0]
 
   def step(state, z):
     carry, basis, ahead, back = state
@@ -88,9 +90,9 @@ def singular_values(
 
     _, push = jax.linearize(after, zero)
     pushed = jax.vmap(push, in_axes=2, out_axes=2)(basis)
-    basis, triangle = jnp.linalg.qr(pushed)
+    basis, triangle = each(jnp.linalg.qr, pushed)
     ahead = ahead.times(triangle @ ahead.matrix)
-    undone = jax.lax.linalg.triangular_solve(triangle, back.matrix)
+    undone = each(jax.lax.linalg.triangular_solve, triangle, back.matrix)
     return (cell.step(params, carry, z)[0], basis, ahead, back.times(undone)), None
 
   one = _Scaled(jnp.broadcast_to(jnp.eye(size), basis.shape), jnp.zeros(batch))

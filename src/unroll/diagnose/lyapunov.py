@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from unroll import states
+from unroll.matrices import each
 from unroll.scan.masks import select
 from unroll.types import Array, BadInput, Carry, Cell, Lookup, Params
 
@@ -72,12 +73,12 @@ def lyapunov(
 
     _, push = jax.linearize(after, zero)
     pushed = jax.vmap(push, in_axes=2, out_axes=2)(basis)
-    turned, triangle = jnp.linalg.qr(pushed)
+    turned, triangle = each(jnp.linalg.qr, pushed)
     growth = jnp.log(jnp.abs(jnp.diagonal(triangle, axis1=1, axis2=2)))
     new = (cell.step(params, carry, z)[0], turned)
     return select(here, new, state), jnp.where(here[:, None], growth, 0)
 
-  start = (carry, jnp.linalg.qr(basis)[0])
+  start = (carry, each(jnp.linalg.qr, basis)[0])
   _, growth = jax.lax.scan(step, start, (zs, valid))
   counted = jnp.sum(valid[settle:], axis=0).astype(dtype)
   return jnp.sum(growth[settle:], axis=0) / counted[:, None]

@@ -8,6 +8,7 @@ from unroll.gradients.chunks import Chunks
 from unroll.gradients.online.rtrl import jacobians
 from unroll.gradients.online.transition import following
 from unroll.gradients.scheme import Scheme
+from unroll.matrices import alone
 from unroll.types import Array, Key
 
 
@@ -61,10 +62,10 @@ def _followed(after, flat: Array, still: Array, memory: Sketch, key: Key) -> Ske
   by_params, by_states = jacobians(after, flat, still)
   whole = (by_states @ memory.states) @ memory.params + by_params
   # Left singular vectors are what S × S numbers suffice for; P may be many more.
-  squares, vectors = jnp.linalg.eigh(whole @ whole.T)
+  squares, vectors = alone(jnp.linalg.eigh)(whole @ whole.T)
   rank = memory.states.shape[-1]
   basis = vectors[:, ::-1][:, :rank]
   cut = squares[-rank - 1] if rank < squares.size else jnp.zeros_like(squares[0])
-  growth = jnp.linalg.norm(by_states, ord=2)
+  growth = alone(lambda own: jnp.linalg.norm(own, ord=2))(by_states)
   error = growth * memory.error + jnp.sqrt(jnp.maximum(cut, 0))
   return Sketch(basis, basis.T @ whole, error)
