@@ -46,8 +46,9 @@ class Classify:
   )
   input: str = setting(
     "-",
-    "what --mode=predict reads: a file of texts or of paths of sounds, one a line, or "
-    "an .npz file; -: standard input",
+    "what --mode=predict reads: a file of texts or of paths of sounds, one a line; a "
+    ".csv, .tsv or .jsonl file, whose column --text is read; or an .npz file; -: "
+    "standard input",
     kind="path",
     role="call",
   )
@@ -113,7 +114,9 @@ def _show(data: Data, settings: Settings, best: Loaded, path: Path) -> None:
 def _predict(settings: Settings) -> None:
   model, settings = modes.opened(settings)
   reader = Reader.from_files(model.files)
-  shown, things = predictions.things(reader, settings[Classify].input)
+  shown, things = predictions.things(
+    reader, settings[Classify].input, settings[Examples].text
+  )
   found = model.predict(model.params, things)
   print(predictions.as_tsv(reader.classes, shown, found), end="")
   rows = [dict(zip(reader.classes, row.tolist())) for row in found]

@@ -68,6 +68,15 @@ def test_texts_and_labels_are_read(name):
   ] == expected
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_are_read_without_their_labels(tmp_path, name):
+  where, data, (text, _), expected = TEXTS[name]
+  (tmp_path / where).write_bytes(data)
+  assert table.texts(tmp_path / where, text) == [row[0] for row in expected]
+  with pytest.raises(BadInput, match=r"columns|no object with 'none'"):
+    table.texts(tmp_path / where, "none")
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_named_with_its_line(name):
   where, data, said = FAULTS[name]

@@ -81,6 +81,16 @@ def test_labels_of_new_lines_come_with_probabilities(folder):
 
 
 @pytest.mark.slow
+def test_a_table_is_read_by_the_column_that_training_read(folder):
+  (folder / "new.csv").write_text('label,review\n?,"up, w1"\n?,w3\n')
+  call = ["--mode=predict", "--workdir=run", "--input=new.csv"]
+  done = run(folder, "classify", *call)
+  assert done.code == 0, done.err
+  rows = list(csv.reader(io.StringIO(done.out), delimiter="\t"))
+  assert [row[-1] for row in rows[1:]] == ["up, w1", "w3"]
+
+
+@pytest.mark.slow
 def test_a_loaded_run_gives_the_same(folder):
   model = load(folder / "run")
   [_, row] = predicted(folder, "up w1 w2\n")

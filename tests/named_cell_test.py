@@ -56,6 +56,7 @@ BAD = {
   "lstm:forget_bais=1": "lstm has forget_bias; did you mean forget_bias",
   "lstm:forget_bias": "give forget_bias a value: forget_bias=1.0",
   "lstm:forget_bias=big": "forget_bias=big: give a number",
+  "lstm:forget_bias=nan": "forget_bias=nan: give a number",
   "lstm:forget_bias=1,forget_bias=2": "gives forget_bias twice",
   "every:depth=2.5": "depth=2.5: give a whole number",
   "every:norm=batch": "norm=batch: choose one of layer, rms",

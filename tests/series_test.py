@@ -304,6 +304,13 @@ def test_a_column_without_training_values_is_refused():
     Scaler.fit(made(values), range(2))
 
 
+@pytest.mark.parametrize("large", [1e160, -1e300])
+def test_a_value_without_a_deviation_is_refused(large):
+  values = np.array([[1.0, 2.0], [2.0, large], [3.0, 4.0]])
+  with pytest.raises(BadInput, match=r"column b has -?1e\+.* at 1, of which"):
+    Scaler.fit(made(values), range(3))
+
+
 def test_a_scaler_comes_back_from_json_bit_by_bit():
   scaler = Scaler(np.array([0.1, -3e-7]), np.array([1 / 3, 2.0]))
   back = Scaler.from_json(json.loads(json.dumps(scaler.to_json())))
@@ -517,6 +524,15 @@ def test_the_entries_hang_together(name):
   assert len(entry.file.sha256) == 64
   assert entry.file.url.endswith(entry.file.path.rpartition("/")[2])
   assert entry.lag > 1
+
+
+def test_forecasts_far_from_zero_keep_what_tells_them_apart(monthly):
+  steps = np.arange(len(monthly.values), dtype=float)[:, None]
+  values = 1e9 + np.sin(steps / 3)
+  series = monthly._replace(columns=("a",), targets=1, values=values)
+  text = table.forecast_csv(series, 20, values[:5, :, None])
+  found = [float(row[1]) for row in csv.reader(io.StringIO(text)) if row[0] != "time"]
+  np.testing.assert_allclose(found, values[:5, 0], atol=1e-6, rtol=0)
 
 
 def test_forecasts_are_written_with_their_stamps(monthly):

@@ -113,9 +113,10 @@ def errors(
 
 
 def tell(found: Mapping[str, Mapping[str, Sums]], part: str, data: Data) -> None:
-  """Prints a line for the model and each baseline."""
+  """Prints a line for the model and each baseline, of scaled values."""
   scale = np.asarray(facts(data)[SCALE].total)
-  print(f"{part:26} {'MSE':>8} {'MAE':>8} MASE of lag {data.lag}")
+  head = f"{part}, scaled values"
+  print(f"{head:26} {'MSE':>8} {'MAE':>8} MASE of lag {data.lag}")
   for name, sums in found.items():
     mse, mae = (forecasting.mean_error(sums[n]) for n in ("squared", "absolute"))
     print(f"{name:26} {mse:8.4f} {mae:8.4f} {forecasting.mase(sums, scale):8.3f}")

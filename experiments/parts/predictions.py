@@ -14,11 +14,13 @@ from experiments.session.terminal import given
 from unroll.classification import calibration_error, scores
 from unroll.data import text as text_lib
 from unroll.data.buckets import Buckets
-from unroll.data.classes import arrays, audio
+from unroll.data.classes import arrays, audio, table
 from unroll.data.classes.reader import Reader
 from unroll.models.classifier import Classifier, classifier_loss
 from unroll.report import classes
 from unroll.types import BadInput, Params, Sums
+
+TABLES = (".csv", ".tsv", ".jsonl")
 
 
 def counts(model: Classifier, params: Params, source: Buckets) -> dict[str, Sums]:
@@ -68,18 +70,22 @@ def draw_calibration(
   )
 
 
-def things(reader: Reader, file: str) -> tuple[list[str], list[Any]]:
+def things(reader: Reader, file: str, column: str) -> tuple[list[str], list[Any]]:
   """What to predict labels of: how each is shown, and itself.
 
   Args:
     reader: of the run: it says whether these are texts, sounds or series.
-    file: "-" for standard input.
+    file: "-" for standard input; of one of `TABLES` a column is read.
+    column: of the texts there.
 
   Raises:
     BadInput: the file cannot be read or is faulty.
   """
   if reader.vocabulary is None and reader.mel is None:
     return _series(reader, file)
+  if reader.mel is None and Path(file).suffix in TABLES:
+    found = table.texts(Path(file), column)
+    return [text_lib.one_line(text) for text in found], found
   tokenizer = reader.vocabulary.tokenizer if reader.vocabulary else "char"
   lines = text_lib.read_lines(given(file), f"--input={file}", tokenizer)
   if reader.mel is None:

@@ -108,6 +108,15 @@ def load(settings: Corpus, known: Vocabulary | None = None) -> Dataset:
   ids = {name: vocab.encode(part) for name, part in parts.items()}
   _refuse_short(settings, vocab, ids)
   _warn_of_loss(vocab, parts["train"])
+  if (
+    known is None
+    and "\r\n" in parts["train"]
+    and "\r" in vocab.decode(vocab.encode("\r\n"))
+  ):
+    warn(
+      f"corpus={settings.corpus} has lines that end in \\r\\n, and the model learns "
+      "each \\r: convert them to \\n if it should not"
+    )
   facts = {name: _facts(ids[name].size, part) for name, part in parts.items()}
   return Dataset(vocab, ids, facts, corpus.digest)
 

@@ -43,6 +43,8 @@ def named_cell(spec: str) -> tuple[Callable[..., Cell], dict[str, Any]]:
       raise BadInput(f"cell={spec}: give {option} a value: {option}={setting.default}")
     try:
       given[option] = parsed(setting, value if equals else "true")
+      if given[option] != given[option]:
+        raise BadInput(f"{option}={value}: give a number")
     except BadInput as error:
       raise BadInput(f"cell={spec}: {error}") from None
   return CELLS[name], given

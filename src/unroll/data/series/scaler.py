@@ -33,7 +33,7 @@ class Scaler(NamedTuple):
       warn: called with a sentence about each constant column.
 
     Raises:
-      BadInput: a column has no value in these rows.
+      BadInput: a column has no value in these rows, or one that is too large.
     """
     values = series.values[rows.start : rows.stop]
     for column in np.flatnonzero(~np.isfinite(values).any(axis=0)):
@@ -41,7 +41,15 @@ class Scaler(NamedTuple):
         f"{series.name}: column {series.columns[column]} has no value in the training "
         "part, so that nothing can be learned of it: leave it out, or split later"
       )
-    mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+      mean, scale = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    for column in np.flatnonzero(~np.isfinite(scale)):
+      row = int(np.nanargmax(np.abs(values[:, column])))
+      raise BadInput(
+        f"{series.name}: column {series.columns[column]} has {values[row, column]:g} "
+        f"at {series.stamp(rows.start + row)}, of which there is no deviation: correct "
+        "it, or leave it empty"
+      )
     # The mean of equal numbers may be off by a rounding, and so may their deviation.
     constant = np.nanmin(values, axis=0) == np.nanmax(values, axis=0)
     for column in np.flatnonzero(constant):

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import NDArray
 
 from unroll.data.series.value import Series
@@ -25,6 +27,17 @@ def forecast_csv(
   names = series.columns[: series.targets]
   levels = [f"_q{level:g}" for level in quantiles] or [""]
   writer.writerow(["time", *(name + level for name in names for level in levels)])
-  for k, row in enumerate(forecast.reshape(len(forecast), -1)):
-    writer.writerow([series.stamp(origin + k), *(f"{x:.9g}" for x in row)])
+  digits = [_digits(series.values[:, column]) for column in range(series.targets)]
+  for k, row in enumerate(forecast):
+    cells = [f"{x:.{count}g}" for own, count in zip(row, digits) for x in own]
+    writer.writerow([series.stamp(origin + k), *cells])
   return out.getvalue()
+
+
+def _digits(values: NDArray) -> int:
+  """The digits that show a 10⁸th of how far values spread: 9, or more far from 0."""
+  known = values[np.isfinite(values)]
+  if not known.size or known.min() == known.max():
+    return 9
+  size, spread = np.abs(known).max(), known.max() - known.min()
+  return min(9 + max(math.ceil(math.log10(size / spread)), 0), 17)
