@@ -87,6 +87,21 @@ def test_a_written_file_reads_as_toolkits_expect(tmp_path):
   assert lines[15 + bigrams :] == ["", "\\end\\", ""]
 
 
+def test_no_number_of_a_written_file_has_an_exponent(tmp_path):
+  """The package `arpa` 0.1.0b4 reads the weight -2.5e-05 as -2.5, without a word:
+  `findings/arpa_drops_exponents_of_weights.sh`."""
+  model = model_of(order=2)
+  small = np.resize([-5.7e-5, 5.7e-5, -3e-9, -1e-13, 0, -0.5], model.weights[0].shape)
+  sure = np.where(model.log_probs[1] < -0.1, model.log_probs[1], -5.7e-5)
+  model = model._replace(log_probs=(model.log_probs[0], sure), weights=(small,))
+  path = tmp_path / "model.arpa"
+  written.write(model, TOKENS, path, "\n")
+  numbers = [one for one in path.read_text("utf-8").split() if one[:2] in ("-0", "0.")]
+  assert "-0.000024755" in numbers and not any("e" in one for one in numbers)
+  found = arpa.read(path, "\n").model
+  np.testing.assert_allclose(found.weights[0], small, rtol=0, atol=3e-9)
+
+
 def test_the_end_of_a_sentence_is_there_for_toolkits_that_insist(tmp_path):
   path = tmp_path / "model.arpa"
   written.write(model_of(), ("<unk>", "b", *TOKENS[2:]), path, "\n")

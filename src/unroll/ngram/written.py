@@ -47,9 +47,16 @@ def _sections(model: Backoff, tokens: Sequence[str], end: str) -> Iterator[str]:
     if order < trie.order:
       weights = (model.weights[order - 1] / TEN).tolist()
       rows = zip(logs, grams, weights)
-      yield from (f"{max(p, NEVER):.9g}\t{g}\t{w:.9g}\n" for p, g, w in rows)
+      yield from (
+        f"{_decimal(max(p, NEVER))}\t{g}\t{_decimal(w)}\n" for p, g, w in rows
+      )
     else:
-      yield from (f"{max(p, NEVER):.9g}\t{g}\n" for p, g in zip(logs, grams))
+      yield from (f"{_decimal(max(p, NEVER))}\t{g}\n" for p, g in zip(logs, grams))
     if order == 1:
       yield from extra
   yield "\n\\end\\\n"
+
+
+def _decimal(number: float) -> str:
+  """To nine digits, and without an exponent: not every reader heeds one."""
+  return f"{number:.9f}" if 0 < abs(number) < 1e-4 else f"{number:.9g}"
