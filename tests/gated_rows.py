@@ -234,6 +234,8 @@ def co_rnn(params, carry, x, step=0.042, frequency=2.7, damping=4.7):
 
 
 def lem(params, carry, x, step=1.0):
+  """torchrecurrent 0.2.5 reads carry.z for the last z, against the paper:
+  `findings/torchrecurrent_lem_reads_the_memory_before.sh`."""
   (w_1, w_2, w_z, w_y), (b_1, b_2, b_z, b_y) = parts(params.w_x, 4), parts(params.b, 4)
   u_1, u_2, u_z = parts(params.w_h, 3)
   slow = step * sigmoid(x @ w_2 + carry.y @ u_2 + b_2)
