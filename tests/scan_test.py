@@ -131,6 +131,8 @@ def test_masks_that_say_nothing_change_nothing(name):
 @pytest.mark.parametrize("name", quickly(CELLS, *EACH))
 @both_ways
 def test_a_split_sequence_is_the_whole(name, reverse):
+  """Of minGRU-pytorch 0.2.1, a chunk of minLSTM starts 0.5 above the state it is given:
+  `findings/mingru_pytorch_minlstm_state_grows_by_a_half.sh`."""
   cell, params, carry, xs = drawn(name)
   valid, reset = MASKS["holes_resets"]
   parts = [slice(0, HALF), slice(HALF, T)]
