@@ -5,7 +5,6 @@ Needs Chromium (Debian: apt-get install chromium) and the Python package playwri
 
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from unroll.playing.server import server
 
 pytestmark = pytest.mark.integration
 PHONE = 390
-CONTRAST = Path(__file__).with_name("play_contrast.js")
 SPANS = "document.querySelectorAll('#text span').length"
 WIDE = {"embedding": 64, "hidden": (256,), "cell": "lstm"}
 
@@ -174,22 +172,12 @@ def test_units_change_from_token_to_token(show, page):
   assert names[0].startswith("layer 1 h") and names[1].startswith("gate of layer 1 h")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_scrolls_down_only_and_texts_can_be_read(show, page, scheme):
-  tab = show(page, PHONE, color_scheme=scheme)
+def test_a_phone_scrolls_down_only(show, page):
+  tab = show(page, PHONE)
   tab.get_by_label("Prefix").fill("the fox saw a dog")
   tab.get_by_role("button", name="Read").click()
   tab.wait_for_selector(".bars button")
   assert tab.evaluate("document.documentElement.scrollWidth") == PHONE
-  low = tab.evaluate(CONTRAST.read_text("utf-8"))
-  assert low == []
-  # Whoever has no mouse gets everywhere.
-  unnamed = tab.evaluate(
-    """() => [...document.querySelectorAll("button, input, select, textarea")].filter(
-      one => !(one.textContent.trim() || one.ariaLabel || one.labels?.length)
-    ).length"""
-  )
-  assert unnamed == 0
 
 
 def test_other_kinds(show, served):

@@ -80,7 +80,8 @@ function samples(holder) {
       "figure",
       of,
       node("figcaption", {}, ...title.map((t) => node("div", {}, t))),
-      node("pre", {}, text),
+      // It scrolls, also by keys.
+      node("pre", { tabindex: 0, role: "region", "aria-label": `Sample of trial ${slot}` }, text),
     );
   });
   holder.replaceChildren(

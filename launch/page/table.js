@@ -157,7 +157,8 @@ function leaderboard(holder) {
   body.addEventListener("pointerleave", () => focus(null));
   const table = node("table", {}, node("thead", {}, node("tr", {}, ...heads)), body);
   const before = holder.querySelector(".scroll")?.scrollLeft ?? 0;
-  const scroll = node("div", { class: "scroll", tabindex: 0 }, table);
+  const named = { class: "scroll", tabindex: 0, role: "region", "aria-label": "Leaderboard" };
+  const scroll = node("div", named, table);
   holder.replaceChildren(filters(holder), scroll);
   scroll.scrollLeft = before;
   if (!TRIALS.length) holder.replaceChildren(node("p", { class: "none" }, "No trial yet."));
