@@ -30,7 +30,7 @@ from experiments.session.task import Task
 from experiments.session.terminal import extra, given, result
 from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
-from unroll import generate, memory
+from unroll import files, generate, memory
 from unroll.architecture import Architecture, Precision
 from unroll.data import text as lines
 from unroll.data.batches import Source
@@ -197,7 +197,7 @@ def _check_samples(settings: Settings, vocabulary: Vocabulary) -> None:
 def _show(settings: Settings, best: Loaded, path: Path) -> None:
   samples = _samples(settings, best)
   with extra(path / SAMPLES):
-    (path / SAMPLES).write_text(_shown(samples), "utf-8")
+    files.write(path / SAMPLES, _shown(samples))
 
 
 def _sample(settings: Settings) -> None:

@@ -29,7 +29,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.task import Task
 from experiments.session.terminal import result, say, warn
 from experiments.session.training import Training, Truncation
-from unroll import convert, files, loading, names
+from unroll import checkpoint, convert, files, loading, names
 from unroll.architecture import Architecture, Precision
 from unroll.cells.named import named_cell
 from unroll.convert import keras_config, language, parity, tokens
@@ -141,7 +141,9 @@ def _in(settings: Settings) -> None:
   """Makes a run of weights, as its trainer would, before the first step."""
   chosen = settings[Convert]
   there, file = _named("from", chosen.from_)
-  if Path(chosen.to, loading.CONFIG).exists() and not settings[Folder].overwrite:
+  # One without checkpoints is of a call that could not write them: it goes on.
+  kept = checkpoint.steps(Path(chosen.to, loading.CHECKPOINTS))
+  if kept and not settings[Folder].overwrite:
     raise BadInput(f"to={chosen.to} holds a run: give a new folder, or `overwrite`")
   arrays, cell = convert.files.read(file), keras_config.cell_of(file)
   if "cell" in settings.given:

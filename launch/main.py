@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from unroll.errors import BadInput, sentence
+from unroll.errors import BadInput, remedied
 
 
 def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
@@ -28,7 +28,7 @@ def run_main(main: Callable[[Sequence[str]], None]) -> NoReturn:
     except BadInput as error:
       fail(str(error))
     except OSError as error:
-      fail(sentence(error))
+      fail(remedied(error))
     except KeyboardInterrupt:
       fail("interrupted; the same command goes on", 128 + signal.SIGINT)
     finally:

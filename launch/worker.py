@@ -19,7 +19,7 @@ from launch import cores, plan, trial
 from launch.main import fail
 from launch.study import Study
 from unroll import stops
-from unroll.errors import BadInput
+from unroll.errors import BadInput, remedied
 
 BEAT = 1.0  # seconds
 ARMS = 64  # trials of a grid that one program takes on, at most
@@ -73,3 +73,5 @@ if __name__ == "__main__":
     main()
   except BadInput as error:  # most often the storage's
     fail(str(error))
+  except OSError as error:
+    fail(remedied(error))

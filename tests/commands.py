@@ -50,7 +50,7 @@ class Command:
 
   Args:
     cwd: the folder it runs in.
-    module: a page of experiments/, or one of bench/.
+    module: a page of experiments/, or a module of bench/ or tests/.
     *argv: its flags.
     stdin: what it can read.
     first: called in the process before anything else.
@@ -104,7 +104,8 @@ def _run(cwd, module, argv, streams, compiled, first) -> None:
     first()
   sys.argv = [module, *argv]
   try:
-    page = module if module.startswith("bench") else f"experiments.{module}"
+    room = module.partition(".")[0]
+    page = module if room in ("bench", "tests") else f"experiments.{module}"
     runpy.run_module(page, run_name="__main__")
   finally:
     sys.stdout.flush()

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import Command, run, shared
-from orbax.checkpoint import v1 as ocp
+from same import TIMES, leaves, records, same_run, steps_of
 
 from unroll import devices
 
@@ -30,7 +30,6 @@ TINY = [
   *("--truncation=tbptt:8", "--steps=23", "--eval_every=7", "--checkpoint_every=5"),
   *("--dispatch=4", "--length=30"),
 ]
-TIMES = {"seconds", "start_seconds", "tokens_per_second"}
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "Spain"]
 
 
@@ -75,34 +74,6 @@ def trained(tmp_path_factory):
   done = python(folder, "charlm", *TINY, "--workdir=run", "--json")
   assert done.returncode == 0, done.stderr
   return folder, done
-
-
-def records(workdir):
-  """The lines of the log, but for the times."""
-  lines = (workdir / "metrics.jsonl").read_text().splitlines()
-  stripped = ({k: v for k, v in json.loads(x).items() if k not in TIMES} for x in lines)
-  return [record for record in stripped if record.keys() > {"step"}]
-
-
-def steps_of(workdir):
-  with contextlib.suppress(FileNotFoundError):
-    return sorted(int(p.name) for p in (workdir / "checkpoints").glob("[0-9]*"))
-  return []
-
-
-def leaves(workdir):
-  """The arrays of the newest checkpoint, by name, as orbax reads them."""
-  return ocp.load(workdir / "checkpoints" / str(steps_of(workdir)[-1]))
-
-
-def same_run(a, b):
-  """Asserts the same log and, bit for bit, the same state."""
-  assert records(a) == records(b)
-  assert steps_of(a)[-1] == steps_of(b)[-1]
-  one, other = leaves(a), leaves(b)
-  assert one.keys() == other.keys()
-  for name, array in one.items():
-    np.testing.assert_array_equal(array, other[name], err_msg=name, strict=True)
 
 
 def tree(folder):

@@ -26,7 +26,7 @@ from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
 from experiments.session.start import begin_again
 from unroll import devices
-from unroll.errors import sentence
+from unroll.errors import remedied
 from unroll.settings import checked, described
 from unroll.types import BadInput
 
@@ -62,8 +62,23 @@ def run(page: Page, about: str | None = None) -> NoReturn:
       fail(str(error))
 
   prepare(page)
-  app.run(functools.partial(_main, page), flags_parser=parse)
+  try:
+    app.run(functools.partial(_main, page), flags_parser=parse)
+  except SystemExit as end:
+    if isinstance(end.code, int) and end.code:
+      _leave(end.code)
+    raise
   raise AssertionError("app.run does not return")
+
+
+def _leave(code: int) -> NoReturn:
+  """Ends the process without waiting for its threads.
+
+  Where a disk took no folder for a checkpoint, those of orbax wait 20 minutes for it.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def prepare(page: Page) -> None:
@@ -161,7 +176,7 @@ def _failing(page: Page) -> Iterator[None]:
       raise
     fail(f"JAX_PLATFORMS={wanted}: JAX finds no such device: unset it, or say cpu")
   except OSError as error:
-    fail(sentence(error))
+    fail(remedied(error))
 
 
 def _less(page: Page) -> str:

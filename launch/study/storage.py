@@ -1,6 +1,7 @@
 """Where the trials of a sweep are kept, and what is said when that cannot be used."""
 
 import contextlib
+import errno
 import functools
 import os
 import sqlite3
@@ -111,8 +112,25 @@ def _patiently(connection: Any, call: Callable[[], Result]) -> Result:
 
 
 def _locked(error: BaseException) -> bool:
-  code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-  return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+  return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _unwritten(error: BaseException) -> bool:
+  """Whether a disk has not taken something; of a journal there, or of SQLite's own."""
+  full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+  if isinstance(error, OSError):
+    return error.errno in full
+  reading = (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+  if getattr(error, "sqlite_errorcode", 0) in reading:
+    return False
+  return _code(error) in (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
+    sqlite3.SQLITE_READONLY,
+  )
+
+
+def _code(error: BaseException) -> int:
+  return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def telling(kind: Kind) -> Kind:
@@ -153,6 +171,11 @@ def trouble(where: str, error: BaseException) -> str:
       "seconds: end that, and the same command goes on"
     )
   said = str(error).strip().partition("\n")[0]
+  if _unwritten(error):
+    return (
+      f"--storage={where} could not be written ({said}): make room or the folder "
+      "writable, and the same command goes on"
+    )
   return (
     f"--storage={where} cannot be used any more ({type(error).__name__}: {said}): make "
     "it reachable or restore it; or move it away, and the same command goes on from "

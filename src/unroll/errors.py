@@ -1,7 +1,14 @@
 """Errors that a user can mend, and how they read; this file needs no JAX."""
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+_REMEDIES = {
+  **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room"),
+  errno.EROFS: "make it writable",
+  errno.EIO: "look after the disk",
+}
 
 
 class BadInput(ValueError):
@@ -26,3 +33,10 @@ def sentence(error: OSError) -> str:
   """The reason of an operating system's error, and the file that it concerns."""
   where = f" ({error.filename})" if error.filename else ""
   return f"{error.strerror or error}{where}"
+
+
+def remedied(error: OSError) -> str:
+  """The same, and what to do where a disk has not taken what was written."""
+  remedy = _REMEDIES.get(error.errno or 0)
+  again = f": {remedy}, then give the same command again" if remedy else ""
+  return f"{sentence(error)}{again}"

@@ -47,7 +47,7 @@ def sync(path: Path) -> None:
   """Has what a file holds, or the names in a folder, survive a power cut.
 
   Raises:
-    OSError: if the disk does not take it.
+    OSError: that names `path`, if the disk does not take it.
   """
   try:
     descriptor = os.open(path, os.O_RDONLY)
@@ -57,7 +57,7 @@ def sync(path: Path) -> None:
       os.close(descriptor)
   except OSError as error:
     if error.errno not in _CANNOT:
-      raise
+      raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def sync_all(folder: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.report.curves import BLUE, GRID, INK, MUTED
-from unroll.report.figures import WIDTH, figure_of, save
+from unroll.report.figures import WIDTH, figure_of
+from unroll.report.pictures import save
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes

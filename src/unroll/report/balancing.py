@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.report.curves import BLUE, EVALUATIONS, MUTED, dress
-from unroll.report.figures import figure_of, save
+from unroll.report.figures import figure_of
+from unroll.report.pictures import save
 
 SHOWN = 0.8  # of θ, on both sides
 FAR = 10  # as much is drawn, outside of the picture

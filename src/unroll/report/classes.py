@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unroll.report.curves import BLUE, INK, MUTED, dress
-from unroll.report.figures import figure_of, save
+from unroll.report.figures import figure_of
+from unroll.report.pictures import save
 
 
 def confusion(

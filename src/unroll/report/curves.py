@@ -9,6 +9,7 @@ import numpy as np
 
 from unroll.metrics import Measure, mean_of
 from unroll.records import METRICS, PER_SECOND, SPLITS, Record, measured, rate_of, read
+from unroll.report.pictures import save
 from unroll.types import BadInput
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
@@ -57,9 +58,7 @@ def curves(
     raise BadInput(f"{workdir} has no {METRICS}: give the `workdir` of a run")
   records, title = read(metrics, warn=warn), workdir.resolve().name
   figure = draw(records, title=title, measures=measures, clip_norm=clip_norm)
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
-    figure.savefig(path)
+  save(figure, path)
   return path
 
 

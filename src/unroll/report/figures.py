@@ -1,7 +1,5 @@
-"""A figure of panels, and how it is saved."""
+"""A figure of panels."""
 
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unroll.report.curves import INK
@@ -36,10 +34,3 @@ def figure_of(
   for spare in found[panels:]:
     spare.remove()
   return figure, found[:panels]
-
-
-def save(figure: "Figure", path: str | Path) -> None:
-  """Writes a figure as a PNG file."""
-  with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "Glyph")  # a name may be in any script
-    figure.savefig(path, dpi=100)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from unroll.forecasting import intervals
 from unroll.report.curves import BLUE, EVALUATIONS, INK, MUTED, dress
-from unroll.report.figures import figure_of, save
+from unroll.report.figures import figure_of
+from unroll.report.pictures import save
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from unroll.data.music.rolls import HIGHEST, LOWEST, piece
 from unroll.report.curves import BLUE, GRID, INK, MUTED
-from unroll.report.figures import figure_of, save
+from unroll.report.figures import figure_of
+from unroll.report.pictures import save
 
 if TYPE_CHECKING:  # matplotlib is slow to import: only once something is drawn
   from matplotlib.axes import Axes

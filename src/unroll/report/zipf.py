@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from unroll.ngram.zipf import fit
 from unroll.report.curves import BLUE, EVALUATIONS, INK, MUTED, dress
+from unroll.report.pictures import save
 
 POINTS = 2000  # of a line; more are not seen
 
@@ -48,4 +49,4 @@ def zipf(counts: Mapping[str, NDArray], title: str, path: str | Path) -> None:
   axes.xaxis.set_minor_locator(NullLocator())
   axes.title.set_parse_math(False)
   axes.legend(fontsize=10, labelcolor=INK, edgecolor="none", loc="upper right")
-  figure.savefig(path, dpi=100)
+  save(figure, path)
