@@ -186,3 +186,16 @@ def test_the_output_of_a_derivative_is_stored_once():
     (T, B, 5),
     (T + 1, B, 4),
   ]
+
+
+def test_the_paths_of_what_is_traced_are_noted():
+  cell = CELLS["gru"]
+  params, xs = parameters(cell), inputs("gru")
+  run = jax.jit(lambda xs: scan.unroll(cell, params, cell.carry(params, B), xs))
+  with scan.noted() as outer, scan.noted() as notes:
+    run(xs)
+    run(xs)  # is not traced again
+  [note] = notes
+  assert note == (path(cell, "gru"), (T, B, D), "GRUCarry") and outer == []
+  scan.unroll(cell, params, cell.carry(params, B), xs)
+  assert notes == [note]

@@ -1,5 +1,7 @@
 """What a person at the terminal sees, and with --quiet does not."""
 
+import re
+
 import pytest
 from commands import run
 
@@ -38,6 +40,46 @@ def test_progress_is_shown(capsys, tmp_path):
 def test_quiet_leaves_what_is_not_as_one_would_think(capsys, tmp_path, hushed):
   out, err = told(capsys, tmp_path)
   assert not out and err == f"{tmp_path} is missing: no font\n"
+
+
+def test_details_are_told_to_those_who_ask(capsys):
+  terminal.detail("no")
+  terminal.hush(False, detailed=True)
+  terminal.detail("yes")
+  terminal.hush(False)
+  terminal.detail("no")
+  assert capsys.readouterr().err == "yes\n"
+
+
+def test_less_and_more_at_once_are_refused(tmp_path):
+  done = run(tmp_path, "charlm", *TINY, "--workdir=a", "--quiet", "--verbose")
+  assert done.code == 2 and not any(tmp_path.iterdir())
+  assert done.err == "error: --quiet says less and --verbose more: give one of them\n"
+
+
+@pytest.mark.slow
+def test_a_verbose_run_tells_how_it_runs(tmp_path):
+  """Also where its programs are found kept; and it does the same."""
+  plain = run(tmp_path, "charlm", *TINY, "--workdir=a")
+  first = run(tmp_path, "charlm", *TINY, "--workdir=b", "--verbose")
+  again = run(tmp_path, "charlm", *TINY, "--workdir=c", "--verbose")
+  assert plain.out == first.out == again.out and again.code == 0
+  for done in (first, again):
+    assert re.search(r"^imports took \d", done.err, re.M)
+    assert re.search(r"^compiled programs are kept in /", done.err, re.M)
+    assert re.search(
+      r"^4 sequences, \d on each of \d+ devices; there are \d", done.err, re.M
+    )
+    assert (
+      "\n  scan of [8, 4" in done.err and "LSTMCarry: derived, the cell" in done.err
+    )
+    assert re.search(
+      r"^first step after .* data took .* programs compiled", done.err, re.M
+    )
+    assert re.search(
+      r"^\d.* s: until the first step .*steps .*checkpoints", done.err, re.M
+    )
+  assert "\nprogram step: found kept\n" in again.err
 
 
 @pytest.mark.slow

@@ -45,6 +45,14 @@ class Alone:
     self.programs = programs or Programs(None)
     self._made: dict[str, Any] = {}  # a run that comes later takes the same
 
+  def lie(self, batch: int) -> str:
+    """Where a batch lies, in words."""
+    count, kind = self.spread.count, jax.devices()[0].device_kind
+    return (
+      f"{batch} sequences, {batch // count} on each of {count} devices; there are "
+      f"{jax.device_count()} ({kind})"
+    )
+
   def shapes(self, pieces: Pieces, arm: Arm) -> TrainState:
     """Those of the state before the first step."""
     return self._fresh(pieces).eval_shape(arm.seed)

@@ -19,6 +19,7 @@ import jax
 
 from experiments.session import programs
 from experiments.session.front import FOLDER
+from experiments.session.terminal import detail
 from unroll import devices, files
 from unroll.data import cache
 
@@ -33,7 +34,8 @@ def keep() -> None:
   That stands in the way of no run: what is damaged is compiled anew, and where nothing
   can be written, or others could write, nothing is kept.
   """
-  if jax.config.values["jax_compilation_cache_dir"] is not None:
+  if (given := jax.config.values["jax_compilation_cache_dir"]) is not None:
+    detail(f"compiled programs are kept in {given}")
     return
   folder = cache.root() / FOLDER / f"{sys.implementation.cache_tag}-{devices.cores()}"
   try:
@@ -44,6 +46,7 @@ def keep() -> None:
   except OSError:
     return
   jax.config.update("jax_compilation_cache_dir", str(folder))
+  detail(f"compiled programs are kept in {folder}, data sets in {cache.root()}")
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   # XLA's own caches have no limit, and their path would be part of every name.

@@ -8,6 +8,7 @@ import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -24,7 +25,7 @@ from experiments.session import (
 from experiments.session.commandline import HELP, Heading, flag_of
 from experiments.session.messages import with_flags
 from experiments.session.settings import Page, Settings
-from experiments.session.start import begin_again
+from experiments.session.start import began, begin_again
 from unroll import devices
 from unroll.errors import remedied
 from unroll.settings import checked, described
@@ -139,7 +140,7 @@ def _main(page: Page, argv: Sequence[str]) -> None:
     fail(commandline.stray(argv[1]))
   with _failing(page):
     settings = _read(page)
-    terminal.hush(bool(settings.values("call").get("quiet")))
+    _speak(settings)
     _refuse_together(settings)
     compilation.keep()
     devices.keep_memory()
@@ -151,6 +152,20 @@ def _main(page: Page, argv: Sequence[str]) -> None:
     if isinstance(sys.stdout, output.Stream) and sys.stdout.error:
       reason = sys.stdout.error.strerror
       fail(f"standard output could not be written ({reason}); all else is done")
+
+
+def _speak(settings: Settings) -> None:
+  """Has the terminal show as much as was asked for.
+
+  Raises:
+    BadInput: for less and for more at once.
+  """
+  call = settings.values("call")
+  quiet, verbose = (bool(call.get(name)) for name in ("quiet", "verbose"))
+  if quiet and verbose:
+    raise BadInput("`quiet` says less and `verbose` more: give one of them")
+  terminal.hush(quiet, verbose)
+  terminal.detail(f"imports took {time.monotonic() - began():.2f} s")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

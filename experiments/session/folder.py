@@ -51,6 +51,11 @@ class Folder:
   quiet: bool = setting(
     False, "shows no progress: results, warnings and errors alone", role="call"
   )
+  verbose: bool = setting(
+    False,
+    "tells where arrays lie, how scans run, what is compiled and where the time goes",
+    role="call",
+  )
 
 
 def check(settings: Settings, task: Kept) -> None:

@@ -24,7 +24,7 @@ Place = Alone | Together
 OWN = {*Arm._fields, "workdir"}  # the settings of a run that its program does not know
 # Those that the loop around its programs knows.
 LOOP = {"steps", "epochs", "minutes", "patience", "eval_every", "checkpoint_every"}
-CALL = {"keep", "json", "overwrite", "quiet"}
+CALL = {"keep", "json", "overwrite", "quiet", "verbose"}
 _kept: OrderedDict[str, "Prepared"] = OrderedDict()
 _most = 0
 

@@ -22,17 +22,31 @@ from typing import Any, NamedTuple
 import jax
 from jax import export
 
-from unroll import files
+from experiments.session import tracing
+from unroll import files, scan
 
 SUFFIX = "-program"
 BEGAN = time.time_ns()
 LARGEST = 2**22  # bytes; one with data among its constants is no quicker to read
 # What says where and how to report, not what a program is.
 _BESIDE = ("jax_compilation_cache", "jax_persistent_cache", "jax_log", "jax_dump")
-_FORMAT = 1
+_FORMAT = 2
 
-# A program, leaves to leaves; the tree of its outputs; their shapes.
-_Found = tuple[Callable[..., Any], Any, Sequence[Any]]
+
+class _Found(NamedTuple):
+  """A program, leaves to leaves.
+
+  Attributes:
+    call: runs it.
+    outputs: their tree.
+    shapes: theirs.
+    scans: how each of its scans runs, in words.
+  """
+
+  call: Callable[..., Any]
+  outputs: Any
+  shapes: Sequence[Any]
+  scans: Sequence[str]
 
 
 class Programs:
@@ -61,7 +75,8 @@ class Programs:
       shardings: of the outputs, a prefix of their tree; None: as they come.
     """
     if self._run is None or (folder := _folder()) is None:
-      return jax.jit(function, donate_argnums=donate, out_shardings=shardings)
+      told = tracing.telling(name, function)
+      return jax.jit(told, donate_argnums=donate, out_shardings=shardings)
     return _Program(folder, [self._run, name], function, donate, shardings)
 
 
@@ -132,7 +147,13 @@ class _Program:
 
   def _made(self, args: tuple[Any, ...], leaves: Sequence[Any], tree: Any) -> _Ready:
     path = self._folder / f"{_digest([*self._name, *_inputs(leaves, tree)])}{SUFFIX}"
-    program, outputs, shapes = _read(path) or self._traced(path, leaves, tree)
+    began, found = time.monotonic(), _read(path)
+    how = "found kept"
+    if found is None:
+      found = self._traced(path, leaves, tree)
+      how = f"traced in {time.monotonic() - began:.2f} s"
+    tracing.tell(self._name[-1], how, found.scans)
+    program, outputs, shapes, _ = found
     spread = None
     if self._shardings is not None:
       example = outputs.unflatten([0] * outputs.num_leaves)
@@ -153,13 +174,14 @@ class _Program:
       trees.append(outputs)
       return results
 
-    try:
-      program = export.export(jax.jit(flat))(*leaves)
-      _write(path, program.serialize(), _shown(trees[0]))
-    except (ValueError, TypeError, NotImplementedError):  # it has no such form
-      shapes = jax.eval_shape(flat, *leaves)  # raises what else has been wrong
-      return flat, trees[0], shapes
-    return program.call, trees[0], program.out_avals
+    with scan.noted() as notes:
+      try:
+        program = export.export(jax.jit(flat))(*leaves)
+        _write(path, program.serialize(), _shown(trees[0]), tracing.scans(notes))
+      except (ValueError, TypeError, NotImplementedError):  # it has no such form
+        shapes = jax.eval_shape(flat, *leaves)  # raises what else has been wrong
+        return _Found(flat, trees[0], shapes, tracing.scans(notes))
+    return _Found(program.call, trees[0], program.out_avals, tracing.scans(notes))
 
 
 def _folder() -> Path | None:
@@ -197,7 +219,9 @@ def _digest(parts: Sequence[str]) -> str:
   return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _write(path: Path, program: bytes | bytearray, outputs: Any) -> None:
+def _write(
+  path: Path, program: bytes | bytearray, outputs: Any, scans: Sequence[str]
+) -> None:
   """Keeps a program, with the sources that are loaded now, if it is to be kept."""
   if len(program) > LARGEST:
     return
@@ -205,6 +229,7 @@ def _write(path: Path, program: bytes | bytearray, outputs: Any) -> None:
   names = sorted({name for name in modules if name and _state(name)})
   head = {
     "outputs": outputs,
+    "scans": scans,
     "sources": names,
     "of": _digest([_state(name) for name in names]),
     "sha256": hashlib.sha256(program).hexdigest(),
@@ -225,7 +250,7 @@ def _read(path: Path) -> _Found | None:
     os.utime(path)  # the oldest are dropped
     outputs = jax.tree.structure(_tree(told["outputs"]))
     found = export.deserialize(bytearray(program))
-    return found.call, outputs, found.out_avals
+    return _Found(found.call, outputs, found.out_avals, told["scans"])
   except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
     return None
 

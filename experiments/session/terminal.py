@@ -22,13 +22,29 @@ LINES_EVERY = 5.0  # seconds between log lines where there is no terminal
 STOPPING = "stopping after this step, with a checkpoint; once more stops at once\n"
 
 
-_quiet = False
+_quiet = _detailed = False
 
 
-def hush(quiet: bool) -> None:
-  """Has `say` and the display show nothing from now on, or again what they have."""
-  global _quiet
-  _quiet = quiet
+def hush(quiet: bool, detailed: bool = False) -> None:
+  """Has `say` and the display show nothing from now on, or again what they have.
+
+  Args:
+    quiet: whether they show nothing.
+    detailed: whether `detail` tells.
+  """
+  global _quiet, _detailed
+  _quiet, _detailed = quiet, detailed
+
+
+def detailed() -> bool:
+  """Whether `detail` tells."""
+  return _detailed
+
+
+def detail(message: str) -> None:
+  """One line for those who ask why something is slow or odd."""
+  if _detailed:
+    warn(message)
 
 
 def say(message: str) -> None:

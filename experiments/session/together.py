@@ -45,9 +45,16 @@ class Together:
     training = settings[Training]
     devices.keep_memory(training.batch, size.steps, size.units)
     several = devices.divide_arms(training.devices, count)
+    self._count, self._several = count, several
     looped = one_by_one(training.batch * size.width)
     self._group = Arms(count, several, looped=looped)
     self.spread = devices.Spread(1)  # a device trains whole arms
+
+  def lie(self, batch: int) -> str:
+    """Where a batch of an arm lies, in words."""
+    kind = jax.devices()[0].device_kind
+    each = f"{batch} sequences of each of {self._count} arms"
+    return f"{each}, whole arms on each of {self._several} devices ({kind})"
 
   def shapes(self, pieces: Pieces, arm: Arm) -> TrainState:
     """Those of the state of one run before its first step."""

@@ -30,9 +30,10 @@ from experiments.session.pieces import Pieces, parameters
 from experiments.session.prepared import Place, Prepared, prepared, programs
 from experiments.session.resumption import resumed
 from experiments.session.settings import Settings
+from experiments.session.spent import Spent
 from experiments.session.start import began
 from experiments.session.task import Build, Member, Task
-from experiments.session.terminal import Display, interrupts, result, say, warn
+from experiments.session.terminal import Display, detail, interrupts, result, say, warn
 from experiments.session.together import Together
 from experiments.session.training import Training
 from unroll import loop, remat
@@ -73,7 +74,8 @@ def _train(
 ) -> None:
   together = bool(settings[armfile.Arms].arms)
   each = armfile.read(settings) if together else [settings]
-  task = build(settings, None)  # before JAX looks for its devices
+  spent = Spent(began())
+  task = spent.timed("data", build)(settings, None)  # before JAX looks for its devices
   count = len(each) if together else None
   made = functools.partial(_made, settings, build, task, count)
   place, pieces, shapes = made() if together else prepared(settings, task, made)
@@ -84,6 +86,7 @@ def _train(
   take = transfer.taking(each[0], task)
   transfer.check(shapes.params, settings, take)
   begun = start or functools.partial(transfer.begun, take=take)
+  detail(place.lie(pieces.training.batch))
   place.prepare(pieces, shapes)
   states = place.fresh(pieces, arms)
 
@@ -100,7 +103,7 @@ def _train(
   ]
   members = [Member(*own) for own in zip(each, arms, sources, paths, strict=True)]
   found = place.restored(states, restores)
-  state, runs, done = _fit(pieces, place, members, budget, found)
+  state, runs, done = _fit(pieces, place, members, budget, found, spent)
   if runs[0].error and not together:  # in every process that took part
     raise runs[0].error
   if gang.speaks():
@@ -173,6 +176,7 @@ def _fit(
   members: Sequence[Member],
   budget: loop.Budget,
   found: Sequence[tuple[TrainState, Progress]],
+  spent: Spent,
 ) -> tuple[Any, list[Run], bool]:
   """Trains each run in its folder, from where it was.
 
@@ -186,7 +190,7 @@ def _fit(
   periods = (training.eval_every, training.checkpoint_every, watched)
   objective = _objective(task)
   state = place.placed(states)
-  program = place.program(pieces, members, state)
+  program = spent.running(place.program(pieces, members, state))
   with contextlib.ExitStack() as stack:
     enter = stack.enter_context
     writers = [
@@ -200,17 +204,20 @@ def _fit(
     shows = place.displays(display, len(members))
     program, stop, late = place.agreed(program, interrupted)
     runs = [
-      Run(progress, _hooks(task, member, *both, show, place.spread.gathered), began())
+      Run(progress, _hooks(task, member, *both, show, place, spent), began())
       for progress, member, both, show in zip(progresses, members, writers, shows)
     ]
     state, done = loop.fit(
       program,
       state,
       runs,
-      place.batches(
-        members,
-        lambda source: _joined(
-          *(source, progresses, budget, training.dispatch, periods, interrupted)
+      spent.waited(
+        "waiting for data",
+        place.batches(
+          members,
+          lambda source: _joined(
+            *(source, progresses, budget, training.dispatch, periods, interrupted)
+          ),
         ),
       ),
       budget,
@@ -220,6 +227,8 @@ def _fit(
       watch_every=watched,
       late=late,
     )
+    spent.timed("checkpoints", stack.close)()
+  spent.tell()
   return program.split(state), runs, done
 
 
@@ -249,7 +258,13 @@ def _objective(task: Task) -> Objective:
 
 
 def _hooks(
-  task: Task, member: Member, log: Any, checkpoints: Any, show: Any, gathered: Any
+  task: Task,
+  member: Member,
+  log: Any,
+  checkpoints: Any,
+  show: Any,
+  place: Place,
+  spent: Spent,
 ) -> Hooks:
   """What the loop calls for a run: its log, its checkpoints, the terminal.
 
@@ -260,12 +275,13 @@ def _hooks(
 
   def save(state: TrainState, progress: Progress, best: bool) -> None:
     log.sync()
-    checkpoints.save(progress.step, gathered(state), progress.to_json(), best=best)
+    whole = place.spread.gathered(state)
+    checkpoints.save(progress.step, whole, progress.to_json(), best=best)
 
   return Hooks(
     _objective(task),
-    save,
-    log.write,
+    spent.timed("checkpoints", save),
+    spent.noting(log.write),
     show,
     checkpoints.check,
     measures=tuple(m for m in task.measures if m.logged),

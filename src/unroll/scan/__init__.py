@@ -36,7 +36,10 @@ from unroll.scan.matrix import projection, wrapped
 from unroll.scan.newton import Report as Report
 from unroll.scan.newton import reports as reports
 from unroll.scan.newton import stepwise as stepwise
+from unroll.scan.path import Note as Note
 from unroll.scan.path import Path as Path
+from unroll.scan.path import note
+from unroll.scan.path import noted as noted
 from unroll.scan.path import path as path
 from unroll.scan.precision import cast_like, in_one_type, in_type, widest_type
 from unroll.types import Array, Carry, Cell, Context, Lookup, Params, is_draw
@@ -120,6 +123,7 @@ def unroll(
     backward=backward,
     every=every,
   )
+  note(way, carry, xs)
   read = (params, carry, xs, context)
   if backward != "autodiff":
     read = reverse_mode_only(read)

@@ -18,8 +18,11 @@ of the others the fastest is first:
   parameter should be `Elementwise`, or a product within a `vmap` or loop of the step.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -59,6 +62,43 @@ class Path(NamedTuple):
   products: tuple[Product, ...] | None = ()
   bare: bool = False
   outside: bool = False
+
+
+class Note(NamedTuple):
+  """A scan that was traced.
+
+  Attributes:
+    path: that it took.
+    shape: of its inputs, `[T, B, …]`, or of the indices of a `Lookup`.
+    carry: the name of the carry's type.
+  """
+
+  path: Path
+  shape: tuple[int, ...]
+  carry: str
+
+
+_notes: contextvars.ContextVar[list[Note] | None] = contextvars.ContextVar(
+  "notes", default=None
+)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[Note]]:
+  """A list that comes to hold every scan that is traced within, in its thread."""
+  found: list[Note] = []
+  before = _notes.set(found)
+  try:
+    yield found
+  finally:
+    _notes.reset(before)
+
+
+def note(found: Path, carry: Carry, xs: Array | Lookup) -> None:
+  """Tells whoever listens of a scan."""
+  if (notes := _notes.get()) is not None:
+    shape = (xs.ids if isinstance(xs, Lookup) else xs).shape
+    notes.append(Note(found, shape, type(carry).__name__))
 
 
 def path(
