@@ -4,6 +4,7 @@
 |---|---|
 | `--cell=rnn,gru` | either value |
 | `--hidden=[256,128],[512]` | either value: what holds a comma stands in brackets |
+| `--truncation=uoro:8,ok:2,4` | either value: numbers that follow a spec are its own |
 | `--clip_norm=log:0.1:10` | a number from 0.1 to 10, drawn evenly on a log scale |
 | `--clip_norm=0,log:0.1:10:5` | 0, or one of 5 numbers so spaced from 0.1 to 10 |
 | `--dropout=linear:0:0.5` | a number, drawn evenly |
@@ -21,6 +22,7 @@ from unroll.errors import BadInput
 KINDS = ("linear", "log", "int", "logint")
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)"
 _RANGE = re.compile(rf"({'|'.join(KINDS)}):{_NUMBER}:{_NUMBER}(?::(\d+))?", re.I)
+_OPTION = re.compile(r"\w+=[^:=]*")  # of a spec, as in lstm:forget_bias=2
 
 Values = Mapping[str, str]  # flag -> text
 
@@ -160,7 +162,7 @@ def _range(name: str, part: str, kind: str, low: str, high: str, count: str) -> 
 
 
 def _split(name: str, text: str) -> list[str]:
-  """The parts between commas that stand in no brackets."""
+  """The values between commas that stand in no brackets."""
   parts, depth = [""], 0
   for letter in text:
     depth += (letter == "[") - (letter == "]")
@@ -172,10 +174,25 @@ def _split(name: str, text: str) -> list[str]:
       parts[-1] += letter
   if depth:
     raise BadInput(f"--{name}={text}: its brackets do not match")
-  bare = [
-    part[1:-1] if part.startswith("[") and part.endswith("]") else part
-    for part in parts
-  ]
-  if len(bare) > 1 and "" in bare:
+  if len(parts) > 1 and {"", "[]"} & {*parts}:
     raise BadInput(f"--{name}={text}: there is nothing between two commas")
-  return bare
+  values: list[str] = []
+  for part in parts:
+    if values and _goes_on(values[-1], part):
+      values[-1] += f",{part}"
+    else:
+      values.append(part)
+  return [
+    value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    for value in values
+  ]
+
+
+def _goes_on(spec: str, part: str) -> bool:
+  """Whether a part is one more number, or `option=value`, of the spec before it."""
+  _, colon, given = spec.partition(":")
+  if not colon or _RANGE.fullmatch(spec):
+    return False
+  last = given.rpartition(",")[2]
+  numbers = re.fullmatch(_NUMBER, last, re.I) and re.fullmatch(_NUMBER, part, re.I)
+  return bool(numbers) or bool(_OPTION.fullmatch(last) and _OPTION.fullmatch(part))
