@@ -3,6 +3,7 @@
   python -m experiments.gradlab --workdir=RUN
   python -m experiments.gradlab --workdir=RUN --fresh
   python -m experiments.gradlab --workdir=RUN --lags=500 --products=1,10,100 --json
+  python -m experiments.gradlab --workdir=RUN --curvature=16 --descent=30
   python -m experiments.gradlab --workdir=RUN --schemes=tbptt:16,snap1,uoro:8,artbp:16
   python -m experiments.gradlab --cells=rnn,rnn@uniform,gru,lstm --lengths=10,30,60
 
@@ -11,7 +12,8 @@ to right. Of the loss of one step, or of a sequence at its end: how large its gr
 is at the carries of each layer by how many steps lie between, on sequences of the
 validation part; how fast it fades; the Lyapunov exponents of the states along them;
 what the gates keep of a state; singular values of products of Jacobians; the spectra of
-the recurrent matrices. `docs/gradients.md` explains them.
+the recurrent matrices; how the loss bends along its gradient and across it.
+`docs/gradients.md` explains them.
 """
 
 from dataclasses import dataclass
@@ -21,13 +23,13 @@ from typing import Any
 import jax
 
 from experiments import charlm, classify, forecast, memory, music
-from experiments.parts import biases, findings, flows, kinds, ratios
+from experiments.parts import biases, curvatures, findings, flows, kinds, ratios
 from experiments.parts.flows import Model, Stretch
 from experiments.parts.kinds import KINDS, Places
 from experiments.session import door, modes
 from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, result
-from experiments.session.training import Training
+from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
 from unroll import diagnose, gradients, loading
 from unroll.architecture import Architecture
@@ -72,6 +74,24 @@ class GradLab:
     "1,10,100; empty: none",
     least=1,
     role="call",
+  )
+  curvature: int = setting(
+    0,
+    "random directions across the gradient of all steps, of which the curvature of the "
+    "loss is taken beside that along it; 0: none",
+    least=0,
+    role="call",
+  )
+  descent: int = setting(
+    0,
+    "steps of gradient descent, with and without clipping, on whose way it is taken "
+    "how smooth the loss is; with curvature",
+    least=0,
+    role="call",
+  )
+  rate: float = setting(1.0, "of descent", least=0, role="call")
+  clip: float = setting(
+    0.25, "the norm that descent clips gradients to", least=0, role="call"
   )
   windows: int = setting(
     32, "sequences of the validation part to look at, at most", least=1, role="call"
@@ -121,7 +141,8 @@ def main(settings: Settings) -> None:
   if chosen.schemes:
     _schemes(chosen, loaded, run)
     return
-  model, batch = _model(chosen, loaded, run), _batch(chosen, loaded, run)
+  model, whole = _model(chosen, loaded, run), _batch(chosen, loaded, run)
+  batch = kinds.last(whole)
   at = flows.stretch(model, batch)
   _check_size(settings, model, at)
   found = flows.measured(
@@ -136,7 +157,8 @@ def main(settings: Settings) -> None:
   state = "at the start" if chosen.fresh else f"step {loaded.at}"
   where = f"{at.end.size} sequences of the validation part"
   print(f"{chosen.workdir}, {state}, {where}")
-  print("\n".join(findings.tell(found)))
+  bent = _bent(chosen, model, whole, run)
+  print("\n".join([*findings.tell(found), *(curvatures.tell(bent) if bent else ())]))
   name = "gradients_fresh.png" if chosen.fresh else "gradients.png"
   picture = Path(chosen.workdir, name)
   with extra(picture):
@@ -148,11 +170,31 @@ def main(settings: Settings) -> None:
       gates=found.gates,
       products=found.products,
       eigenvalues=found.eigenvalues,
+      descents=bent and bent.descents,
     )
     print(picture)
   told = findings.summary(found)
+  if bent:
+    told["curvature"] = curvatures.summary(bent)
   step = 0 if chosen.fresh else loaded.at
   result({"step": step, **told, "picture": str(picture)}, chosen.json)
+
+
+def _bent(
+  chosen: GradLab, model: Model, whole: Any, run: Settings
+) -> curvatures.Found | None:
+  """How the loss of all steps bends, if that was asked for."""
+  if not chosen.curvature:
+    if chosen.descent:
+      raise BadInput(
+        f"descent={chosen.descent} is with `curvature`: give how many directions"
+      )
+    return None
+  length = None
+  if run.page is charlm.PAGE:
+    length = run[Truncation].scheme().chunks.length
+  asked = (chosen.curvature, chosen.descent, chosen.rate, chosen.clip)
+  return curvatures.measured(model, whole, length, curvatures.Asked(*asked))
 
 
 def _compare(chosen: GradLab) -> None:

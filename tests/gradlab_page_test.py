@@ -43,7 +43,7 @@ def look(folder, monkeypatch, capsys):
 @pytest.mark.slow
 def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
   lines, found = look(workdir="run")
-  _, fresh = look(workdir="run", fresh=True, products=(1, 5))
+  _, fresh = look(workdir="run", fresh=True, products=(1, 5), curvature=2, descent=3)
   assert found["step"] > 0 and fresh["step"] == 0
   assert found["exponents"] == pytest.approx(fresh["exponents"], rel=1e-4)
   for layer, radii in found["spectral_radii"].items():
@@ -65,6 +65,13 @@ def test_a_run_that_learned_nothing_is_as_it_started(folder, look):
   gates = found["gates"]["layer 2"]["c"]
   assert 1 < min(gates["scales"]) and gates["open"] == 0  # the forget gates' bias is 1
   assert lines[7].startswith("kept by a gate") and lines[8].startswith("layer 1 c")
+  bent = fresh["curvature"]
+  assert bent["turned"] >= abs(bent["along"]) > 0 and len(bent["across"]) == 2
+  for way in (bent["descents"]["clipped"], bent["descents"]["unclipped"]):
+    assert len(way["losses"]) == len(way["smoothness"]) == 3
+    assert way["losses"][0] == pytest.approx(bent["loss"], rel=1e-5)
+  assert max(bent["descents"]["clipped"]["lengths"]) <= 0.25 * 1.001
+  assert "curvature" not in found
   assert found["log_singular_values"] == {}
   assert [*fresh["log_singular_values"]] == ["1", "5"]
   last = fresh["log_singular_values"]["5"]
@@ -94,10 +101,12 @@ def test_other_runs_are_looked_into_as_well(folder, look, page, flags, lags):
   done = run(folder, page, *flags, *small, f"--workdir={page}")
   assert done.code == 0, done.err
   _, found = look(workdir=page)
-  _, fresh = look(workdir=page, fresh=True)
+  _, fresh = look(workdir=page, fresh=True, curvature=2, descent=2)
   norms = found["layers"]["layer 1"]["c"]["norms"]
   assert norms == pytest.approx(fresh["layers"]["layer 1"]["c"]["norms"], rel=1e-4)
   assert len(norms) == min(lags, LOOK["lags"]) + 1 and min(norms) > 0
+  losses = fresh["curvature"]["descents"]["unclipped"]["losses"]
+  assert losses[0] > 0 and math.isfinite(losses[1])
   assert found["exponents"] == pytest.approx(fresh["exponents"], rel=1e-4)
 
 
@@ -114,6 +123,7 @@ def refused(said, **values):
   [
     ("--lags=300 with --before=5 takes 307 tokens", {"lags": 300}),
     ("state of this model has 16 numbers", {"exponents": 17}),
+    ("--descent=3 is with --curvature", {"descent": 3}),
     ("other.txt is not what run was trained on", {"corpus": "other.txt"}),
   ],
 )

@@ -51,7 +51,8 @@ class Kind(NamedTuple):
 
   Attributes:
     read: (the settings of a run, its model) -> the digest of its data, and what makes a
-      batch `[T, B, …]` of their validation part: sequences that each start afresh.
+      batch `[T, B, …]` of their validation part: sequences that each start afresh, all
+      of whose steps count.
     loss: (model, settings by name) -> its loss of such a batch, the mean of sequences
       of one weight.
     file: the setting that may name a file of the data.
@@ -94,7 +95,7 @@ def _longest(source: Source, places: Places) -> Any:
   (there,) = np.nonzero(weight.reshape(len(weight), -1).any(axis=1))
   count = min(places.most, there.size)
   columns = there[np.linspace(0, there.size - 1, count).astype(int)]
-  return last(jax.tree.map(lambda leaf: np.asarray(leaf)[:, columns], batch))
+  return jax.tree.map(lambda leaf: np.asarray(leaf)[:, columns], batch)
 
 
 def _text(run: Settings, model: Loaded):
@@ -111,7 +112,7 @@ def _text(run: Settings, model: Loaded):
     found = tokens[starts[None] + np.arange(length)[:, None]]
     reset = np.zeros((length - 1, places.most), bool)
     weight = np.ones(reset.shape, np.float32)
-    return last(Batch(found[:-1], found[1:], weight, reset, None))
+    return Batch(found[:-1], found[1:], weight, reset, None)
 
   return data.digest, windows
 

@@ -2,6 +2,7 @@
 
 from unroll.diagnose.balancing import influence_balancing
 from unroll.diagnose.bias import Bias, bias
+from unroll.diagnose.curvature import Curvature, Descent, curvature, descent
 from unroll.diagnose.flow import Decay, decay, norms_by_lag
 from unroll.diagnose.jacobians import Extremes, singular_values
 from unroll.diagnose.keeping import Gate, gate, keeping
@@ -11,12 +12,16 @@ from unroll.diagnose.spectra import eigenvalues, spectral_radii
 
 __all__ = [
   "Bias",
+  "Curvature",
   "Decay",
+  "Descent",
   "Extremes",
   "Gate",
   "bias",
   "changes",
+  "curvature",
   "decay",
+  "descent",
   "eigenvalues",
   "gate",
   "influence_balancing",

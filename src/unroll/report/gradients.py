@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unroll.diagnose import Extremes
+from unroll.diagnose import Descent, Extremes
 from unroll.report.curves import BLUE, EVALUATIONS, GRID, INK, MUTED, dress
 from unroll.report.figures import figure_of
 from unroll.report.pictures import save
@@ -29,11 +29,13 @@ def gradients(
   gates: Named | None = None,
   products: Mapping[int, Extremes] | None = None,
   eigenvalues: Named | None = None,
+  descents: Mapping[str, Descent] | None = None,
 ) -> None:
   """Draws the norm of a gradient by lag, logarithmic: a colour a layer, a line a state.
 
   Beside it, where they are given: the time scales of gates, the singular values of
-  products of Jacobians, and the eigenvalues of recurrent matrices.
+  products of Jacobians, the eigenvalues of recurrent matrices, and how smooth the loss
+  is along descents.
 
   Args:
     norms: by the name of a layer and that of its state, `[N]`, from lag 0 on.
@@ -42,12 +44,14 @@ def gradients(
     gates: a `diagnose.Gate` by layer and state.
     products: by lag.
     eigenvalues: by layer and parameter, `[H]` a matrix.
+    descents: by name.
   """
   given: list[tuple[Callable, Any]] = [
     (_norms, norms),
     (_gates, gates),
     (_products, products),
     (_spectra, eigenvalues),
+    (_descents, descents),
   ]
   drawn = [(draw, found) for draw, found in given if found]
   columns = min(len(drawn), 2)
@@ -111,3 +115,16 @@ def _spectra(axes: "Axes", eigenvalues: Named) -> None:
   axes.set_aspect("equal", "datalim")
   axes.set_xlabel("real part", color=MUTED)
   dress(axes, "Eigenvalues of recurrent matrices", "imaginary part")
+
+
+def _descents(axes: "Axes", descents: Mapping[str, Descent]) -> None:
+  """A dot a step, by the norm of its gradient; a larger one where the way begins."""
+  axes.set_xscale("log")
+  axes.set_yscale("log")
+  for (name, way), color in zip(descents.items(), COLORS):
+    there = (way.norms > 0) & (way.smoothness > 0)
+    x, y = np.where(there, way.norms, np.nan), np.where(there, way.smoothness, np.nan)
+    axes.plot(x, y, "o-", color=color, lw=0.6, ms=3.5, label=name)
+    axes.plot(x[:1], y[:1], "o", color=color, ms=9)
+  axes.set_xlabel("norm of the gradient", color=MUTED)
+  dress(axes, "Smoothness of the loss along gradient descent", "change of gradient")
