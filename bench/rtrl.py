@@ -10,13 +10,13 @@ both; and how far the gradients are apart, of the largest number of each.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from bench.table import markdown, number
-from bench.timing import Timed, repeated
+from bench.timing import compiled
 from experiments.session import door
 from experiments.session.settings import Page, Settings
 from unroll import memory, scan
@@ -35,14 +35,6 @@ class Measured:
   steps: int = setting(2000, "T, a multiple of each K", least=1)
   hidden: int = setting(128, "D and H", least=1)
   batch: int = setting(16, "B", least=1)
-
-
-class Result(NamedTuple):
-  """A way to a gradient."""
-
-  seconds: float
-  bytes: int
-  gradient: Params
 
 
 def main(settings: Settings) -> None:
@@ -66,19 +58,19 @@ def _lines(chosen: Measured, name: str) -> Iterator[list[str]]:
   params = cell.init(jax.random.key(0))
   shape = (chosen.steps, chosen.batch, chosen.hidden)
   xs = jax.random.normal(jax.random.key(1), shape)
-  whole = _measured(lambda params, xs: _gradient(cell, params, xs, 1), params, xs)
+  whole = compiled(lambda params, xs: _gradient(cell, params, xs, 1), params, xs)
   yield [name, "all", number(1e3 * whole.seconds), memory.size(whole.bytes), ""]
   for k in chosen.chunks:
     online = rtrl_diagonal(k).cell
     assert online
     followed, count = online(cell), chosen.steps // k
-    found = _measured(
+    found = compiled(
       lambda params, xs, cell=followed, count=count: _gradient(cell, params, xs, count),
       params,
       xs,
     )
     ratio = f"{number(1e3 * found.seconds)} ({found.seconds / whole.seconds:.2f})"
-    apart = f"{_apart(found.gradient, whole.gradient):.0e}"
+    apart = f"{_apart(found.result, whole.result):.0e}"
     yield [name, str(k), ratio, memory.size(found.bytes), apart]
 
 
@@ -108,15 +100,6 @@ def _width(cell: Cell, params: Params, xs: Array) -> int:
     lambda: scan.unroll(cell, params, cell.carry(params, 1), xs[:1, :1])[1]
   )
   return shape.size
-
-
-def _measured(gradient: Any, params: Params, xs: Array) -> Result:
-  """The least time of a gradient, and the memory that its program needs."""
-  program = jax.jit(gradient).lower(params, xs).compile()
-  found = jax.block_until_ready(program(params, xs))
-  timed = Timed(lambda: jax.block_until_ready(program(params, xs)))
-  needs: Any = program.memory_analysis()
-  return Result(min(repeated(timed)), needs.temp_size_in_bytes, found)
 
 
 def _apart(found: Params, exact: Params) -> float:

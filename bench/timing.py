@@ -64,6 +64,31 @@ def fastest(candidates: Mapping[str, Timed]) -> Timed:
   return chosen._replace(note={**chosen.note, "configuration": name})
 
 
+class Program(NamedTuple):
+  """What a compiled program takes.
+
+  Attributes:
+    seconds: of a call, the least.
+    bytes: of memory, beside what it is given and what it gives.
+    result: what it gives.
+  """
+
+  seconds: float
+  bytes: int
+  result: Any
+
+
+def compiled(function: Callable[..., Any], *given: Any) -> Program:
+  """Compiles a function for arrays, and times calls of it for a round."""
+  import jax  # for those alone that time something of it
+
+  program = jax.jit(function).lower(*given).compile()
+  found = jax.block_until_ready(program(*given))
+  timed = Timed(lambda: jax.block_until_ready(program(*given)))
+  needs: Any = program.memory_analysis()
+  return Program(min(repeated(timed)), needs.temp_size_in_bytes, found)
+
+
 class Summary(NamedTuple):
   """Seconds over all rounds."""
 

@@ -31,7 +31,7 @@ from experiments.session.settings import Page, Settings
 from experiments.session.terminal import extra, result
 from experiments.session.training import Training, Truncation
 from experiments.session.transfer import Transfer
-from unroll import diagnose, gradients, loading
+from unroll import gradients, loading, states
 from unroll.architecture import Architecture
 from unroll.loading import Loaded
 from unroll.memory import check
@@ -285,13 +285,13 @@ def _batch(chosen: GradLab, loaded: Loaded, run: Settings) -> Any:
 def _check_size(settings: Settings, model: Model, at: Stretch) -> None:
   """Refuses what cannot be measured, or not in memory."""
   chosen = settings[GradLab]
-  row = diagnose.changes(at.cell, model.own, 1, 1).size
+  row = sum(states.sizes(at.cell, model.own).values())
   if chosen.exponents > row:
     raise BadInput(
       f"exponents={chosen.exponents}: the state of this model has {row} numbers, give "
       "at most as many"
     )
-  # Changes, their gradient, and what the loop keeps of both.
+  # Carries, their gradient, and what the loop keeps of a step for both.
   check(16 * row * at.valid.size, settings.shown("lags", "windows"))
   if chosen.products:
     # The basis, the products and their inverse, each before and after a step.

@@ -16,6 +16,7 @@ from commands import Command, run
 
 from bench import (
   classify,
+  lags,
   loss,
   memory,
   newton,
@@ -30,6 +31,7 @@ from bench.libraries import unroll as ours
 from bench.race import Contestant, Row, race
 from bench.shapes import Shape
 from bench.suites import MODULES, SUITES
+from unroll import remat
 from unroll.types import BadInput
 
 TINY = Shape(2, 3, 4, 5, "lstm")
@@ -525,7 +527,14 @@ def test_cells_without_a_loop_or_a_radius_are_refused(name):
     newton._cell(name, 2)
 
 
-@pytest.mark.slow
+def test_norms_by_lag_are_measured_beside_a_backward_pass():
+  chosen = lags.Measured(("rnn",), steps=6, hidden=3, batch=2)
+  whole, norms = lags._lines(chosen, "rnn", remat.every(2))
+  assert whole[:2] == ["rnn", "gradient"] and norms[1] == "norms by lag"
+  for shown in norms[2:]:
+    assert float(shown.split("(")[1].rstrip(")")) > 0
+
+
 def test_rtrl_is_measured_beside_backpropagation_and_agrees_with_it():
   chosen = rtrl.Measured(("min_gru",), (2, 3), steps=6, hidden=3, batch=2)
   whole, *others = rtrl._lines(chosen, "min_gru")

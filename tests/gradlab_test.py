@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables import B, D, H
 
-from unroll import cells, compose, diagnose, scan, states
+from unroll import cells, compose, diagnose, remat, scan, states
 from unroll.types import BadInput
 
 T, A = 12, 0.8
@@ -35,12 +35,12 @@ def rotating():
   return cell, params._replace(w_h=A * turn), carry
 
 
-def norms(cell, params, carry, xs, **options):
+def norms(cell, params, carry, xs, plan=remat.NONE, **options):
   """The norms by lag of a loss of the last output; and its gradient to that output."""
   weights = noise(4, B, H)
 
-  def loss(changes):
-    layer = diagnose.probed_layer(cell, changes)
+  def loss(sinks):
+    layer = diagnose.probed_layer(cell, sinks, plan)
     return jnp.sum(layer.unroll(params, carry, xs, **options)[1][-1] * weights)
 
   found = jax.jit(lambda: diagnose.norms_by_lag(loss, cell, params, *xs.shape[:2]))()
@@ -59,7 +59,7 @@ def test_a_linear_network_forgets_at_its_rate():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "stack"])
-def test_the_gradient_is_that_of_finite_differences(kind):
+def test_the_norms_are_those_of_gradients_by_hand(kind):
   """Of the loss, where the carry of a step is changed by hand."""
   lstm, gru = cells.lstm(D, H), cells.gru(D, H)
   cell = lstm if kind == "lstm" else compose.deep(gru, cells.lstm(H, H))
@@ -67,31 +67,41 @@ def test_the_gradient_is_that_of_finite_differences(kind):
   params, carry = started(cell)
   assert list(states.sizes(cell, params)) == names[kind]
   xs, at = noise(3, 5, B, D), 2
-  ways = [noise(key, B, H) for key in range(len(names[kind]))]
 
   @jax.jit
-  def by_hand(size):
+  @jax.grad
+  def by_hand(ways):
     leaves, tree = jax.tree.flatten(scan.unroll(cell, params, carry, xs[:at])[0])
-    own = [leaf + size * way for leaf, way in zip(leaves, ways)]
+    own = [leaf + way for leaf, way in zip(leaves, ways)]
     own += leaves[len(ways) :]  # the count of a draw
     changed = jax.tree.unflatten(tree, own)
     return jnp.sum(jnp.sin(scan.unroll(cell, params, changed, xs[at:])[1][-1]))
 
-  def loss(changes):
-    ys = diagnose.probed_layer(cell, changes).unroll(params, carry, xs)[1]
+  def loss(sinks):
+    ys = diagnose.probed_layer(cell, sinks).unroll(params, carry, xs)[1]
     return jnp.sum(jnp.sin(ys[-1]))
 
-  gradient = jax.jit(jax.grad(loss))(diagnose.changes(cell, params, 5, B))
-  slope = (by_hand(1e-5) - by_hand(-1e-5)) / 2e-5
-  along = jnp.sum(gradient[at] * jnp.concatenate(ways, axis=-1))
-  np.testing.assert_allclose(along, slope, rtol=1e-7)
+  norms = jax.jit(jax.grad(loss))(diagnose.sinks(cell, params, 5, B))
+  exact = by_hand([jnp.zeros((B, H))] * len(names[kind]))
+  for number, slope in enumerate(exact):
+    wanted = np.linalg.norm(slope, axis=-1)
+    np.testing.assert_allclose(norms[at, :, number], wanted, rtol=1e-10)
+
+
+def test_segments_that_are_computed_again_have_the_same_norms():
+  cell = cells.lstm(D, H)
+  params, carry = started(cell)
+  xs = noise(3, T, B, D)
+  whole, _ = norms(cell, params, carry, xs)
+  cut, _ = norms(cell, params, carry, xs, remat.every(4))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-12), whole, cut)
 
 
 def test_a_probe_changes_nothing_and_takes_the_recorded_path():
   cell = cells.lstm(D, H)
   params, carry = started(cell)
   xs = noise(3, T, B, D)
-  read = diagnose.with_changes(xs, diagnose.changes(cell, params, T, B))
+  read = diagnose.with_sinks(xs, diagnose.sinks(cell, params, T, B))
   assert scan.path(diagnose.probed(cell), params, carry, read).name == "recorded"
   plain = scan.unroll(cell, params, carry, xs)
   probed = scan.unroll(diagnose.probed(cell), params, carry, read)

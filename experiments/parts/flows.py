@@ -191,8 +191,8 @@ def _norms(model: Model, batch: Any, at: Stretch, lags: int) -> dict[str, NDArra
   def norms(params: Params, batch: Any) -> dict[str, Array]:
     carry = at.cell.carry(model.own, count)
 
-    def loss(changes: Array) -> Array:
-      probed = model.module.clone(core=diagnose.probed_layer(at.cell, changes))
+    def loss(sinks: Array) -> Array:
+      probed = model.module.clone(core=diagnose.probed_layer(at.cell, sinks))
       mean, _ = model.loss(probed)(params, carry, batch)
       return mean * batch.weight.shape[1]
 

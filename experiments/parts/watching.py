@@ -102,8 +102,8 @@ def by_lag(
   )
   end = batch._replace(weight=jnp.where(last, weight, 0))
 
-  def total(changes: Array) -> Array:
-    probed = model.clone(core=diagnose.probed_layer(cell, changes))
+  def total(sinks: Array) -> Array:
+    probed = model.clone(core=diagnose.probed_layer(cell, sinks))
     return loss(probed)(params, carry, end)[1][1]["loss"].total
 
   own = params["params"]["recurrent"]["core"]

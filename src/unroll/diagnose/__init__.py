@@ -7,7 +7,7 @@ from unroll.diagnose.flow import Decay, decay, norms_by_lag
 from unroll.diagnose.jacobians import Extremes, singular_values
 from unroll.diagnose.keeping import Gate, gate, keeping
 from unroll.diagnose.lyapunov import lyapunov
-from unroll.diagnose.probes import changes, probed, probed_layer, with_changes
+from unroll.diagnose.probes import probed, probed_layer, sinks, with_sinks
 from unroll.diagnose.spectra import eigenvalues, spectral_radii
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
   "Extremes",
   "Gate",
   "bias",
-  "changes",
   "curvature",
   "decay",
   "descent",
@@ -31,6 +30,7 @@ __all__ = [
   "probed",
   "probed_layer",
   "singular_values",
+  "sinks",
   "spectral_radii",
-  "with_changes",
+  "with_sinks",
 ]

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -30,9 +29,9 @@ def norms_by_lag(
   own. Time and memory are those of a training step of `[T, B]`, under `jax.jit`.
 
   Args:
-    loss: of changes `[T, B, S]`, see `probes`, to the sum over sequences of their
-      losses at the last step, each of which reads no other sequence.
-    cell: that is changed.
+    loss: of sinks `[T, B, N]`, see `probes`, to the sum over sequences of their losses
+      at the last step, each of which reads no other sequence.
+    cell: that is felt.
     params: its parameters.
     steps: T.
     batch: B.
@@ -41,16 +40,8 @@ def norms_by_lag(
     For each state by name, `[T, B]`, the lag from 0 to T - 1 first; the Euclidean norm
     over its units, in the unit of the loss per that of the state.
   """
-  gradient = jax.grad(loss)(probes.changes(cell, params, steps, batch))
-  parts = states.named(gradient, states.sizes(cell, params))
-  return {name: _norm(part)[::-1] for name, part in parts.items()}
-
-
-def _norm(vectors: Array) -> Array:
-  """The norms of `[…, H]`: no square falls below the least of float32."""
-  largest = jnp.max(jnp.abs(vectors), axis=-1, keepdims=True)
-  scaled = vectors / jnp.where(largest > 0, largest, 1)
-  return largest[..., 0] * jnp.sqrt(jnp.sum(jnp.square(scaled), axis=-1))
+  norms = jax.grad(loss)(probes.sinks(cell, params, steps, batch))[::-1]
+  return {name: norms[..., at] for at, name in enumerate(states.sizes(cell, params))}
 
 
 class Decay(NamedTuple):

@@ -119,6 +119,8 @@ def _spectra(axes: "Axes", eigenvalues: Named) -> None:
 
 def _descents(axes: "Axes", descents: Mapping[str, Descent]) -> None:
   """A dot a step, by the norm of its gradient; a larger one where the way begins."""
+  from matplotlib.ticker import LogFormatter, LogLocator
+
   axes.set_xscale("log")
   axes.set_yscale("log")
   for (name, way), color in zip(descents.items(), COLORS):
@@ -128,3 +130,5 @@ def _descents(axes: "Axes", descents: Mapping[str, Descent]) -> None:
     axes.plot(x[:1], y[:1], "o", color=color, ms=9)
   axes.set_xlabel("norm of the gradient", color=MUTED)
   dress(axes, "Smoothness of the loss along gradient descent", "change of gradient")
+  axes.xaxis.set_major_locator(LogLocator())
+  axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
