@@ -1,7 +1,7 @@
 """How near online gradients come to the exact one, on four streams.
 
   python -m experiments.cosines
-  python -m experiments.cosines --schemes=snap1,uoro --streams=copy --steps=2000
+  python -m experiments.cosines --schemes=kf_rtrl --streams=copy --seeds=5
 
 A vanilla network of 64 units learns from a stream, an update a step, by the gradient of
 each scheme. Over its last steps the cosine between that gradient, to the recurrent
@@ -9,7 +9,7 @@ parameters, and the one of real-time recurrent learning along the same way is av
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -47,7 +47,10 @@ class Cosines:
   units: int = setting(64, "of the network", least=1)
   batch: int = setting(8, "sequences side by side", least=1)
   learning_rate: float = setting(1e-3, "of Adam", least=0)
-  seed: int = setting(0, "of streams, parameters and draws", least=0, most=2**31 - 2)
+  seed: int = setting(0, "of streams, parameters and draws", least=0, most=2**30)
+  seeds: int = setting(
+    1, "from seed up, of which the mean is taken", least=1, most=1000
+  )
   json: bool = setting(False, "ends standard output with one JSON object")
 
 
@@ -92,14 +95,27 @@ def main(settings: Settings) -> None:
       f"{BEFORE} more, at least"
     )
   width = max(map(len, specs)) + 2
-  print(f"{'cosine':{width}}" + "".join(f"{name:>10}" for name in chosen.streams))
-  found: dict[str, dict[str, float]] = {}
+  print(f"{'cosine':{width}}" + "".join(f"{name:>15}" for name in chosen.streams))
+  found: dict[str, dict[str, list[float]]] = {}
+  each = [replace(chosen, seed=chosen.seed + n) for n in range(chosen.seeds)]
   for spec, scheme in schemes.items():
     say(f"truncation={spec}")
-    found[spec] = {name: _cosine(scheme, name, chosen) for name in chosen.streams}
-    row = "".join(f"{cosine:10.3f}" for cosine in found[spec].values())
+    found[spec] = {
+      name: [_cosine(scheme, name, one) for one in each] for name in chosen.streams
+    }
+    row = "".join(f"{_shown(cosines):>15}" for cosines in found[spec].values())
     print(f"{spec:{width}}{row}", flush=True)
-  result({"cosines": found}, chosen.json)
+  means = {
+    spec: {name: float(np.mean(cosines)) for name, cosines in row.items()}
+    for spec, row in found.items()
+  }
+  result({"cosines": means, "by_seed": found}, chosen.json)
+
+
+def _shown(cosines: list[float]) -> str:
+  """The mean, and the deviation over seeds where there are some."""
+  deviation = f" ± {np.std(cosines):.3f}" if cosines[1:] else ""
+  return f"{np.mean(cosines):.3f}{deviation}"
 
 
 def _cosine(scheme: Scheme, name: str, chosen: Cosines) -> float:

@@ -1,7 +1,5 @@
 """Cosines of online gradients, from the command line; the streams they are taken on."""
 
-import json
-
 import numpy as np
 import pytest
 from commands import run
@@ -69,9 +67,12 @@ def test_anbn_is_a_language():
 def test_exact_gradients_have_a_cosine_of_one(tmp_path):
   options = ("--steps=400", "--measured=100", "--units=8", "--batch=2", "--json")
   schemes = "--schemes=snap:2,snap1,rflo"
-  done = run(tmp_path, "cosines", schemes, "--streams=anbn", *options)
+  done = run(tmp_path, "cosines", schemes, "--streams=anbn", "--seeds=2", *options)
   assert done.code == 0, done.err
-  found = json.loads(done.out.splitlines()[-1])["cosines"]
+  found, by_seed = done.json["cosines"], done.json["by_seed"]["snap1"]["anbn"]
+  assert len(by_seed) == 2 and by_seed[0] != by_seed[1]
+  assert abs(found["snap1"]["anbn"] - np.mean(by_seed)) < 1e-6
+  assert "±" in done.out
   assert abs(found["snap:2"]["anbn"] - 1) < 1e-5
   assert found["rflo"]["anbn"] < found["snap1"]["anbn"] < 0.9999
 
