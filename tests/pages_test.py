@@ -20,8 +20,8 @@ NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("[!_]*.py"))
 # All in one process, as a notebook has them.
 # Those that hand a task to the trainer: n-grams are counted, others read a run.
 NO_TASK = (
-  *("balancing", "convert", "cosines", "export", "gradlab", "ngram", "play", "report"),
-  "units",
+  *("balancing", "convert", "copying", "cosines", "export", "gradlab", "ngram", "play"),
+  *("report", "units"),
   "watch",
 )
 TRAINED = [name for name in NAMES if name not in NO_TASK]
