@@ -123,8 +123,9 @@ def test_a_killed_process_loses_its_run_alone(tmp_path: Path) -> None:
   assert standby.once(long)(log, kill).code == -signal.SIGKILL
   # Asked to stop, a run saves, and the process waits for the next.
   path = tmp_path / "third"
+  metrics = path / "metrics.jsonl"  # empty until the run heeds what asks it to stop
   ended = standby.once([*flags, "--steps=100000", f"--workdir={path}"])(
-    log, lambda: (path / "metrics.jsonl").exists()
+    log, lambda: metrics.exists() and metrics.stat().st_size > 0
   )
   assert ended.stopped and ended.code == 0 and "interrupted" in log.read_text()
   assert list((path / "checkpoints").iterdir())
