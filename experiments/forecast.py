@@ -8,7 +8,9 @@
 Beside the model stand forecasts by rule: naive, seasonal naive, and a linear map.
 """
 
+import csv
 import functools
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -141,7 +143,12 @@ def _predict(settings: Settings) -> None:
   data = _data(settings, model.files, cut=False)
   text = forecasts.to_come(model, data)
   print(text, end="")
-  result({"forecast": text}, settings[Folder].json)
+  (_, *names), *rows = csv.reader(io.StringIO(text))
+  steps = [
+    {"time": stamp, "values": dict(zip(names, map(float, cells)))}
+    for stamp, *cells in rows
+  ]
+  result({"forecast": text, "steps": steps}, settings[Folder].json)
 
 
 PAGE = Page(

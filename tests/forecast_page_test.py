@@ -79,6 +79,10 @@ def test_forecasts_begin_after_the_last_row_and_their_quantiles_are_ordered(fold
   assert (np.diff(levels, axis=1) >= 0).all()
   assert (5 < levels).all()  # in units of y
   assert (levels < 20).all()
+  done = run(folder, "forecast", "--mode=predict", "--workdir=run", "--json")
+  for step, row in zip(done.json["steps"], rows, strict=True):
+    assert step["time"] == row[0]
+    assert step["values"] == dict(zip(header[1:], map(float, row[1:])))
 
 
 @pytest.mark.slow

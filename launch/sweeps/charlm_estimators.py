@@ -5,7 +5,7 @@
 An LSTM of 32 units reads Tiny Shakespeare for half a minute of one core, with a
 gradient every K = 1, 4, 16 or 64 steps: of those K steps alone (tbptt; parallel, the
 same without a loop), as far back as a bias asks for (adaptive), through all steps
-before in the mean (artbp, telescope, uoro, kf_rtrl, ok) or exactly (rtrl), or through
+before in the mean (artbp, uoro, kf_rtrl, ok) or exactly (rtrl), or through
 what a unit's own parameters have done to it (snap1, eprop, rflo). Beside them stands a
 minLSTM, whose units read no other: its exact gradient is cheap (rtrl_diagonal).
 
@@ -28,7 +28,6 @@ LINES = [
     ("lstm", "parallel:{}", (16, 64)),
     ("lstm", "adaptive:0.5,{}", EVERY),
     ("lstm", "artbp:{}", (4, 16, 64)),
-    ("lstm", "telescope:{}", (4, 16, 64)),
     ("lstm", "uoro:{}", EVERY),
     ("lstm", "kf_rtrl:{}", EVERY),
     ("lstm", "ok:4,{}", EVERY),
