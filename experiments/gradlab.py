@@ -265,8 +265,7 @@ def _fresh(loaded: Loaded, run: Settings) -> Params:
       "give another run"
     )
   config, key = loaded.config, jax.random.key(run[Training].seed)
-  kind = config.get("model") or saved.KINDS[config["experiment"]]
-  built = saved.built(kind, config["flags"], loaded.files)
+  built = saved.built(saved.kind(config), config["flags"], loaded.files)
   return jax.jit(built.module.init)(key, built.example)
 
 

@@ -96,7 +96,7 @@ def follow(
     before = reached(workdirs)
     code, output, stopped = once(log, stop)
     ended = _last_object(output)
-    done = isinstance(ended, dict) and bool(ended.get("finished"))
+    done = _finished(ended)
     # What ends a job tells all of its processes, and the run may hear of it first.
     stopped = stopped or stop() or (code == 0 and not done and not _wait(TOLD, stop))
     if stopped:  # it may have come to its end by itself just then
@@ -110,6 +110,12 @@ def follow(
       break
   how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
   return Outcome(None, f"{how}, {TRIES} times: {_sentence(log)}, see {log}")
+
+
+def _finished(ended: Any) -> bool:
+  """Whether what a run printed, or each of what runs in one program did, is an end."""
+  each = ended if isinstance(ended, list) else [ended]
+  return bool(each) and all(isinstance(o, dict) and o.get("finished") for o in each)
 
 
 def _names(folder: Path) -> list[str]:

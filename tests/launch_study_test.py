@@ -141,17 +141,24 @@ def test_a_run_that_gets_further_is_tried_again(
   assert len(starts) == run.TRIES + 7 * watched
 
 
+@pytest.mark.parametrize("count", [None, 2])
 @pytest.mark.parametrize("told", [False, True])
 @pytest.mark.parametrize("finished", [False, True])
 def test_a_run_may_hear_of_its_end_before_its_worker(
-  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool, finished: bool
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+  told: bool,
+  finished: bool,
+  count: int | None,
 ) -> None:
   monkeypatch.setattr(run, "TOLD", 0.3)
+  one = {"finished": finished}
+  printed = one if count is None else [one] * count
   ended: list[float] = []
 
   def once(log: Path, stop: Callable[[], bool]) -> run.Ended:
     ended.append(time.monotonic())
-    return run.Ended(0, json.dumps({"finished": finished}), False)
+    return run.Ended(0, json.dumps(printed), False)
 
   def stop() -> bool:
     return told and bool(ended) and time.monotonic() > ended[0] + 0.1
@@ -160,7 +167,8 @@ def test_a_run_may_hear_of_its_end_before_its_worker(
   if told and not finished:
     assert outcome is None  # the trial goes back
   else:
-    assert outcome == run.Outcome({"finished": finished}, None)
+    assert outcome == run.Outcome(printed, None)
+    assert not finished or time.monotonic() < ended[0] + 0.1  # nobody is waited for
 
 
 def test_a_run_that_nobody_watches_any_more_saves(tmp_path: Path) -> None:

@@ -107,16 +107,7 @@ def load(settings: Corpus, known: Vocabulary | None = None) -> Dataset:
   )
   ids = {name: vocab.encode(part) for name, part in parts.items()}
   _refuse_short(settings, vocab, ids)
-  _warn_of_loss(vocab, parts["train"])
-  if (
-    known is None
-    and "\r\n" in parts["train"]
-    and "\r" in vocab.decode(vocab.encode("\r\n"))
-  ):
-    warn(
-      f"corpus={settings.corpus} has lines that end in \\r\\n, and the model learns "
-      "each \\r: convert them to \\n if it should not"
-    )
+  _warn_of_text(settings, vocab, parts["train"], known is None)
   facts = {name: _facts(ids[name].size, part) for name, part in parts.items()}
   return Dataset(vocab, ids, facts, corpus.digest)
 
@@ -129,15 +120,23 @@ def _facts(size: int, part: str) -> dict[str, Sums]:
   }
 
 
-def _warn_of_loss(vocab: Vocabulary, text: str) -> None:
-  """Warns of a tokenizer.json that changes a text: its bits are those of another."""
-  if vocab.tokenizer.endswith(".json"):
-    start = text[:10_000]
-    if vocab.decode(vocab.encode(start)) != start:
-      warn(
-        f"tokenizer={vocab.tokenizer} does not give the text back as it was: its bits "
-        "per character are not those of other tokenizers"
-      )
+def _warn_of_text(settings: Corpus, vocab: Vocabulary, text: str, new: bool) -> None:
+  """Warns where a model reads another text than people see.
+
+  A tokenizer.json may change it: its bits are then those of another. Line ends may have
+  a character that nobody wants to be learned, which a new run is told.
+  """
+  start = text[:10_000]
+  if vocab.tokenizer.endswith(".json") and vocab.decode(vocab.encode(start)) != start:
+    warn(
+      f"tokenizer={vocab.tokenizer} does not give the text back as it was: its bits "
+      "per character are not those of other tokenizers"
+    )
+  if new and "\r\n" in text and "\r" in vocab.decode(vocab.encode("\r\n")):
+    warn(
+      f"corpus={settings.corpus} has lines that end in \\r\\n, and the model learns "
+      "each \\r: convert them to \\n if it should not"
+    )
 
 
 def _refuse_short(

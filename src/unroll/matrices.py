@@ -24,7 +24,7 @@ def each(function: Callable[..., Any], *matrices: Array) -> Any:
   Returns:
     Its results, `[B, …]`.
   """
-  return jax.lax.map(lambda row: function(*row), matrices)
+  return jax.vmap(alone(function))(*matrices)
 
 
 def alone(function: Callable[..., Any]) -> Callable[..., Any]:

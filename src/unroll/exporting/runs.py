@@ -102,8 +102,7 @@ def kind_of(loaded: Loaded) -> str:
   Raises:
     BadInput: it is no network.
   """
-  config: Any = loaded.config
-  kind = config.get("model") or saved.KINDS[config["experiment"]]
+  kind = saved.kind(loaded.config)
   if loaded.module is None:
     raise BadInput(
       f"a model of kind {kind} is no network, and has no export but as ARPA: use "

@@ -58,5 +58,5 @@ def _sections(model: Backoff, tokens: Sequence[str], end: str) -> Iterator[str]:
 
 
 def _decimal(number: float) -> str:
-  """To nine digits, and without an exponent: not every reader heeds one."""
+  """To nine digits or decimals, without an exponent: not every reader heeds one."""
   return f"{number:.9f}" if 0 < abs(number) < 1e-4 else f"{number:.9g}"

@@ -129,6 +129,7 @@ def _descents(axes: "Axes", descents: Mapping[str, Descent]) -> None:
     axes.plot(x, y, "o-", color=color, lw=0.6, ms=3.5, label=name)
     axes.plot(x[:1], y[:1], "o", color=color, ms=9)
   axes.set_xlabel("norm of the gradient", color=MUTED)
-  dress(axes, "Smoothness of the loss along gradient descent", "change of gradient")
+  title = "Smoothness of the loss along gradient descent"
+  dress(axes, title, "change of gradient", "lower right")
   axes.xaxis.set_major_locator(LogLocator())
   axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
